@@ -1,0 +1,56 @@
+"""Names to protobuf numbers and back: one codec per enum of the API."""
+
+from typing import Any, Final
+
+from strongroom.errors import InvalidRequest
+from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
+
+
+class Codec:
+    """Spells the values of one protobuf enum without its prefix; the empty name is UNSPECIFIED."""
+
+    def __init__(self, wrapper: Any, prefix: str) -> None:  # noqa: ANN401 - protobuf's wrapper has no common type
+        # Number 0 is UNSPECIFIED in every enum of the API.
+        self._numbers: dict[object, int] = {
+            name.removeprefix(prefix) if number else "": number for name, number in wrapper.items()
+        }
+        self._names = {number: str(name) for name, number in self._numbers.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name but UNSPECIFIED."""
+        return tuple(name for name in self._names.values() if name)
+
+    def number(self, name: str, field: str) -> int:
+        """Find the number of a name.
+
+        Raises:
+            InvalidRequest: UNKNOWN_ENUM, naming the field.
+        """
+        number = self._numbers.get(name, -1)
+        if number < 0:
+            raise InvalidRequest("UNKNOWN_ENUM", f"must be one of {', '.join(self.names)}", field=field)
+        return number
+
+    def name(self, number: int) -> str:
+        """Find the name of a number; one that a newer daemon sent is spelt `UNKNOWN_<number>`."""
+        return self._names.get(number, f"UNKNOWN_{number}")
+
+    def all(self, numbers: Any) -> tuple[str, ...]:  # noqa: ANN401 - a repeated field of enum numbers
+        """Find the names of several numbers."""
+        return tuple(self.name(number) for number in numbers)
+
+
+KEY_SPEC: Final = Codec(types_pb2.KeySpec, "KEY_SPEC_")
+KEY_USAGE: Final = Codec(types_pb2.KeyUsage, "KEY_USAGE_")
+KEY_STATE: Final = Codec(types_pb2.KeyState, "KEY_STATE_")
+CUSTODY_MODE: Final = Codec(types_pb2.CustodyMode, "CUSTODY_MODE_")
+KEY_ORIGIN: Final = Codec(types_pb2.KeyOrigin, "KEY_ORIGIN_")
+ENCRYPTION: Final = Codec(types_pb2.EncryptionAlgorithm, "ENCRYPTION_ALGORITHM_")
+SIGNING: Final = Codec(types_pb2.SigningAlgorithm, "SIGNING_ALGORITHM_")
+MAC: Final = Codec(types_pb2.MacAlgorithm, "MAC_ALGORITHM_")
+KEY_AGREEMENT: Final = Codec(types_pb2.KeyAgreementAlgorithm, "KEY_AGREEMENT_ALGORITHM_")
+MESSAGE_TYPE: Final = Codec(types_pb2.MessageType, "MESSAGE_TYPE_")
+DATA_KEY_SPEC: Final = Codec(crypto_pb2.DataKeySpec, "DATA_KEY_SPEC_")
+DATA_KEY_PAIR_SPEC: Final = Codec(crypto_pb2.DataKeyPairSpec, "DATA_KEY_PAIR_SPEC_")
+LIMIT_SCOPE: Final = Codec(quota_pb2.LimitScope, "LIMIT_SCOPE_")

@@ -1,0 +1,70 @@
+"""The connection of a client: TLS both ways, keepalive, quick reconnects, no retries by gRPC itself."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from strongroom.errors import misconfigured
+from strongroom.settings import Settings
+
+MAX_MESSAGE: Final = 1 << 20  # bytes of an answer; a page of 1,000 keys fits, a hostile peer's flood does not
+_MAX_PEM: Final = 1 << 20
+
+Options = tuple[tuple[str, str | int], ...]
+
+
+def credentials(settings: Settings) -> grpc.ChannelCredentials:
+    """Read the PEM files of the settings.
+
+    Raises:
+        ConfigurationError: a file cannot be read or holds no PEM.
+    """
+    return grpc.ssl_channel_credentials(
+        root_certificates=_pem(settings.ca, "ca", b"CERTIFICATE"),
+        private_key=_pem(settings.key, "key", b"PRIVATE KEY"),
+        certificate_chain=_pem(settings.cert, "cert", b"CERTIFICATE"),
+    )
+
+
+def options(settings: Settings) -> Options:
+    """Channel options. A worker that dies is replaced by a sibling on the same port, so reconnecting is quick."""
+    always: Options = (
+        ("grpc.primary_user_agent", f"strongroom-python/{client_version()}"),
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # The daemon allows a ping every 10 s, and none while no call is under way.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        # Clients of one process do not share a connection by accident: each is balanced on its own.
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    if settings.server_name:
+        return (*always, ("grpc.ssl_target_name_override", settings.server_name))
+    return always
+
+
+def client_version() -> str:
+    """The version of this package, or 0 where it runs from a bare source tree."""
+    try:
+        return version("strongroom")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _pem(path: Path, name: str, label: bytes) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_PEM)
+    except (OSError, ValueError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "not a valid path"
+        raise misconfigured(f"the file cannot be read: {why}", name) from None
+    if b"-----BEGIN " not in text or label not in text:
+        raise misconfigured(f"the file holds no {label.decode()} in PEM", name)
+    return text

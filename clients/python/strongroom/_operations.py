@@ -1,0 +1,59 @@
+"""The table of operations: every unary RPC as a method, for every kind of client."""
+
+from strongroom._operation import Operation
+from strongroom.calls import admin, batches, crypto, datakeys, keys, names
+
+
+class StreamOperations:
+    """What a stream can carry: the operations of `Operate`."""
+
+    encrypt = Operation(crypto.encrypt)
+    decrypt = Operation(crypto.decrypt)
+    re_encrypt = Operation(crypto.re_encrypt)
+    generate_data_key = Operation(datakeys.generate_data_key)
+    sign = Operation(crypto.sign)
+    verify = Operation(crypto.verify)
+    generate_mac = Operation(crypto.generate_mac)
+    verify_mac = Operation(crypto.verify_mac)
+
+
+class Operations(StreamOperations):
+    """Every unary RPC of the API. See the functions in `strongroom.calls` for arguments and answers."""
+
+    create_key = Operation(keys.create_key)
+    describe_key = Operation(keys.describe_key)
+    list_keys = Operation(keys.list_keys)
+    update_key_description = Operation(keys.update_key_description)
+    enable_key = Operation(keys.enable_key)
+    disable_key = Operation(keys.disable_key)
+    schedule_key_deletion = Operation(keys.schedule_key_deletion)
+    cancel_key_deletion = Operation(keys.cancel_key_deletion)
+    rotate_key = Operation(keys.rotate_key)
+    list_key_versions = Operation(keys.list_key_versions)
+    get_public_key = Operation(keys.get_public_key)
+    get_key_usage = Operation(keys.get_key_usage)
+    create_alias = Operation(names.create_alias)
+    update_alias = Operation(names.update_alias)
+    delete_alias = Operation(names.delete_alias)
+    list_aliases = Operation(names.list_aliases)
+    tag_key = Operation(names.tag_key)
+    untag_key = Operation(names.untag_key)
+    list_tags = Operation(names.list_tags)
+    get_key_policy = Operation(names.get_key_policy)
+    put_key_policy = Operation(names.put_key_policy)
+    generate_data_key_without_plaintext = Operation(datakeys.generate_data_key_without_plaintext)
+    generate_data_key_pair = Operation(datakeys.generate_data_key_pair)
+    generate_data_key_pair_without_plaintext = Operation(datakeys.generate_data_key_pair_without_plaintext)
+    derive_shared_secret = Operation(crypto.derive_shared_secret)
+    generate_random = Operation(crypto.generate_random)
+    batch_encrypt = Operation(batches.batch_encrypt)
+    batch_decrypt = Operation(batches.batch_decrypt)
+    batch_sign = Operation(batches.batch_sign)
+    get_limit = Operation(admin.get_limit)
+    put_limit = Operation(admin.put_limit)
+    delete_limit = Operation(admin.delete_limit)
+    list_limits = Operation(admin.list_limits)
+    get_quota_usage = Operation(admin.get_quota_usage)
+    list_audit_records = Operation(admin.list_audit_records)
+    get_audit_checkpoint = Operation(admin.get_audit_checkpoint)
+    get_caller_identity = Operation(admin.get_caller_identity)

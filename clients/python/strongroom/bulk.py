@@ -1,0 +1,152 @@
+"""Any number of items through batch calls, with none lost.
+
+Items are cut into calls of at most 500 and well under the 262,144 bytes of one message. A call that costs more
+than a quota's burst is halved until it fits. Items that only had to wait (throttled, or the daemon was not there) are
+asked for again, as long as some item gets through now and then. Every item ends as an answer or as an error, in
+its own place.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from strongroom._rpc import Call
+from strongroom.calls.batches import WithContext
+from strongroom.errors import StrongroomError, Throttled, Unavailable, invalid
+
+MAX_ITEMS: Final = 500
+MAX_BYTES: Final = 200_000  # of items; leaves room for the key's name and the framing
+STALLED_ROUNDS: Final = 5  # rounds without a single success before the rest is given up
+_ITEM_OVERHEAD: Final = 32
+_FIRST_WAIT: Final = 0.05
+
+Answer = TypeVar("Answer")
+Results = tuple[Answer | StrongroomError, ...]
+Batch = Call[tuple[Answer | StrongroomError, ...]]
+Item = bytes | WithContext
+AnyItem = TypeVar("AnyItem", bound=bytes | WithContext)
+
+
+class Bulk(Generic[AnyItem, Answer]):
+    """The state of one bulk operation: which call to make next, and what became of each item.
+
+    Args:
+        items: what to send.
+        build: makes the call for some items.
+
+    Raises:
+        InvalidRequest: an item is not bytes.
+    """
+
+    def __init__(
+        self, items: Sequence[AnyItem], build: Callable[[Sequence[AnyItem]], Batch[Answer]]
+    ) -> None:
+        self._items = items
+        self._weights = [_weight(item) for item in items]
+        self._build = build
+        self._results: list[Answer | StrongroomError | None] = [None] * len(items)
+        self._pending = deque(range(len(items)))
+        self._chunk: list[int] = []
+        self._max_items = MAX_ITEMS
+        self._again: list[int] = []
+        self._wait = 0.0
+        self._progress = False
+        self._stalled = 0
+
+    def next_call(self) -> Batch[Answer] | None:
+        """Build the call to make now; None if this round is over. `take` or `fail` must follow."""
+        self._chunk = self._next_chunk()
+        return self._build([self._items[index] for index in self._chunk]) if self._chunk else None
+
+    def take(self, results: Sequence[Answer | StrongroomError]) -> None:
+        """Take the results of the call at hand."""
+        for index, result in zip(self._chunk, results, strict=True):
+            self._settle(index, result)
+
+    def fail(self, failure: StrongroomError) -> None:
+        """Take the failure of the whole call at hand: that of each of its items, unless a smaller call may pass."""
+        too_much = failure.reason in {"LIMIT_EXCEEDED", "FIELD_TOO_LARGE"} and not failure.field
+        if isinstance(failure, Throttled) or too_much:
+            # A large call needs much of the quota at one moment, and loses the race against small ones.
+            self._max_items = max(1, len(self._chunk) // 2)
+        if too_much and len(self._chunk) > 1:
+            self._pending.extendleft(reversed(self._chunk))
+            return
+        for index in self._chunk:
+            self._settle(index, failure)
+
+    def next_round(self) -> float | None:
+        """Say how long to wait before asking again for the items that had to wait; None when all is done."""
+        self._stalled = 0 if self._progress else self._stalled + 1
+        if not self._again or self._stalled >= STALLED_ROUNDS:
+            return None
+        wait = max(self._wait, _FIRST_WAIT * 2.0**self._stalled)
+        self._pending.extend(self._again)
+        self._again = []
+        self._wait = 0.0
+        self._progress = False
+        return wait
+
+    def results(self) -> list[Answer | StrongroomError]:
+        """Give what became of each item, in order."""
+        return [result for result in self._results if result is not None]
+
+    def _settle(self, index: int, result: Answer | StrongroomError) -> None:
+        self._results[index] = result
+        if isinstance(result, Throttled | Unavailable):
+            self._again.append(index)
+            self._wait = max(self._wait, result.retry_after or 0.0)
+        elif not isinstance(result, StrongroomError):
+            self._progress = True
+
+    def _next_chunk(self) -> list[int]:
+        chunk: list[int] = []
+        size = 0
+        while self._pending and len(chunk) < self._max_items:
+            size += self._weights[self._pending[0]]
+            if chunk and size > MAX_BYTES:
+                break
+            chunk.append(self._pending.popleft())
+        return chunk
+
+
+def run(
+    bulk: Bulk[AnyItem, Answer], send: Callable[[Batch[Answer]], Results[Answer]]
+) -> list[Answer | StrongroomError]:
+    """Carry a bulk operation out, by a function that makes one call."""
+    while True:
+        while (call := bulk.next_call()) is not None:
+            try:
+                bulk.take(send(call))
+            except StrongroomError as failure:
+                bulk.fail(failure)
+        if (wait := bulk.next_round()) is None:
+            return bulk.results()
+        time.sleep(wait)
+
+
+async def run_async(
+    bulk: Bulk[AnyItem, Answer], send: Callable[[Batch[Answer]], Awaitable[Results[Answer]]]
+) -> list[Answer | StrongroomError]:
+    """The same for asyncio."""
+    while True:
+        while (call := bulk.next_call()) is not None:
+            try:
+                bulk.take(await send(call))
+            except StrongroomError as failure:
+                bulk.fail(failure)
+        if (wait := bulk.next_round()) is None:
+            return bulk.results()
+        await asyncio.sleep(wait)
+
+
+def _weight(item: Item) -> int:
+    """Bytes that an item takes in the message, at most."""
+    data, context = item if isinstance(item, tuple) else (item, {})
+    if not isinstance(data, bytes):
+        raise invalid("items", "every item must be bytes, or bytes with an encryption context")
+    # Four bytes of UTF-8 for a character at most, and the framing of a map entry.
+    pairs = sum(4 * (len(name) + len(value)) + 16 for name, value in context.items())
+    return len(data) + pairs + _ITEM_OVERHEAD

@@ -1,0 +1,56 @@
+"""Readers of the messages that several answers share."""
+
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from strongroom import _enums as enums
+from strongroom import results
+from strongroom.v1 import types_pb2 as types
+
+
+def time_of(message: Message, field: str) -> datetime | None:
+    """Read a timestamp field as an aware datetime, to the microsecond; None where it is absent."""
+    if not message.HasField(field):
+        return None
+    stamp: Timestamp = getattr(message, field)
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def key(message: types.KeyMetadata) -> results.Key:
+    """Read the description of a key."""
+    return results.Key(
+        key_id=message.key_id,
+        arn=message.arn,
+        account=message.account,
+        spec=enums.KEY_SPEC.name(message.key_spec),
+        usage=enums.KEY_USAGE.name(message.key_usage),
+        custody_mode=enums.CUSTODY_MODE.name(message.custody_mode),
+        custody_note=message.custody_note,
+        origin=enums.KEY_ORIGIN.name(message.origin),
+        exportable=message.exportable,
+        state=enums.KEY_STATE.name(message.state),
+        enabled=message.enabled,
+        description=message.description,
+        created_time=time_of(message, "created_time"),
+        deletion_time=time_of(message, "deletion_time"),
+        current_version=message.current_version,
+        etag=message.etag,
+        encryption_algorithms=enums.ENCRYPTION.all(message.encryption_algorithms),
+        signing_algorithms=enums.SIGNING.all(message.signing_algorithms),
+        mac_algorithms=enums.MAC.all(message.mac_algorithms),
+        key_agreement_algorithms=enums.KEY_AGREEMENT.all(message.key_agreement_algorithms),
+    )
+
+
+def alias(message: types.Alias) -> results.Alias:
+    """Read an alias."""
+    return results.Alias(
+        name=message.name,
+        arn=message.arn,
+        key_arn=message.key_arn,
+        created_time=time_of(message, "created_time"),
+        updated_time=time_of(message, "updated_time"),
+        etag=message.etag,
+    )

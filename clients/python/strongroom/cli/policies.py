@@ -1,0 +1,53 @@
+"""The two-statement key policy of `key create --administrator P --user P`: who manages cannot use, who uses cannot manage."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from strongroom.errors import invalid
+
+MANAGE: Final = (
+    *("kms:DescribeKey", "kms:GetPublicKey", "kms:ListKeyRotations", "kms:ListResourceTags", "kms:GetKeyLastUsage"),
+    *("kms:UpdateKeyDescription", "kms:EnableKey", "kms:DisableKey", "kms:RotateKeyOnDemand"),
+    *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:GetKeyPolicy", "kms:PutKeyPolicy"),
+    *("kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias", "kms:TagResource", "kms:UntagResource"),
+)
+"""What administrators of a key may do."""
+
+USE: Final = (
+    *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey"),
+    *("kms:GenerateDataKeyWithoutPlaintext", "kms:GenerateDataKeyPair", "kms:GenerateDataKeyPairWithoutPlaintext"),
+    *("kms:Sign", "kms:Verify", "kms:GenerateMac", "kms:VerifyMac", "kms:DeriveSharedSecret"),
+    *("kms:DescribeKey", "kms:GetPublicKey"),
+)
+"""What users of a key may do."""
+
+_SHORT = re.compile(r"(?:user|role|service)/[A-Za-z0-9+=,.@_/-]{1,128}|root", re.ASCII)
+
+
+def compose(administrators: Sequence[str], users: Sequence[str]) -> str:
+    """Write the policy, for principals given by ARN."""
+    statements = [_allow("Administrators", administrators, MANAGE)]
+    if users:
+        statements.append(_allow("Users", users, USE))
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+
+
+def principal(text: str, account: str) -> str:
+    """Complete a principal: `user/alice` is one of the caller's own account; an ARN stands as it is."""
+    if text.startswith("arn:"):
+        return text
+    if not _SHORT.fullmatch(text):
+        raise invalid("principal", "must be an ARN, root, user/NAME, role/NAME or service/NAME")
+    return f"arn:aws:iam::{account}:{text}"
+
+
+def _allow(sid: str, principals: Sequence[str], actions: Sequence[str]) -> dict[str, object]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"AWS": list(principals)},
+        "Action": list(actions),
+        "Resource": "*",
+    }

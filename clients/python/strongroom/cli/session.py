@@ -1,0 +1,55 @@
+"""What every verb has in common: the global options and the client made from them."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from strongroom.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options, as given."""
+
+    as_json: bool = False
+    profile: str | None = None
+    endpoint: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    timeout: str | None = None
+
+
+def options(ctx: typer.Context) -> Options:
+    """Give the global options of this run."""
+    found = ctx.find_root().obj
+    return found if isinstance(found, Options) else Options()
+
+
+@contextlib.contextmanager
+def connected(ctx: typer.Context) -> Iterator["Client"]:
+    """Connect with the global options, the environment and the profile.
+
+    A daemon that is down is reported after a few quick attempts instead of waiting for it to come back.
+    """
+    from strongroom.client import Client  # noqa: PLC0415 - gRPC is loaded only by verbs that call
+    from strongroom.retry import RetryPolicy  # noqa: PLC0415
+    from strongroom.settings import resolve  # noqa: PLC0415
+
+    given = options(ctx)
+    overrides = {
+        "endpoint": given.endpoint,
+        "ca": given.ca,
+        "cert": given.cert,
+        "key": given.key,
+        "server_name": given.server_name,
+        "timeout": given.timeout,
+    }
+    settings = resolve(overrides, profile=given.profile)
+    with Client(settings, retry=RetryPolicy(wait_for_connection=False)) as client:
+        yield client

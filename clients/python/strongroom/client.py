@@ -1,0 +1,429 @@
+"""The clients: `Client` for threads and scripts, `AsyncClient` for asyncio.
+
+Both have every operation of the API with the same arguments and answers, carried out under one deadline that
+includes all attempts. Share one client among threads (or tasks): it keeps one connection.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from strongroom import _link, _streams, bulk, results
+from strongroom._faults import from_rpc
+from strongroom._operation import Awaiting, Blocking
+from strongroom._operations import Operations
+from strongroom._rpc import Call
+from strongroom.aio_stream import AsyncStream
+from strongroom.calls import admin, batches
+from strongroom.calls.batches import WithContext
+from strongroom.calls.crypto import Context
+from strongroom.errors import StrongroomError
+from strongroom.retry import Attempts, Budget, RetryPolicy
+from strongroom.settings import DEFAULT_TIMEOUT, Settings, make_settings, resolve
+from strongroom.stream import Stream
+from strongroom.v1 import crypto_pb2
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How calls are made: deadline in seconds (None for none), retries, and the tokens that all calls share."""
+
+    timeout: float | None
+    retry: RetryPolicy
+    budget: Budget
+
+    def attempts(self, repeatable: bool) -> Attempts:  # noqa: FBT001 - handed on as a function of one fact
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        return Attempts(self.retry, self.budget, deadline, repeatable=repeatable, clock=time.monotonic)
+
+
+def _manner(settings: Settings, retry: RetryPolicy | None) -> _Manner:
+    policy = retry or RetryPolicy()
+    return _Manner(settings.timeout, policy, Budget(policy))
+
+
+class Client(Operations, Blocking):
+    """A client that waits for its answers. Safe for threads; use it as a context manager or close it.
+
+    Args:
+        settings: where the daemon is and who the caller is.
+        retry: when to try again.
+
+    Raises:
+        ConfigurationError: a certificate or key file is not usable. Nothing is sent yet.
+    """
+
+    def __init__(self, settings: Settings, *, retry: RetryPolicy | None = None) -> None:
+        self._channel = grpc.secure_channel(
+            settings.endpoint, _link.credentials(settings), options=_link.options(settings)
+        )
+        self._manner = _manner(settings, retry)
+        self._methods: dict[str, Any] = {}
+
+    @classmethod
+    def connect(  # noqa: PLR0913 - what a connection needs
+        cls,
+        endpoint: str,
+        *,
+        ca: str | Path,
+        cert: str | Path,
+        key: str | Path,
+        server_name: str = "",
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy | None = None,
+    ) -> Self:
+        """Make a client for `host:port` with PEM files: the daemon's authority, own certificate and key."""
+        return cls(_settings(endpoint, ca, cert, key, server_name, timeout), retry=retry)
+
+    @classmethod
+    def from_environment(cls, profile: str | None = None, *, retry: RetryPolicy | None = None) -> Self:
+        """Make a client from `STRONGROOM_...` variables and the profile file; see strongroom.settings."""
+        return cls(resolve(profile=profile), retry=retry)
+
+    def with_timeout(self, seconds: float | None) -> Self:
+        """Make a view of this client with another deadline per call; None for none. It shares the connection."""
+        view = object.__new__(type(self))
+        view._channel = self._channel  # noqa: SLF001 - its own class
+        view._methods = self._methods  # noqa: SLF001
+        view._manner = replace(self._manner, timeout=seconds)  # noqa: SLF001
+        return view
+
+    def run(self, call: Call[Answer]) -> Answer:
+        """Carry out one call of `strongroom.calls`.
+
+        Raises:
+            StrongroomError: it failed for good.
+        """
+        attempts = self._manner.attempts(call.repeatable)
+        while True:
+            try:
+                answer = call.read(self._send(call, attempts))
+            except StrongroomError as failure:
+                time.sleep(attempts.wait_after(failure))
+            else:
+                attempts.succeeded()
+                return answer
+
+    def encrypt_many(
+        self,
+        key: str,
+        items: Sequence[bytes | WithContext],
+        *,
+        context: Context | None = None,
+        algorithm: str = "",
+    ) -> list[results.EncryptResult]:
+        """Encrypt any number of plaintexts; each item ends as an answer or an error, in its place. Never raises one."""
+        return bulk.run(_encrypt_many(key, items, context, algorithm), self.run)
+
+    def decrypt_many(
+        self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
+    ) -> list[results.DecryptResult]:
+        """Open any number of symmetric ciphertexts; results as of encrypt_many."""
+        return bulk.run(_decrypt_many(items, key, context), self.run)
+
+    def sign_many(
+        self,
+        key: str,
+        messages: Sequence[bytes],
+        *,
+        algorithm: str = "",
+        message_type: str = "",
+        key_version: int = 0,
+    ) -> list[results.SignResult]:
+        """Sign any number of messages or digests; results as of encrypt_many."""
+        return bulk.run(_sign_many(key, messages, algorithm, message_type, key_version), self.run)
+
+    def stream(self) -> Stream:
+        """Open a stream for pipelined operations; use it as a context manager."""
+        operate: grpc.StreamStreamMultiCallable[crypto_pb2.OperateRequest, crypto_pb2.OperateResponse]
+        operate = self._channel.stream_stream(
+            _streams.PATH, _serialise, crypto_pb2.OperateResponse.FromString
+        )
+        return Stream(operate, self._manner.attempts)
+
+    def tail_audit_records(self, *, key: str = "", principal: str = "") -> Iterator[results.AuditRecord]:
+        """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
+        call = admin.tail_audit_records(key=key, principal=principal)
+        method = self._channel.unary_stream(call.path, _serialise, call.parse)
+        answers = method(call.request)
+        try:
+            yield from (call.read(reply) for reply in answers)
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from None
+        finally:
+            answers.cancel()
+
+    @staticmethod
+    def pages(
+        method: Callable[..., results.Page[Item]], *args: object, **filters: object
+    ) -> Iterator[Item]:
+        """Go through all pages of a list: `client.pages(client.list_keys, state="ENABLED")`."""
+        token = ""
+        while True:
+            page = method(*args, **filters, page_token=token)
+            yield from page.items
+            token = page.next_page_token
+            if not token:
+                return
+
+    def close(self) -> None:
+        """Close the connection, for all views of this client. Calls under way fail."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
+        method = self._methods.get(call.path)
+        if method is None:
+            method = self._channel.unary_unary(call.path, _serialise, call.parse)
+            self._methods[call.path] = method
+        try:
+            reply: Message = method(
+                call.request, timeout=attempts.remaining, wait_for_ready=attempts.wait_for_connection
+            )
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from None
+        except ValueError:
+            # The channel says so when it is closed.
+            raise _streams.closed() from None
+        return reply
+
+
+class AsyncClient(Operations, Awaiting):
+    """The client for asyncio; use it as an asynchronous context manager or close it. One loop only.
+
+    Args:
+        settings: where the daemon is and who the caller is.
+        retry: when to try again.
+
+    Raises:
+        ConfigurationError: a certificate or key file is not usable. Nothing is sent yet.
+    """
+
+    def __init__(self, settings: Settings, *, retry: RetryPolicy | None = None) -> None:
+        credentials, options = _link.credentials(settings), _link.options(settings)
+        # Made by the first call, for a channel belongs to the loop that runs when it is made.
+        self._link = _AsyncLink(lambda: aio.secure_channel(settings.endpoint, credentials, options=options))
+        self._manner = _manner(settings, retry)
+
+    @classmethod
+    def connect(  # noqa: PLR0913 - what a connection needs
+        cls,
+        endpoint: str,
+        *,
+        ca: str | Path,
+        cert: str | Path,
+        key: str | Path,
+        server_name: str = "",
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy | None = None,
+    ) -> Self:
+        """Make a client for `host:port` with PEM files: the daemon's authority, own certificate and key."""
+        return cls(_settings(endpoint, ca, cert, key, server_name, timeout), retry=retry)
+
+    @classmethod
+    def from_environment(cls, profile: str | None = None, *, retry: RetryPolicy | None = None) -> Self:
+        """Make a client from `STRONGROOM_...` variables and the profile file; see strongroom.settings."""
+        return cls(resolve(profile=profile), retry=retry)
+
+    def with_timeout(self, seconds: float | None) -> Self:
+        """Make a view of this client with another deadline per call; None for none. It shares the connection."""
+        view = object.__new__(type(self))
+        view._link = self._link  # noqa: SLF001 - its own class
+        view._manner = replace(self._manner, timeout=seconds)  # noqa: SLF001
+        return view
+
+    async def run(self, call: Call[Answer]) -> Answer:
+        """Carry out one call of `strongroom.calls`.
+
+        Raises:
+            StrongroomError: it failed for good.
+        """
+        attempts = self._manner.attempts(call.repeatable)
+        while True:
+            try:
+                answer = call.read(await self._send(call, attempts))
+            except StrongroomError as failure:
+                await asyncio.sleep(attempts.wait_after(failure))
+            else:
+                attempts.succeeded()
+                return answer
+
+    async def encrypt_many(
+        self,
+        key: str,
+        items: Sequence[bytes | WithContext],
+        *,
+        context: Context | None = None,
+        algorithm: str = "",
+    ) -> list[results.EncryptResult]:
+        """Encrypt any number of plaintexts; each item ends as an answer or an error, in its place. Never raises one."""
+        return await bulk.run_async(_encrypt_many(key, items, context, algorithm), self.run)
+
+    async def decrypt_many(
+        self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
+    ) -> list[results.DecryptResult]:
+        """Open any number of symmetric ciphertexts; results as of encrypt_many."""
+        return await bulk.run_async(_decrypt_many(items, key, context), self.run)
+
+    async def sign_many(
+        self,
+        key: str,
+        messages: Sequence[bytes],
+        *,
+        algorithm: str = "",
+        message_type: str = "",
+        key_version: int = 0,
+    ) -> list[results.SignResult]:
+        """Sign any number of messages or digests; results as of encrypt_many."""
+        operation = _sign_many(key, messages, algorithm, message_type, key_version)
+        return await bulk.run_async(operation, self.run)
+
+    def stream(self) -> AsyncStream:
+        """Open a stream for pipelined operations; use it as an asynchronous context manager."""
+        return AsyncStream(self._link.operate, self._manner.attempts)
+
+    async def tail_audit_records(
+        self, *, key: str = "", principal: str = ""
+    ) -> AsyncIterator[results.AuditRecord]:
+        """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
+        call = admin.tail_audit_records(key=key, principal=principal)
+        answers = self._link.channel.unary_stream(call.path, _serialise, call.parse)(call.request)
+        try:
+            async for reply in answers:
+                yield call.read(reply)
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from None
+        finally:
+            answers.cancel()
+
+    @staticmethod
+    async def pages(
+        method: Callable[..., Any], *args: object, **filters: object
+    ) -> AsyncIterator[Any]:
+        """Go through all pages of a list: `client.pages(client.list_keys, state="ENABLED")`."""
+        token = ""
+        while True:
+            page = await method(*args, **filters, page_token=token)
+            for item in page.items:
+                yield item
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def close(self) -> None:
+        """Close the connection, for all views of this client. Calls under way fail."""
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
+        try:
+            reply: Message = await self._link.method(call)(
+                call.request, timeout=attempts.remaining, wait_for_ready=attempts.wait_for_connection
+            )
+        except grpc.RpcError as failure:
+            raise from_rpc(failure) from None
+        except aio.UsageError:
+            # The channel says so when it is closed.
+            raise _streams.closed() from None
+        return reply
+
+
+class _AsyncLink:
+    """An asyncio channel, made when it is first needed, and its methods."""
+
+    def __init__(self, make: Callable[[], aio.Channel]) -> None:
+        self._make = make
+        self._channel: aio.Channel | None = None
+        self._methods: dict[str, Any] = {}
+
+    @property
+    def channel(self) -> aio.Channel:
+        if self._channel is None:
+            self._channel = self._make()
+        return self._channel
+
+    def method(self, call: Call[Any]) -> Any:  # noqa: ANN401 - gRPC's callables have no useful common type
+        found = self._methods.get(call.path)
+        if found is None:
+            found = self.channel.unary_unary(call.path, _serialise, call.parse)
+            self._methods[call.path] = found
+        return found
+
+    def operate(self) -> "aio.StreamStreamMultiCallable[crypto_pb2.OperateRequest, crypto_pb2.OperateResponse]":
+        return self.channel.stream_stream(
+            _streams.PATH, _serialise, crypto_pb2.OperateResponse.FromString
+        )
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def _serialise(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _settings(  # noqa: PLR0913, PLR0917 - what a connection needs
+    endpoint: str, ca: str | Path, cert: str | Path, key: str | Path, server_name: str, timeout: float
+) -> Settings:
+    return make_settings(
+        {
+            "endpoint": endpoint,
+            "ca": ca,
+            "cert": cert,
+            "key": key,
+            "server_name": server_name,
+            "timeout": timeout,
+        }
+    )
+
+
+def _encrypt_many(
+    key: str, items: Sequence[bytes | WithContext], context: Context | None, algorithm: str
+) -> bulk.Bulk[WithContext, results.Encrypted]:
+    own = list(batches.with_contexts(items, context))
+    return bulk.Bulk(own, lambda some: batches.batch_encrypt(key, some, algorithm=algorithm))
+
+
+def _decrypt_many(
+    items: Sequence[bytes | WithContext], key: str, context: Context | None
+) -> bulk.Bulk[WithContext, results.Decrypted]:
+    own = list(batches.with_contexts(items, context))
+    return bulk.Bulk(own, lambda some: batches.batch_decrypt(some, key=key))
+
+
+def _sign_many(
+    key: str, messages: Sequence[bytes], algorithm: str, message_type: str, key_version: int
+) -> bulk.Bulk[bytes, results.Signature]:
+    return bulk.Bulk(
+        messages,
+        lambda some: batches.batch_sign(
+            key, some, algorithm=algorithm, message_type=message_type, key_version=key_version
+        ),
+    )

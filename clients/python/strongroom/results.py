@@ -1,0 +1,309 @@
+"""What the calls answer: frozen values with plain Python fields.
+
+Fields that hold a secret have no repr, so that printing, logging or a traceback does not show them. Times are
+aware datetimes in UTC. Names of specs, states and algorithms are strings, see `strongroom.names`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from strongroom.errors import StrongroomError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of a list; an empty `next_page_token` means that it is the last one."""
+
+    items: tuple[Item, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Everything about a key that is not secret; see KeyMetadata in types.proto."""
+
+    key_id: str
+    arn: str
+    account: str
+    spec: str
+    usage: str
+    custody_mode: str
+    custody_note: str
+    origin: str
+    exportable: bool
+    state: str
+    enabled: bool
+    description: str
+    created_time: datetime | None
+    deletion_time: datetime | None
+    current_version: int
+    etag: str
+    encryption_algorithms: tuple[str, ...]
+    signing_algorithms: tuple[str, ...]
+    mac_algorithms: tuple[str, ...]
+    key_agreement_algorithms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of a key's material, from 1; `current` marks the one that encrypts and signs now."""
+
+    version: int
+    created_time: datetime | None
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The public half of a key version, as SubjectPublicKeyInfo in DER and PEM."""
+
+    key_arn: str
+    key_version: int
+    public_key: bytes
+    public_key_pem: str
+    spec: str
+    usage: str
+    encryption_algorithms: tuple[str, ...]
+    signing_algorithms: tuple[str, ...]
+    key_agreement_algorithms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A second name of a key."""
+
+    name: str
+    arn: str
+    key_arn: str
+    created_time: datetime | None
+    updated_time: datetime | None
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """All tags of a key; `etag` is the key's, and empty where only the tags were read."""
+
+    tags: Mapping[str, str]
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPolicy:
+    """A key's policy, as JSON text, with the key's etag."""
+
+    policy: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """When a key was last used, and how often each operation succeeded since `tracking_start_time`."""
+
+    key_arn: str
+    last_used_time: datetime | None
+    last_operation: str
+    tracking_start_time: datetime | None
+    operation_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """A ciphertext and the key version that made it."""
+
+    ciphertext: bytes
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decrypted:
+    """A plaintext and the key version that opened it."""
+
+    plaintext: bytes = field(repr=False)
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReEncrypted:
+    """A new ciphertext, the key version that made it, and the one that opened the old ciphertext."""
+
+    ciphertext: bytes
+    key_arn: str
+    key_version: int
+    algorithm: str
+    source_key_arn: str
+    source_key_version: int
+    source_algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key in clear and encrypted. Use the plaintext, then forget it."""
+
+    plaintext: bytes = field(repr=False)
+    ciphertext: bytes
+    key_arn: str
+    key_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDataKey:
+    """A data key that only Decrypt can open."""
+
+    ciphertext: bytes
+    key_arn: str
+    key_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyPair:
+    """A key pair: the private half (PKCS#8 DER) in clear and encrypted, the public half in DER."""
+
+    private_key: bytes = field(repr=False)
+    sealed_private_key: bytes
+    public_key: bytes
+    spec: str
+    key_arn: str
+    key_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDataKeyPair:
+    """A key pair whose private half only Decrypt can open."""
+
+    sealed_private_key: bytes
+    public_key: bytes
+    spec: str
+    key_arn: str
+    key_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature and the key version that made it."""
+
+    signature: bytes
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A signature or MAC that is valid: one that is not raises NotGenuine."""
+
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mac:
+    """A MAC and the key version that made it."""
+
+    mac: bytes
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSecret:
+    """The raw ECDH secret: put it through a key derivation function before use."""
+
+    secret: bytes = field(repr=False)
+    key_arn: str
+    key_version: int
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class RandomBytes:
+    """Random bytes from the HSM."""
+
+    data: bytes = field(repr=False)
+
+
+EncryptResult = Encrypted | StrongroomError
+DecryptResult = Decrypted | StrongroomError
+SignResult = Signature | StrongroomError
+"""What became of one item of a batch: its answer, or why it has none (returned, not raised)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A rate limit: cost admitted per second in the long run, and at once after a rest."""
+
+    scope: str
+    subject: str
+    per_second: int
+    burst: int
+    is_default: bool
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUsage:
+    """A limit and the cost that would be admitted now."""
+
+    limit: Limit
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One record of the audit log; `canonical_json` is the record as it stands in the file."""
+
+    origin: str
+    sequence: int
+    time: datetime | None
+    kind: str
+    action: str
+    principal: str
+    key_arn: str
+    outcome: str
+    request_id: str
+    hash: bytes
+    canonical_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The end of one audit chain at the time of a checkpoint."""
+
+    origin: str
+    sequence: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed checkpoint: `signature` is over `canonical_json`, by `public_key` (DER)."""
+
+    canonical_json: bytes
+    signature: bytes
+    public_key: bytes
+    signing_algorithm: str
+    number: int
+    time: datetime | None
+    chain_heads: tuple[ChainHead, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the daemon takes the caller for."""
+
+    principal_arn: str
+    account: str
+    certificate_sha256: str
+    administrator: bool
+    daemon_version: str
+    region: str

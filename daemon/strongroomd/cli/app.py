@@ -1,0 +1,124 @@
+"""The `strongroomd` command and its everyday verbs.
+
+Each verb imports what it runs only when it runs: the supervisor must never load gRPC or a PKCS#11 module.
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strongroomd import __version__
+from strongroomd.cli import audit, dev, doctor
+from strongroomd.cli.common import DEFAULT_CONFIG, Config, reported, say, settings_of
+from strongroomd.cli.founding import found
+from strongroomd.config import ConfigurationErrors, ExitCode, load, read
+
+app = typer.Typer(
+    name="strongroomd",
+    help="Custody of keys that are made and used inside an HSM.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(audit.app, name="audit")
+app.command("doctor")(doctor.doctor)
+app.command("dev")(dev.dev)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+def serve(config: Config = DEFAULT_CONFIG) -> None:
+    """Serve in the foreground, until SIGTERM."""
+    from strongroomd.supervisor import Supervisor  # noqa: PLC0415
+    from strongroomd.telemetry import logs  # noqa: PLC0415
+
+    settings_of(config)
+    try:
+        data = read(config)
+        settings = load(config, data)
+    except ConfigurationErrors as errors:
+        say(f"the configuration changed just now: {errors}")
+        raise typer.Exit(int(ExitCode.REFUSED)) from None
+    logs.configure(settings.telemetry.log_level)
+    raise typer.Exit(int(Supervisor(settings, data).run()))
+
+
+@app.command(hidden=True)
+def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
+    config: Annotated[Path, typer.Option()],
+    index: Annotated[int, typer.Option()],
+    parent: Annotated[int, typer.Option()],
+    grpc_port: Annotated[int, typer.Option()],
+    ops_port: Annotated[int, typer.Option()],
+    heartbeat_fd: Annotated[int, typer.Option()],
+    config_fd: Annotated[int, typer.Option()],
+    pin_fd: Annotated[int | None, typer.Option()] = None,
+) -> None:
+    """Be one worker; the supervisor starts it."""
+    from strongroomd import wiring  # noqa: PLC0415
+    from strongroomd.worker import WorkerArguments, run  # noqa: PLC0415
+
+    arguments = WorkerArguments(
+        config=config,
+        index=index,
+        parent=parent,
+        grpc_port=grpc_port,
+        ops_port=ops_port,
+        heartbeat_fd=heartbeat_fd,
+        config_fd=config_fd,
+        pin_fd=pin_fd,
+    )
+    code = run(arguments, wiring.assemble)
+    sys.stderr.flush()
+    # Everything durable is on disk by now. Taking the interpreter down would wait for threads that may be
+    # caught in a module, and would unload the module under them.
+    os._exit(code)
+
+
+@app.command("check-config")
+def check_config(config: Config = DEFAULT_CONFIG) -> None:
+    """Print every mistake of the configuration, or that there is none."""
+    settings = settings_of(config)
+    typer.echo(f"{settings.source}: no mistakes")
+
+
+@app.command()
+def init(
+    config: Config = DEFAULT_CONFIG,
+    so_pin_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds the security officer's PIN, to set the user PIN of a token that has none yet."
+        ),
+    ] = None,
+) -> None:
+    """Make the house keys in a fresh token and the store beside them; refuses a used token."""
+    settings = settings_of(config)
+    with reported():
+        found(settings, so_pin_file)
+    typer.echo("the token holds the house keys, and the store is ready; start with `strongroomd serve`")
+
+
+@app.command()
+def migrate(config: Config = DEFAULT_CONFIG) -> None:
+    """Bring the store to this version's schema; stop the daemon first, and keep a copy."""
+    from strongroomd.storage.migration import migrate as migrate_store  # noqa: PLC0415
+
+    settings = settings_of(config)
+    with reported():
+        migrate_store(settings.store_url)
+    typer.echo(f"{settings.store_path}: at this version's schema")
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of the daemon and of Python."""
+    typer.echo(f"strongroomd {__version__} on Python {platform.python_version()}")

@@ -1,0 +1,271 @@
+"""`strongroomd dev`: a whole daemon for a shell or a CI job, in one command, in one throw-away folder.
+
+The folder holds a SoftHSM token with random PINs, a development certificate authority, one administrator, one
+ordinary service, and the configuration that ties them together. It is for development only: whoever can read
+the folder can use every key.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+
+from strongroomd.cli.common import fail, reported, say
+from strongroomd.cli.founding import found
+from strongroomd.cli.softhsm import find_module, make_token
+from strongroomd.config import Settings, daemon_file, load
+from strongroomd.frontends.grpc.pki import Authority
+
+ACCOUNT: Final = "111122223333"
+TRUST_DOMAIN: Final = "strongroom.dev"
+IDENTITIES: Final = ("admin", "service")
+MARKER: Final = "strongroom-dev"  # a folder without it is never removed
+FOLDER_VARIABLE: Final = "STRONGROOM_DEV_DIR"
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+_CONFIG: Final = """\
+# Made by `strongroomd dev`: for development only.
+[daemon]
+account = "{account}"
+node = "dev"
+workers = {workers}
+state_dir = "state"
+run_dir = "run"
+allow_root = {allow_root}
+
+[grpc]
+address = "127.0.0.1:{port}"
+certificate_file = "tls/server.pem"
+key_file = "tls/server.key"
+client_ca_file = "tls/ca.pem"
+reflection = true
+
+[ops]
+address = "127.0.0.1:{ops_port}"
+
+[hsm]
+module = {module}
+token_label = "{label}"
+pin_file = "token/pin"
+softhsm_conf = "token/softhsm2.conf"
+
+[access]
+administrators = ["arn:aws:iam::{account}:user/admin"]
+"""
+_IDENTITY: Final = """
+[[identities]]
+arn = "arn:aws:iam::{account}:user/{name}"
+uri = "spiffe://{domain}/{name}"
+"""
+
+
+def dev(
+    *,
+    env: Annotated[
+        bool, typer.Option("--env", help='Serve in the background: eval "$(strongroomd dev --env)".')
+    ] = False,
+    down: Annotated[
+        bool, typer.Option("--down", help="Stop the daemon of --dir and remove its folder.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", envvar=FOLDER_VARIABLE, help="The folder; a new temporary one if not given."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="gRPC port; 0 takes a free one.")] = 0,
+    ops_port: Annotated[int, typer.Option(min=0, max=65_535, help="Metrics port; 0 takes a free one.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
+) -> None:
+    """Run an ephemeral daemon with its own SoftHSM token, certificates and identities; not for production."""
+    if down:
+        _down(folder)
+        return
+    with reported():
+        settings = _ready_made(folder, port, ops_port, workers)
+    if env:
+        _serve_in_background(settings)
+    else:
+        _serve_here(settings, ephemeral=folder is None)
+
+
+def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
+    """Make everything that a daemon needs but its house keys; returns the configuration file.
+
+    Args:
+        folder: existing and empty.
+        port: where to serve gRPC on 127.0.0.1; 0 for any free port.
+        ops_port: the same for metrics and health.
+        workers: how many workers.
+
+    Raises:
+        StrongroomError: SoftHSM is missing or fails.
+    """
+    module = find_module()
+    (folder / MARKER).touch()
+    for name in ("token", "tls", "state", "run"):
+        (folder / name).mkdir(mode=0o700)
+    make_token(folder / "token", MARKER)
+    make_certificates(folder / "tls")
+    text = _CONFIG.format(
+        account=ACCOUNT,
+        workers=workers,
+        allow_root=str(os.geteuid() == 0).lower(),
+        port=port,
+        ops_port=ops_port,
+        module=json.dumps(str(module)),
+        label=MARKER,
+    )
+    text += "".join(_IDENTITY.format(account=ACCOUNT, name=name, domain=TRUST_DOMAIN) for name in IDENTITIES)
+    config = folder / "strongroomd.toml"
+    config.write_text(text)
+    config.chmod(0o600)
+    return config
+
+
+def make_certificates(folder: Path) -> None:
+    """Write `ca.pem`, and `server`, `admin`, `service` as `.pem` and `.key`; forget the CA's key."""
+    authority = Authority.make()
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    authority.server(["localhost", "127.0.0.1", "::1"]).write(folder / "server.pem", folder / "server.key")
+    for name in IDENTITIES:
+        credential = authority.client(name, f"spiffe://{TRUST_DOMAIN}/{name}")
+        credential.write(folder / f"{name}.pem", folder / f"{name}.key")
+
+
+def _ready_made(folder: Path | None, port: int, ops_port: int, workers: int) -> Settings:
+    """Use the folder as an earlier run left it, or make it."""
+    place = Path(tempfile.mkdtemp(prefix="strongroom-dev-")) if folder is None else folder.absolute()
+    if (place / MARKER).exists():
+        return load(place / "strongroomd.toml")
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(place.iterdir()):
+        fail(f"{place} is not empty and was not made by `strongroomd dev`", 1)
+    try:
+        settings = load(prepare(place, port, ops_port, workers))
+        found(settings)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """List what a client needs to reach this daemon as its administrator."""
+    folder = settings.source.parent
+    return {
+        "STRONGROOM_ENDPOINT": str(json.loads(daemon_file(settings).read_bytes())["grpc"]),
+        "STRONGROOM_CA": str(folder / "tls" / "ca.pem"),
+        "STRONGROOM_CERT": str(folder / "tls" / "admin.pem"),
+        "STRONGROOM_KEY": str(folder / "tls" / "admin.key"),
+        FOLDER_VARIABLE: str(folder),
+    }
+
+
+def _serve_here(settings: Settings, *, ephemeral: bool) -> None:
+    """Serve in the foreground by a child that gets our signals; tell how to reach it once it is ready."""
+    process = _serve(settings, None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: process.send_signal(number))
+    try:
+        if _await_ready(settings, process):
+            for name, value in environment(settings).items():
+                say(f"export {name}={shlex.quote(value)}")
+            say("serving; Ctrl-C stops" + (" and removes everything" if ephemeral else ""))
+        code = process.wait()
+    finally:
+        if ephemeral:
+            shutil.rmtree(settings.source.parent, ignore_errors=True)
+    raise typer.Exit(code)
+
+
+def _serve_in_background(settings: Settings) -> None:
+    """Serve as a background process, and print the lines for `eval`."""
+    folder = settings.source.parent
+    process = _serve(settings, folder / "log")
+    if not _await_ready(settings, process):
+        process.terminate()
+        _give_up(folder)
+    for name, value in environment(settings).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+    typer.echo("# stop and remove it all: strongroomd dev --down")
+
+
+def _serve(settings: Settings, log: Path | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "strongroomd", "serve", "--config", str(settings.source)]
+    if log is None:
+        return subprocess.Popen(command, process_group=0)  # noqa: S603 - our own program
+    with log.open("ab") as file:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/"
+        )
+
+
+def _await_ready(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if _published(settings).get("pid") == process.pid and _published(settings).get("state") == "ready":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _published(settings: Settings) -> dict[str, Any]:
+    try:
+        return dict(json.loads(daemon_file(settings).read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _give_up(folder: Path) -> NoReturn:
+    lines = (folder / "log").read_text(errors="replace").splitlines()[-10:]
+    for line in lines:
+        say(line)
+    fail(f"the daemon did not become ready; {folder / 'log'} has the whole log", 1)
+
+
+def _down(folder: Path | None) -> None:
+    """Stop the daemon that holds the folder, if one does, and remove the folder."""
+    if folder is None or not (folder / MARKER).exists():
+        fail(f"--dir (or {FOLDER_VARIABLE}) must name a folder that `strongroomd dev` made", 1)
+    folder = folder.absolute()
+    pid_file = folder / "run" / "daemon.json"
+    if _is_running(folder):
+        try:
+            os.kill(int(json.loads(pid_file.read_bytes())["pid"]), signal.SIGTERM)
+        except (OSError, ValueError, KeyError, TypeError):
+            fail("the daemon runs but cannot be told to stop", 1)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_running(folder):
+            if time.monotonic() > deadline:
+                fail("the daemon does not stop", 1)
+            time.sleep(0.05)
+    # A new name first, so that nobody finds a half-removed folder.
+    doomed = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.removed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+    say(f"stopped, and {folder} is removed")
+
+
+def _is_running(folder: Path) -> bool:
+    """Ask the lock that a supervisor holds: a pid in a file may belong to somebody else by now."""
+    try:
+        descriptor = os.open(folder / "run" / "daemon.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

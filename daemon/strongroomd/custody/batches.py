@@ -1,0 +1,136 @@
+"""Batches: many items in one call, charged as many, audited as one record, each item with its own result."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.crypto import Ciphertext, Opened, Sealed, Sealer, choose_encryption
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.signing import Signature, Signing, ToSign, check_message, choose_signing, to_sign
+from strongroomd.domain.actions import Action
+from strongroomd.domain.algorithms import EncryptionAlgorithm
+from strongroomd.domain.context import Context
+from strongroomd.domain.errors import StrongroomError, invalid, too_large
+from strongroomd.domain.limits import MAX_BATCH
+
+_STRIDE = 32
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[T]):
+    """Results in the order of the items: each what it made, or why it was refused."""
+
+    results: list[T | StrongroomError]
+
+
+class Batches(UseCases):
+    """BatchEncrypt, BatchDecrypt, BatchSign."""
+
+    def __init__(self, gate: Gate, sealer: Sealer, signing: Signing, catalog: Catalog) -> None:
+        super().__init__(gate)
+        self._sealer = sealer
+        self._signing = signing
+        self._catalog = catalog
+
+    @gated(Action.ENCRYPT)
+    async def encrypt(
+        self,
+        passage: Passage,
+        key: str,
+        items: Sequence[tuple[bytes, Context] | StrongroomError],
+        algorithm: EncryptionAlgorithm | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> Batch[Sealed]:
+        """Encrypt every item under one key; an item that arrives as an error stays one."""
+        _check_count(items)
+        entry = await passage.claim(key, cost=len(items))
+        chosen = choose_encryption(entry, algorithm)
+        passage.proceed(dry_run=dry_run)
+
+        async def seal(item: tuple[bytes, Context]) -> Sealed:
+            self._sealer.check_plaintext(item[0])
+            return await self._sealer.seal(passage, entry, item[0], item[1], chosen)
+
+        return await _each(passage, items, seal)
+
+    @gated(Action.DECRYPT)
+    async def decrypt(
+        self, passage: Passage, items: Sequence[Ciphertext | StrongroomError], *, dry_run: bool = False
+    ) -> Batch[Opened]:
+        """Decrypt every item under the key that it names itself."""
+        _check_count(items)
+        if dry_run:
+            await self._try(passage, items)
+        passage.proceed(dry_run=dry_run)
+
+        async def open_(item: Ciphertext) -> Opened:
+            return await self._sealer.open(passage, await self._sealer.claim(passage, item, Action.DECRYPT))
+
+        return await _each(passage, items, open_)
+
+    async def _try(self, passage: Passage, items: Sequence[Ciphertext | StrongroomError]) -> None:
+        for item in items:
+            if isinstance(item, StrongroomError):
+                raise item
+            await self._sealer.claim(passage, item, Action.DECRYPT)
+
+    @gated(Action.SIGN)
+    async def sign(
+        self,
+        passage: Passage,
+        key: str,
+        items: Sequence[bytes | StrongroomError],
+        wanted: ToSign,
+        *,
+        dry_run: bool = False,
+    ) -> Batch[Signature]:
+        """Sign every item under one key; `wanted` says how, its data is not used."""
+        _check_count(items)
+        entry = await passage.claim(key, cost=len(items))
+        algorithm = choose_signing(entry, wanted.algorithm)
+        passage.proceed(dry_run=dry_run)
+        bound = await self._catalog.version(entry, wanted.version)
+        passage.facts["version"] = bound.version
+
+        async def sign(item: bytes) -> Signature:
+            check_message(item, empty=True)
+            data = to_sign(algorithm, wanted.kind, item)
+            made = await self._signing.sign_bound(passage, entry, bound, algorithm, data)
+            return Signature(made, entry.arn, bound.version, algorithm)
+
+        return await _each(passage, items, sign)
+
+
+def _check_count(items: Sequence[object]) -> None:
+    if not items:
+        raise invalid("items", "must not be empty")
+    if len(items) > MAX_BATCH:
+        raise too_large("items", MAX_BATCH, "items")
+
+
+async def _each(
+    passage: Passage, items: Sequence[A | StrongroomError], work: Callable[[A], Awaitable[T]]
+) -> Batch[T]:
+    results: list[T | StrongroomError] = []
+    for number, item in enumerate(items):
+        if number % _STRIDE == _STRIDE - 1:
+            await asyncio.sleep(0)  # let other calls of this worker in: quick items never wait by themselves
+        results.append(item if isinstance(item, StrongroomError) else await _one(number, item, work))
+    reasons = Counter(r.reason.value if isinstance(r, StrongroomError) else "OK" for r in results)
+    passage.facts["items"] = dict(sorted(reasons.items()))
+    return Batch(results)
+
+
+async def _one(number: int, item: A, work: Callable[[A], Awaitable[T]]) -> T | StrongroomError:
+    try:
+        return await work(item)
+    except StrongroomError as error:
+        if error.field:
+            error.field = f"items[{number}].{error.field}"
+        return error

@@ -1,0 +1,142 @@
+"""How keys and versions come to be: wrapped ones in one transaction, resident ones in two phases.
+
+A resident version is first an intent (a row that names the CKA_ID to come), then an object, then an active
+version. If the daemon dies in between, upkeep finds the intent, destroys the object and marks the intent
+failed: nobody was told of it. An answer is remembered only with the second phase.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
+
+from strongroomd.custody.admission import Lane
+from strongroomd.custody.gate import Passage
+from strongroomd.custody.ledger import Change, Ledger
+from strongroomd.custody.mutations import Mutations
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.keys import Material
+from strongroomd.domain.limits import MAX_VERSIONS
+from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord, VersionState
+from strongroomd.ports import Vault
+
+_log = logging.getLogger(__name__)
+Commit = Callable[[Change, VersionRecord], Awaitable[KeyRecord]]
+
+
+class Births:
+    """Makes material and records it.
+
+    Args:
+        mutations: idempotent changes.
+        vault: makes the material.
+    """
+
+    def __init__(self, mutations: Mutations, vault: Vault) -> None:
+        self._mutations = mutations
+        self._ledger = mutations.ledger
+        self._vault = vault
+        self._clock = mutations.clock
+
+    async def bear(
+        self, passage: Passage, key: KeyRecord, request_id: str, arguments: object, commit: Commit
+    ) -> KeyRecord:
+        """Make a new version of `key` and commit it.
+
+        Args:
+            passage: the call.
+            key: the key as it is to be or is; not stored yet if it is new (row_version 1, state Creating).
+            request_id: the caller's idempotency key, as for `Mutations.once`.
+            arguments: what the idempotency key is bound to.
+            commit: stores the active version and the changed key in the last transaction; gives the answer.
+        """
+        await passage.intent()
+        if key.mode is CustodyMode.RESIDENT:
+            return await self._bear_resident(passage, key, request_id, arguments, commit)
+        material = await self._generate(passage, key, "")
+
+        async def work(change: Change) -> KeyRecord:
+            number = await _next_number(change, key)
+            return await commit(change, self._version(key, number, material, VersionState.ACTIVE))
+
+        return await self._mutations.once(passage, KeyRecord, request_id, arguments, work, audited=True)
+
+    async def _generate(self, passage: Passage, key: KeyRecord, hsm_id: str) -> Material:
+        job = self._vault.generate(
+            key.spec, key.usage, key.mode, exportable=key.exportable, hsm_id=hsm_id, deadline=passage.deadline
+        )
+        return await passage.work(Lane.BIRTH, job)
+
+    def _version(self, key: KeyRecord, number: int, material: Material, state: VersionState) -> VersionRecord:
+        return VersionRecord(
+            key_id=key.key_id,
+            version=number,
+            state=state,
+            created_at=self._clock.wall_ms(),
+            kek_id=material.kek_id,
+            hsm_id=material.hsm_id,
+            blob=material.blob,
+            length=material.length,
+            public_key=material.public_key,
+            check_value=material.check_value,
+            recovery_blob=material.recovery_blob,
+        )
+
+    async def _bear_resident(
+        self, passage: Passage, key: KeyRecord, request_id: str, arguments: object, commit: Commit
+    ) -> KeyRecord:
+        hsm_id = (await self._vault.random(16)).hex()
+        intent = await self._intend(key, hsm_id)
+        settled = False
+        try:
+            material = await self._generate(passage, key, hsm_id)
+
+            async def work(change: Change) -> KeyRecord:
+                made = self._version(key, intent.version, material, VersionState.ACTIVE)
+                return await commit(change, dataclasses.replace(made, row_version=intent.row_version + 1))
+
+            answer = await self._mutations.once(passage, KeyRecord, request_id, arguments, work, audited=True)
+            settled = answer.key_id == key.key_id and not passage.facts.get("repeated")
+            return answer
+        finally:
+            if not settled:
+                await abandon(self._ledger, self._vault, intent)
+
+    async def _intend(self, key: KeyRecord, hsm_id: str) -> VersionRecord:
+        nothing = Material("", hsm_id, b"", 0, b"", b"", b"")
+        async with self._ledger.change() as change:
+            intent = self._version(key, await _next_number(change, key), nothing, VersionState.INTENT)
+            if key.state is KeyState.CREATING:
+                await change.put(key)
+            await change.put(intent)
+        return intent
+
+
+async def _next_number(change: Change, key: KeyRecord) -> int:
+    """Find the number after the last one that was ever tried."""
+    number = 1 if key.state is KeyState.CREATING else key.current_version + 1
+    while await change.get(VersionRecord, f"{key.key_id}/{number}") is not None:
+        number += 1
+    if number > MAX_VERSIONS:
+        raise StrongroomError(Reason.LIMIT_EXCEEDED, f"a key has at most {MAX_VERSIONS} versions")
+    return number
+
+
+async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> None:
+    """Undo a birth that nobody was told of: destroy the object, fail the version, and a key left without."""
+    try:
+        await vault.destroy_resident(intent.hsm_id)
+        async with ledger.change() as change:
+            version = await change.get(VersionRecord, intent.record_id)
+            if version is None or version.state is not VersionState.INTENT:
+                return
+            await change.put(_next(version, VersionState.FAILED))
+            key = await change.get(KeyRecord, intent.key_id)
+            if key is not None and key.state is KeyState.CREATING:
+                row_version = key.row_version + 1
+                await change.put(dataclasses.replace(key, state=KeyState.DESTROYED, row_version=row_version))
+    except StrongroomError as error:
+        _log.warning("birth not undone yet; upkeep will", extra={"reason": error.reason.value})
+
+
+def _next(version: VersionRecord, state: VersionState) -> VersionRecord:
+    return dataclasses.replace(version, state=state, row_version=version.row_version + 1)

@@ -1,0 +1,145 @@
+"""Keys in memory: what a call needs to know of a key, verified once, kept until the journal differs."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
+
+from strongroomd.custody.ledger import Ledger
+from strongroomd.domain import policy
+from strongroomd.domain.errors import Reason, StrongroomError, denied
+from strongroomd.domain.keys import BoundVersion
+from strongroomd.domain.names import KeyName, Realm
+from strongroomd.domain.policy import Policy
+from strongroomd.domain.principals import Principal
+from strongroomd.domain.records import AliasRecord, KeyRecord, KeyState, VersionRecord, VersionState
+from strongroomd.ports import JournalEntry, Vault
+
+V = TypeVar("V")
+_MOST_ENTRIES = 50_000
+_MOST_ALIASES = 100_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One key, ready for use.
+
+    Attributes:
+        key: its verified record.
+        arn: its ARN.
+        policy: its compiled policy.
+        versions: the versions that were asked for so far, verified.
+    """
+
+    key: KeyRecord
+    arn: str
+    policy: Policy
+    versions: dict[int, BoundVersion] = field(default_factory=dict)
+
+
+class Catalog:
+    """Read-through memory of keys and aliases; the ledger's journal keeps it fresh.
+
+    Args:
+        ledger: verified reads, and word of every change.
+        vault: told to forget keys that changed state.
+        realm: region and default account, for names.
+    """
+
+    def __init__(self, ledger: Ledger, vault: Vault, realm: Realm) -> None:
+        self.realm = realm
+        self._ledger = ledger
+        self._vault = vault
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._aliases: OrderedDict[str, str] = OrderedDict()
+        self._generation = 0
+        self._parse = lru_cache(maxsize=16_384)(realm.parse_key)
+        ledger.watch(self._changed)
+
+    def _changed(self, change: JournalEntry) -> None:
+        self._generation += 1
+        if change.kind in (KeyRecord.KIND, VersionRecord.KIND):
+            self._entries.pop(change.record_id.partition("/")[0], None)
+        elif change.kind == AliasRecord.KIND:
+            self._aliases.pop(change.record_id, None)
+
+    async def find(self, principal: Principal, text: str, field_name: str = "key") -> Entry:
+        """Find a key by any of its names.
+
+        Raises:
+            StrongroomError: INVALID_FIELD for what is no name; ACCESS_DENIED for what names nothing.
+        """
+        name = self._parse(text, principal.account, field_name)
+        entry = self._entries.get(name.key_id) if name.key_id else None
+        if entry is None:
+            entry = await self.entry(name.key_id or await self.alias_target(name))
+        if name.account != entry.key.account:
+            raise denied("the name means another account's key")
+        return entry
+
+    async def entry(self, key_id: str) -> Entry:
+        """Find a key by its id alone. Raises ACCESS_DENIED for what names nothing."""
+        entry = self._entries.get(key_id)
+        if entry is None:
+            entry = await self._load(key_id)
+        return entry
+
+    async def _load(self, key_id: str) -> Entry:
+        generation = self._generation
+        key = await self._ledger.read(KeyRecord, key_id)
+        if key is None:
+            raise denied("there is no such key")
+        if key.state is not KeyState.ENABLED:
+            self._vault.forget(key_id)
+        entry = Entry(key, self.realm.key_arn(key_id, key.account), policy.compiled(key.policy))
+        if generation == self._generation:
+            _remember(self._entries, key_id, entry, _MOST_ENTRIES)
+        return entry
+
+    async def alias_target(self, name: KeyName) -> str:
+        """Give the key id behind an alias. Raises ACCESS_DENIED when there is none."""
+        record_id = f"{name.account}/{name.alias}"
+        key_id = self._aliases.get(record_id)
+        if key_id is None:
+            key_id = await self._load_alias(record_id)
+        return key_id
+
+    async def _load_alias(self, record_id: str) -> str:
+        generation = self._generation
+        alias = await self._ledger.read(AliasRecord, record_id)
+        if alias is None:
+            raise denied("there is no such alias")
+        if generation == self._generation:
+            _remember(self._aliases, record_id, alias.key_id, _MOST_ALIASES)
+        return alias.key_id
+
+    async def version(self, entry: Entry, number: int = 0) -> BoundVersion:
+        """Give one version of a key, 0 meaning the current one.
+
+        Raises:
+            StrongroomError: INVALID_FIELD for a version that never was; KEY_UNAVAILABLE when its material is.
+        """
+        bound = entry.versions.get(number or entry.key.current_version)
+        if bound is None:
+            bound = await self._load_version(entry, number or entry.key.current_version)
+        return bound
+
+    async def _load_version(self, entry: Entry, number: int) -> BoundVersion:
+        record = await self._ledger.read(VersionRecord, f"{entry.key.key_id}/{number}")
+        if record is None or record.state in _NEVER_WAS:
+            raise StrongroomError(Reason.INVALID_FIELD, "the key has no such version", field="key_version")
+        if record.state is not VersionState.ACTIVE:
+            raise StrongroomError(Reason.KEY_UNAVAILABLE, detail=f"version is {record.state}")
+        key = entry.key
+        bound = BoundVersion(key.key_id, key.spec, key.usage, key.mode, key.exportable, record)
+        entry.versions[number] = bound
+        return bound
+
+
+_NEVER_WAS = frozenset({VersionState.INTENT, VersionState.FAILED})
+
+
+def _remember(memory: OrderedDict[str, V], key: str, value: V, most: int) -> None:
+    memory[key] = value
+    if len(memory) > most:
+        memory.popitem(last=False)

@@ -1,0 +1,397 @@
+"""Cryptographic use cases: encrypt, decrypt, re-encrypt, data keys.
+
+Signatures, MACs and agreement are in signing.py; batches in batches.py. Every limit of what a caller may send
+is checked before the HSM is asked; every failed decryption is one and the same error.
+"""
+
+from dataclasses import dataclass, field
+
+from strongroomd.custody import publickeys
+from strongroomd.custody.admission import Lane
+from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.domain import context as contexts
+from strongroomd.domain import envelope
+from strongroomd.domain.actions import Action
+from strongroomd.domain.algorithms import (
+    SPECS,
+    EncryptionAlgorithm,
+    KeyFamily,
+    KeySpec,
+    KeyUsage,
+    encryption_algorithms,
+    oaep_limit,
+)
+from strongroomd.domain.context import EMPTY, Context
+from strongroomd.domain.envelope import Envelope, Format
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.keys import BoundVersion
+from strongroomd.domain.limits import MAX_CIPHERTEXT_OVERHEAD, MAX_RANDOM
+from strongroomd.ports import Vault
+
+_SYMMETRIC = EncryptionAlgorithm.SYMMETRIC_DEFAULT
+
+PAIR_COSTS = {
+    KeySpec.RSA_2048: 20,
+    KeySpec.RSA_3072: 60,
+    KeySpec.RSA_4096: 200,
+    KeySpec.ECC_NIST_P256: 5,
+    KeySpec.ECC_NIST_P384: 5,
+    KeySpec.ECC_NIST_P521: 5,
+    KeySpec.ECC_SECG_P256K1: 5,
+    KeySpec.ECC_NIST_EDWARDS25519: 5,
+}
+"""What making a data key pair costs of the pair's class, in the units of which a signature costs one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A ciphertext and the key version that made it."""
+
+    ciphertext: bytes
+    key_arn: str
+    version: int
+    algorithm: EncryptionAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A plaintext and the key version that opened it."""
+
+    plaintext: bytes = field(repr=False)
+    key_arn: str
+    version: int
+    algorithm: EncryptionAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class ReSealed:
+    """A new ciphertext, and what the old one was made with."""
+
+    sealed: Sealed
+    source_arn: str
+    source_version: int
+    source_algorithm: EncryptionAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key in both forms; `plaintext` is empty when it was not asked for."""
+
+    plaintext: bytes = field(repr=False)
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyPair:
+    """A data key pair; `private_key` (PKCS#8 DER) is empty when it was not asked for."""
+
+    private_key: bytes = field(repr=False)
+    public_key: bytes
+    spec: KeySpec
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Ciphertext:
+    """What a caller wants opened: an envelope, or raw RSA ciphertext with the key's name.
+
+    Attributes:
+        key: names the key; empty if an envelope does.
+        version: key version for raw RSA ciphertext, 0 for the current one.
+        algorithm: None for the symmetric default.
+    """
+
+    data: bytes
+    key: str = ""
+    version: int = 0
+    algorithm: EncryptionAlgorithm | None = None
+    context: Context = EMPTY
+    key_field: str = "key"
+    field: str = "ciphertext"
+
+
+class Sealer:
+    """Seals and opens for keys that passed the gate; shared by single calls, batches and data keys.
+
+    Args:
+        vault: the HSM.
+        catalog: finds key versions.
+        max_plaintext: longest plaintext in bytes.
+    """
+
+    def __init__(self, vault: Vault, catalog: Catalog, max_plaintext: int) -> None:
+        self.vault = vault
+        self.catalog = catalog
+        self.max_plaintext = max_plaintext
+
+    def check_plaintext(self, plaintext: bytes, field_name: str = "plaintext") -> None:
+        """Refuse an empty or over-long plaintext."""
+        if not plaintext:
+            raise invalid(field_name, "must not be empty")
+        if len(plaintext) > self.max_plaintext:
+            raise too_large(field_name, self.max_plaintext)
+
+    def check_ciphertext(self, ciphertext: bytes, field_name: str = "ciphertext") -> None:
+        """Refuse an empty or over-long ciphertext."""
+        if not ciphertext:
+            raise invalid(field_name, "must not be empty")
+        if len(ciphertext) > self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD:
+            raise too_large(field_name, self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD)
+
+    async def seal(
+        self,
+        passage: Passage,
+        entry: Entry,
+        plaintext: bytes,
+        context: Context,
+        algorithm: EncryptionAlgorithm,
+    ) -> Sealed:
+        """Encrypt under the key's current version."""
+        bound = await self.catalog.version(entry)
+        passage.facts["version"] = bound.version
+        if algorithm is not _SYMMETRIC:
+            check_oaep(entry, algorithm, plaintext, context)
+            sealed = publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
+            return Sealed(sealed, entry.arn, bound.version, algorithm)
+        ciphertext = await passage.work(Lane.QUICK, self.seal_bound(passage, bound, plaintext, context))
+        return Sealed(ciphertext, entry.arn, bound.version, algorithm)
+
+    async def seal_bound(
+        self, passage: Passage, bound: BoundVersion, plaintext: bytes, context: Context
+    ) -> bytes:
+        """Seal into an envelope."""
+        head = envelope.header(Format.XAES_256_GCM, bound.key_id, bound.version)
+        aad = contexts.aad(head, context)
+        return head + await self.vault.seal(bound, plaintext, aad, deadline=passage.deadline)
+
+    async def claim(self, passage: Passage, wanted: Ciphertext, action: Action) -> "Source":
+        """Claim the key of a ciphertext: named by its envelope, or for RSA by the caller.
+
+        Raises:
+            StrongroomError: INVALID_CIPHERTEXT for what is no envelope; KEY_MISMATCH when the caller names
+            another
+                key than the envelope; and whatever `Passage.claim` refuses.
+        """
+        self.check_ciphertext(wanted.data, wanted.field)
+        if (wanted.algorithm or _SYMMETRIC) is not _SYMMETRIC:
+            return await _claim_rsa(passage, wanted, action)
+        parsed = envelope.parse(wanted.data)
+        entry = await passage.claim_id(parsed.key_id, action=action)
+        if wanted.key and await passage.named(wanted.key, wanted.key_field) != parsed.key_id:
+            raise StrongroomError(Reason.KEY_MISMATCH, field=wanted.key_field)
+        require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
+        return Source(entry, wanted, _SYMMETRIC, parsed)
+
+    async def open(self, passage: Passage, source: "Source") -> Opened:
+        """Decrypt a claimed ciphertext. Raises INVALID_CIPHERTEXT, for every cause the same."""
+        bound = await self._source_version(source)
+        passage.facts["version"] = bound.version
+        wanted, deadline = source.wanted, passage.deadline
+        if source.parsed is None:
+            job = self.vault.rsa_decrypt(bound, source.algorithm, wanted.data, deadline=deadline)
+            plaintext = await passage.work(Lane.RSA, job)
+        else:
+            aad = contexts.aad(source.parsed.header, wanted.context)
+            job = self.vault.open(bound, source.parsed.sealed, aad, deadline=deadline)
+            plaintext = await passage.work(Lane.QUICK, job)
+        return Opened(plaintext, source.entry.arn, bound.version, source.algorithm)
+
+    async def _source_version(self, source: "Source") -> BoundVersion:
+        """Find the version; one that only an envelope speaks of makes a bad ciphertext."""
+        if source.parsed is None:
+            return await self.catalog.version(source.entry, source.wanted.version)
+        try:
+            return await self.catalog.version(source.entry, source.parsed.version)
+        except StrongroomError as error:
+            if error.reason is Reason.INVALID_FIELD:
+                raise StrongroomError(Reason.INVALID_CIPHERTEXT) from None
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A ciphertext whose key passed the gate; `parsed` is None for raw RSA ciphertext."""
+
+    entry: Entry
+    wanted: Ciphertext
+    algorithm: EncryptionAlgorithm
+    parsed: Envelope | None
+
+
+async def _claim_rsa(passage: Passage, wanted: Ciphertext, action: Action) -> Source:
+    if not wanted.key:
+        raise invalid(wanted.key_field, "must name the key: RSA ciphertexts do not")
+    if wanted.context:
+        raise invalid("encryption_context", "works with symmetric keys only")
+    entry = await passage.claim(wanted.key, action=action, field=wanted.key_field)
+    return Source(entry, wanted, choose_encryption(entry, wanted.algorithm), None)
+
+
+class Crypto(UseCases):
+    """Encrypt, decrypt, re-encrypt, data keys and random bytes."""
+
+    def __init__(self, gate: Gate, sealer: Sealer) -> None:
+        super().__init__(gate)
+        self._sealer = sealer
+        self._vault = sealer.vault
+
+    @gated(Action.ENCRYPT)
+    async def encrypt(
+        self,
+        passage: Passage,
+        key: str,
+        plaintext: bytes,
+        context: Context = EMPTY,
+        algorithm: EncryptionAlgorithm | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> Sealed:
+        """Encrypt up to the configured number of bytes (RSA: what OAEP leaves)."""
+        self._sealer.check_plaintext(plaintext)
+        entry = await passage.claim(key)
+        chosen = choose_encryption(entry, algorithm)
+        note_context(passage, context)
+        passage.proceed(dry_run=dry_run)
+        return await self._sealer.seal(passage, entry, plaintext, context, chosen)
+
+    @gated(Action.DECRYPT)
+    async def decrypt(self, passage: Passage, wanted: Ciphertext, *, dry_run: bool = False) -> Opened:
+        """Decrypt under the key that the ciphertext names; a key that the caller names must be the same."""
+        source = await self._sealer.claim(passage, wanted, Action.DECRYPT)
+        note_context(passage, wanted.context)
+        passage.proceed(dry_run=dry_run)
+        return await self._sealer.open(passage, source)
+
+    @gated(Action.RE_ENCRYPT_FROM)
+    async def re_encrypt(
+        self,
+        passage: Passage,
+        wanted: Ciphertext,
+        destination: str,
+        context: Context = EMPTY,
+        algorithm: EncryptionAlgorithm | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> ReSealed:
+        """Decrypt and encrypt again under another key or context; the plaintext stays in the daemon."""
+        source = await self._sealer.claim(passage, wanted, Action.RE_ENCRYPT_FROM)
+        target = await passage.claim(destination, action=Action.RE_ENCRYPT_TO, field="destination_key")
+        chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
+        passage.proceed(dry_run=dry_run)
+        opened = await self._sealer.open(passage, source)
+        passage.facts["source_version"] = opened.version
+        sealed = await self._sealer.seal(passage, target, opened.plaintext, context, chosen)
+        return ReSealed(sealed, opened.key_arn, opened.version, opened.algorithm)
+
+    @gated(Action.GENERATE_DATA_KEY)
+    async def generate_data_key(
+        self, passage: Passage, key: str, length: int, context: Context = EMPTY, *, dry_run: bool = False
+    ) -> DataKey:
+        """Make a data key of 1 to 1,024 bytes and give it in both forms."""
+        return await self._data_key(passage, key, length, context, dry_run=dry_run)
+
+    @gated(Action.GENERATE_DATA_KEY_WITHOUT_PLAINTEXT)
+    async def generate_data_key_without_plaintext(
+        self, passage: Passage, key: str, length: int, context: Context = EMPTY, *, dry_run: bool = False
+    ) -> DataKey:
+        """Make a data key and give only its ciphertext."""
+        made = await self._data_key(passage, key, length, context, dry_run=dry_run)
+        return DataKey(b"", made.sealed)
+
+    async def _data_key(
+        self, passage: Passage, key: str, length: int, context: Context, *, dry_run: bool
+    ) -> DataKey:
+        check_length(length)
+        entry = await self._claim_symmetric(passage, key, context, dry_run=dry_run)
+        plaintext = await self._vault.random(length)
+        return DataKey(plaintext, await self._sealer.seal(passage, entry, plaintext, context, _SYMMETRIC))
+
+    async def _claim_symmetric(self, passage: Passage, key: str, context: Context, *, dry_run: bool) -> Entry:
+        entry = await passage.claim(key)
+        require_symmetric(entry)
+        note_context(passage, context)
+        passage.proceed(dry_run=dry_run)
+        return entry
+
+    @gated(Action.GENERATE_DATA_KEY_PAIR)
+    async def generate_data_key_pair(
+        self, passage: Passage, key: str, spec: KeySpec, context: Context = EMPTY, *, dry_run: bool = False
+    ) -> DataKeyPair:
+        """Make a data key pair: the private key in both forms, and the public key."""
+        return await self._data_key_pair(passage, key, spec, context, dry_run=dry_run)
+
+    @gated(Action.GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT)
+    async def generate_data_key_pair_without_plaintext(
+        self, passage: Passage, key: str, spec: KeySpec, context: Context = EMPTY, *, dry_run: bool = False
+    ) -> DataKeyPair:
+        """Make a data key pair and give the private key's ciphertext and the public key."""
+        made = await self._data_key_pair(passage, key, spec, context, dry_run=dry_run)
+        return DataKeyPair(b"", made.public_key, made.spec, made.sealed)
+
+    async def _data_key_pair(
+        self, passage: Passage, key: str, spec: KeySpec, context: Context, *, dry_run: bool
+    ) -> DataKeyPair:
+        entry = await self._claim_symmetric(passage, key, context, dry_run=dry_run)
+        caller = passage.caller.principal
+        self.gate.quotas.spend(caller, "", SPECS[spec].quota, PAIR_COSTS[spec])
+        job = self._vault.data_key_pair(spec, deadline=passage.deadline)
+        private, public = await passage.work(Lane.BIRTH, job)
+        try:
+            sealed = await self._sealer.seal(passage, entry, bytes(private), context, _SYMMETRIC)
+            return DataKeyPair(bytes(private), public, spec, sealed)
+        finally:
+            private[:] = bytes(len(private))
+
+    @gated(Action.GENERATE_RANDOM)
+    async def generate_random(self, passage: Passage, length: int, *, dry_run: bool = False) -> bytes:
+        """Give 1 to 1,024 random bytes."""
+        check_length(length)
+        passage.claim_keyless(class_=SPECS[KeySpec.SYMMETRIC_DEFAULT].quota)
+        passage.proceed(dry_run=dry_run)
+        return await passage.work(Lane.QUICK, self._vault.random(length))
+
+
+def check_length(length: int, field_name: str = "number_of_bytes") -> None:
+    """Refuse a number of bytes outside 1 to 1,024."""
+    if not 1 <= length <= MAX_RANDOM:
+        raise invalid(field_name, f"must be from 1 to {MAX_RANDOM}")
+
+
+def require_usage(entry: Entry, usage: KeyUsage) -> None:
+    """Refuse a key whose usage is another. Raises INVALID_KEY_USAGE."""
+    if entry.key.usage is not usage:
+        raise StrongroomError(Reason.INVALID_KEY_USAGE)
+
+
+def require_symmetric(entry: Entry) -> None:
+    """Refuse a key that cannot seal data keys."""
+    require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
+    if SPECS[entry.key.spec].family is not KeyFamily.AES:
+        raise StrongroomError(Reason.INVALID_KEY_USAGE, "only symmetric keys make data keys")
+
+
+def choose_encryption(
+    entry: Entry, asked: EncryptionAlgorithm | None, field_name: str = "encryption_algorithm"
+) -> EncryptionAlgorithm:
+    """Settle the algorithm: the one asked for if the key supports it; the default is the symmetric one."""
+    require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
+    chosen = asked or _SYMMETRIC
+    if chosen not in encryption_algorithms(entry.key.spec, entry.key.usage):
+        raise StrongroomError(Reason.UNSUPPORTED_ALGORITHM, field=field_name)
+    return chosen
+
+
+def check_oaep(entry: Entry, algorithm: EncryptionAlgorithm, plaintext: bytes, context: Context) -> None:
+    """Refuse what OAEP cannot carry: a context, or more bytes than the padding leaves."""
+    if context:
+        raise invalid("encryption_context", "works with symmetric keys only")
+    limit = oaep_limit(entry.key.spec, algorithm)
+    if len(plaintext) > limit:
+        raise too_large("plaintext", limit)
+
+
+def note_context(passage: Passage, context: Context) -> None:
+    """Put the context into the audit record, in clear as CloudTrail does: it must never be secret."""
+    if context:
+        passage.facts["context"] = {key.decode(): value.decode() for key, value in context}

@@ -1,0 +1,270 @@
+"""The gate: the one way in. Every use case passes it, so that none can forget policy, quota or audit.
+
+A use case is a method marked `@gated(action)`. Outside it takes a `Caller`; inside it gets a `Passage`, with
+which it claims the keys that it needs: each claim finds the key, asks its policy, checks its state and spends
+quota, in that order. When the work is done, or refused, one record of the outcome is durable before the
+caller learns it. A mutation writes its intent first. If the record cannot be written the caller gets
+AUDIT_UNAVAILABLE and no result.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.usage import UsageCounter
+from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
+from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
+from strongroomd.domain.errors import Reason, StrongroomError, denied
+from strongroomd.domain.lifecycle import Act, require
+from strongroomd.domain.policy import Question
+from strongroomd.domain.principals import Caller
+from strongroomd.ports import AuditLog
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class GateMeter(Protocol):
+    """Counts what the gate refuses, for metrics."""
+
+    def refused(self, error: StrongroomError) -> None:
+        """Count one refusal."""
+        ...
+
+
+class Gate:
+    """Decides, charges and writes down.
+
+    Args:
+        catalog: finds keys.
+        quotas: charges calls.
+        audit: this worker's chain.
+        admission: guards the HSM.
+        usage: counts successful uses for each key.
+        meter: counts refusals.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        quotas: Quotas,
+        audit: AuditLog,
+        admission: Admission,
+        usage: UsageCounter,
+        meter: GateMeter,
+    ) -> None:
+        self.catalog = catalog
+        self.quotas = quotas
+        self.audit = audit
+        self.admission = admission
+        self.usage = usage
+        self.meter = meter
+        self._unfinished: set[asyncio.Task[Any]] = set()
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a mutation to its audited end even if its caller goes away meanwhile."""
+        task = asyncio.ensure_future(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has seen it; if nobody waits any more the audit log has
+
+
+class Passage:
+    """One call on its way through the gate.
+
+    Attributes:
+        caller: who calls.
+        action: what they want.
+        facts: what the audit record will say besides; use cases add names, versions and sizes, never secrets.
+    """
+
+    __slots__ = ("_arn", "_gate", "_used", "action", "caller", "facts")
+
+    def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
+        self._gate = gate
+        self._arn = caller.principal.arn
+        self._used: list[str] = []
+        self.caller = caller
+        self.action = action
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def deadline(self) -> float:
+        """The caller's deadline in monotonic seconds."""
+        return self.caller.deadline
+
+    async def claim(
+        self, key: str, act: Act = Act.USE, *, action: Action | None = None, cost: int = 1, field: str = "key"
+    ) -> Entry:
+        """Claim a key by any of its names, for this call's action or another.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED for unknown and forbidden keys alike; the state's refusal;
+                QUOTA_EXCEEDED with the wait.
+        """
+        entry = await self._gate.catalog.find(self.caller.principal, key, field)
+        self._admit(entry, act, action or self.action, cost)
+        return entry
+
+    async def claim_id(
+        self, key_id: str, act: Act = Act.USE, *, action: Action | None = None, cost: int = 1
+    ) -> Entry:
+        """Claim the key that a ciphertext or an alias names by its id."""
+        entry = await self._gate.catalog.entry(key_id)
+        self._admit(entry, act, action or self.action, cost)
+        return entry
+
+    async def named(self, key: str, field: str = "key") -> str:
+        """Give the id of the key that a name means, without claiming it. Raises ACCESS_DENIED for none."""
+        catalog = self._gate.catalog
+        name = catalog.realm.parse_key(key, self.caller.principal.account, field)
+        return name.key_id or await catalog.alias_target(name)
+
+    def _admit(self, entry: Entry, act: Act, action: Action, cost: int) -> None:
+        self.note_key(entry.arn)
+        decision = entry.policy.decide(Question(self._arn, action))
+        if not decision.allowed:
+            raise denied(decision.ground)
+        require(entry.key.state, act)
+        key_id = entry.key.key_id
+        class_ = SPECS[entry.key.spec].quota if act is Act.USE else QuotaClass.MANAGEMENT
+        self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
+        if act is Act.USE:
+            self._used.append(key_id)
+
+    def note_key(self, arn: str) -> None:
+        """Put a key into the audit record: the first as `key`, further ones as `other_keys`."""
+        facts = self.facts
+        if facts.setdefault("key", arn) != arn:
+            others = facts.setdefault("other_keys", [])
+            if arn not in others:
+                others.append(arn)
+
+    def claim_keyless(self, cost: int = 1, class_: QuotaClass = QuotaClass.MANAGEMENT) -> None:
+        """Claim the right to a call without a key.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED unless the caller is an administrator or the action is for anyone.
+        """
+        allowed = self.action in FOR_ANYONE or (
+            self.action in KEYLESS and self.caller.principal.administrator
+        )
+        if not allowed:
+            raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
+        self._gate.quotas.spend(self.caller.principal, "", class_, cost)
+
+    def proceed(self, *, dry_run: bool) -> None:
+        """Stop here with DRY_RUN_SUCCEEDED if the caller only wants to know."""
+        if dry_run:
+            self.facts["dry_run"] = True
+            raise StrongroomError(Reason.DRY_RUN_SUCCEEDED)
+
+    async def intent(self) -> None:
+        """Write down that a mutation is about to be tried; durable on return."""
+        if self.action in MUTATIONS:
+            await self._gate.audit.write(self._record("intent", "PENDING"))
+
+    async def outcome(self, result: str) -> None:
+        """Write down how the call ended; durable on return."""
+        await self._gate.audit.write(self._record("outcome", result))
+
+    def _record(self, kind: str, result: str) -> dict[str, Any]:
+        caller = self.caller
+        return {
+            "kind": kind,
+            "action": self.action.value,
+            "principal": self._arn,
+            "request_id": caller.request_id,
+            "source": caller.source,
+            "door": caller.door,
+            "outcome": result,
+            **self.facts,
+        }
+
+    async def work(self, lane: Lane, job: Awaitable[T]) -> T:
+        """Await HSM work inside its lane; refused early when it cannot be done in time."""
+        admission = self._gate.admission
+        try:
+            admission.enter(lane, self.caller.deadline)
+        except StrongroomError:
+            if hasattr(job, "close"):
+                job.close()
+            raise
+        try:
+            return await job
+        finally:
+            admission.leave(lane)
+
+    def count_uses(self) -> None:
+        """Count the keys that this call used, once it succeeded."""
+        for key_id in self._used:
+            self._gate.usage.count(key_id, self.action.value)
+
+    async def refuse(self, error: StrongroomError) -> None:
+        """Write a refusal down and count it."""
+        self._gate.meter.refused(error)
+        if error.detail:
+            facts = {"reason": error.reason.value, "detail": error.detail}
+            _log.info("refused", extra={**facts, "request_id": self.caller.request_id})
+        await self.outcome(error.reason.value)
+
+
+class UseCases:
+    """Base of the classes whose methods are `@gated`."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+
+S = TypeVar("S", bound=UseCases)
+
+
+def gated(
+    action: Action,
+) -> Callable[
+    [Callable[Concatenate[S, Passage, P], Awaitable[T]]], Callable[Concatenate[S, Caller, P], Awaitable[T]]
+]:
+    """Make a use case pass the gate under an action; see the module's text."""
+
+    def decorate(
+        use_case: Callable[Concatenate[S, Passage, P], Awaitable[T]],
+    ) -> Callable[Concatenate[S, Caller, P], Awaitable[T]]:
+        async def through(self: S, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            passage = Passage(self.gate, caller, action)
+            try:
+                result = await use_case(self, passage, *args, **kwargs)
+            except StrongroomError as error:
+                await passage.refuse(error)
+                raise
+            except Exception as error:
+                _log.exception("use case failed", extra={"action": action.value})
+                failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)
+                await passage.refuse(failure)
+                raise failure from error
+            await passage.outcome("OK")
+            passage.count_uses()
+            return result
+
+        @functools.wraps(use_case)
+        async def to_the_end(self: S, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.gate.finish(through(self, caller, *args, **kwargs))
+
+        return to_the_end if action in MUTATIONS else functools.wraps(use_case)(through)
+
+    return decorate
+
+
+def lane_of(entry: Entry) -> Lane:
+    """Say in which lane a key's work queues."""
+    return Lane.RSA if SPECS[entry.key.spec].family is KeyFamily.RSA else Lane.QUICK

@@ -1,0 +1,463 @@
+"""Use cases of keys: create, describe, list, switch, rotate, schedule deletion, policy, tags, usage."""
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from strongroomd.custody import pages
+from strongroomd.custody.births import Births
+from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.ledger import Change
+from strongroomd.custody.mutations import Mutations
+from strongroomd.domain import names, policy
+from strongroomd.domain.actions import Action
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.lifecycle import Act, require
+from strongroomd.domain.limits import (
+    DELETION_WINDOW_DEFAULT,
+    DELETION_WINDOW_MAX,
+    DELETION_WINDOW_MIN,
+    MAX_TAG_KEY,
+    MAX_TAG_VALUE,
+    MAX_TAGS,
+)
+from strongroomd.domain.policy import Question
+from strongroomd.domain.records import (
+    CustodyMode,
+    KeyRecord,
+    KeyState,
+    Origin,
+    VersionRecord,
+    VersionState,
+)
+from strongroomd.ports import Store, Usage, Vault
+
+_DAY_MS = 24 * 3600 * 1000
+Tags = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What a caller wants created; None means the default.
+
+    Attributes:
+        policy: policy JSON, or empty for the default: the account's root and the creator may do everything.
+    """
+
+    spec: KeySpec
+    usage: KeyUsage | None = None
+    mode: CustodyMode | None = None
+    exportable: bool = False
+    description: str = ""
+    policy: str = ""
+    bypass_lockout_check: bool = False
+    tags: Tags = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Which keys to list; None and empty mean any."""
+
+    state: KeyState | None = None
+    spec: KeySpec | None = None
+    tag_key: str = ""
+    tag_value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Keys of one page, and the token of the next (empty at the end)."""
+
+    keys: list[KeyRecord]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Versions of one page, newest last, and the token of the next (empty at the end)."""
+
+    versions: list[VersionRecord]
+    current: int
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The public half of a key version, as DER SubjectPublicKeyInfo."""
+
+    key: KeyRecord
+    arn: str
+    version: int
+    spki: bytes
+
+
+class Keys(UseCases):
+    """Keys' management.
+
+    Args:
+        gate: the one way in.
+        catalog: finds keys.
+        mutations: idempotent changes.
+        births: new material.
+        store: lists keys.
+        vault: random ids and placement.
+    """
+
+    def __init__(
+        self, gate: Gate, catalog: Catalog, mutations: Mutations, births: Births, store: Store, vault: Vault
+    ) -> None:
+        super().__init__(gate)
+        self._catalog = catalog
+        self._mutations = mutations
+        self._births = births
+        self._store = store
+        self._vault = vault
+
+    @gated(Action.CREATE_KEY)
+    async def create(self, passage: Passage, wanted: NewKey, request_id: str = "") -> KeyRecord:
+        """Create a key and its first version."""
+        passage.claim_keyless()
+        usage = settle_usage(wanted.spec, wanted.usage)
+        key_policy = self._settle_policy(passage, wanted.policy, bypass=wanted.bypass_lockout_check)
+        found = await self._mutations.earlier(passage, KeyRecord, request_id, wanted)
+        if found is not None:
+            return found
+        mode, note = self._vault.placement(wanted.spec, usage, wanted.mode, exportable=wanted.exportable)
+        key = KeyRecord(
+            key_id=str(uuid.UUID(bytes=await self._vault.random(16), version=4)),
+            account=passage.caller.principal.account,
+            spec=wanted.spec,
+            usage=usage,
+            mode=mode,
+            custody_note=note,
+            origin=Origin.HSM,
+            exportable=wanted.exportable,
+            state=KeyState.CREATING,
+            description=names.description(wanted.description),
+            created_at=self._mutations.clock.wall_ms(),
+            deletion_at=0,
+            current_version=1,
+            policy=key_policy,
+            tags=check_tags(wanted.tags),
+        )
+        passage.note_key(self._catalog.realm.key_arn(key.key_id, key.account))
+
+        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
+            resident = key.mode is CustodyMode.RESIDENT
+            row_version = key.row_version + 1 if resident else key.row_version
+            born = dataclasses.replace(key, state=KeyState.ENABLED, row_version=row_version)
+            await change.put(born)
+            await change.put(version)
+            return born
+
+        return await self._births.bear(passage, key, request_id, wanted, commit)
+
+    def _settle_policy(self, passage: Passage, text: str, *, bypass: bool) -> str:
+        """Check a policy, and that the caller could still change it (AWS: lockout safety check)."""
+        caller = passage.caller.principal
+        chosen = text or policy.default_policy(f"arn:aws:iam::{caller.account}:root", caller.arn)
+        decision = policy.parse(chosen).decide(Question(caller.arn, Action.PUT_KEY_POLICY))
+        if not decision.allowed and not bypass:
+            raise StrongroomError(Reason.POLICY_LOCKOUT, field="policy")
+        return chosen
+
+    @gated(Action.DESCRIBE_KEY)
+    async def describe(self, passage: Passage, key: str) -> KeyRecord:
+        """Describe a key."""
+        return (await passage.claim(key, Act.READ)).key
+
+    @gated(Action.LIST_KEYS)
+    async def list_keys(self, passage: Passage, wanted: KeyFilter, size: int = 0, token: str = "") -> KeyPage:
+        """List the account's keys, in order of their ids, for an administrator."""
+        passage.claim_keyless()
+        limit, account = pages.page_size(size), passage.caller.principal.account
+        binding = (account, wanted.state or "", wanted.spec or "", wanted.tag_key, wanted.tag_value or "")
+        after = pages.decode(token, *binding)
+        found: list[KeyRecord] = []
+        while len(found) <= limit:
+            batch = await self._store.page(
+                KeyRecord, after=after, limit=limit + 1, where=_where(account, wanted)
+            )
+            for stored in batch:
+                key = await self._mutations.ledger.verify(stored)
+                if _wanted(key, wanted):
+                    found.append(key)
+            if len(batch) <= limit:
+                break
+            after = batch[-1].record.record_id
+        more = len(found) > limit
+        found = found[:limit]
+        return KeyPage(found, pages.encode(found[-1].key_id, *binding) if more else "")
+
+    async def _change(
+        self,
+        passage: Passage,
+        key: str,
+        act: Act,
+        edit: Callable[[KeyRecord], KeyRecord],
+        etag: str,
+        request_id: str,
+        arguments: object = None,
+    ) -> KeyRecord:
+        """Change one key's record: right, first answer, state, etag, edit; in that order."""
+        entry = await passage.claim(key, Act.READ)
+        key_id = entry.key.key_id
+
+        async def work(change: Change) -> KeyRecord:
+            current = await change.get(KeyRecord, key_id)
+            if current is None:
+                raise StrongroomError(Reason.ACCESS_DENIED)
+            require(current.state, act)
+            check_etag(current.row_version, etag)
+            edited = dataclasses.replace(edit(current), row_version=current.row_version + 1)
+            await change.put(edited)
+            return edited
+
+        return await self._mutations.once(passage, KeyRecord, request_id, [key_id, etag, arguments], work)
+
+    @gated(Action.UPDATE_KEY_DESCRIPTION)
+    async def update_description(
+        self, passage: Passage, key: str, text: str, etag: str = "", request_id: str = ""
+    ) -> KeyRecord:
+        """Replace a key's description."""
+        checked = names.description(text)
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            return dataclasses.replace(current, description=checked)
+
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked)
+
+    @gated(Action.ENABLE_KEY)
+    async def enable(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
+        """Let a disabled key be used again."""
+        return await self._change(passage, key, Act.SWITCH, _to(KeyState.ENABLED), etag, request_id)
+
+    @gated(Action.DISABLE_KEY)
+    async def disable(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
+        """Stop a key from being used; in every worker within a second."""
+        return await self._change(passage, key, Act.SWITCH, _to(KeyState.DISABLED), etag, request_id)
+
+    @gated(Action.SCHEDULE_KEY_DELETION)
+    async def schedule_deletion(
+        self, passage: Passage, key: str, days: int = 0, etag: str = "", request_id: str = ""
+    ) -> KeyRecord:
+        """Let a key be destroyed after 7 to 30 days (0: 30); it cannot be used meanwhile."""
+        window = days or DELETION_WINDOW_DEFAULT
+        if not DELETION_WINDOW_MIN <= window <= DELETION_WINDOW_MAX:
+            raise invalid(
+                "pending_window_days", f"must be from {DELETION_WINDOW_MIN} to {DELETION_WINDOW_MAX}"
+            )
+        due = self._mutations.clock.wall_ms() + window * _DAY_MS
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            return dataclasses.replace(current, state=KeyState.PENDING_DELETION, deletion_at=due)
+
+        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window)
+
+    @gated(Action.CANCEL_KEY_DELETION)
+    async def cancel_deletion(
+        self, passage: Passage, key: str, etag: str = "", request_id: str = ""
+    ) -> KeyRecord:
+        """Take a scheduled deletion back; the key is then disabled."""
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            return dataclasses.replace(current, state=KeyState.DISABLED, deletion_at=0)
+
+        return await self._change(passage, key, Act.CANCEL_DELETION, edit, etag, request_id)
+
+    @gated(Action.ROTATE_KEY)
+    async def rotate(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
+        """Make a new version that encrypts and signs from now on; old ones still decrypt and verify."""
+        entry = await passage.claim(key, Act.READ)
+        arguments = [entry.key.key_id, etag]
+        found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
+        if found is not None:
+            return found
+        require(entry.key.state, Act.ROTATE)
+        check_etag(entry.key.row_version, etag)
+
+        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
+            current = await change.get(KeyRecord, entry.key.key_id)
+            if current is None:
+                raise StrongroomError(Reason.ACCESS_DENIED)
+            require(current.state, Act.ROTATE)
+            check_etag(current.row_version, etag)
+            rotated = dataclasses.replace(
+                current, current_version=version.version, row_version=current.row_version + 1
+            )
+            await change.put(version)
+            await change.put(rotated)
+            return rotated
+
+        return await self._births.bear(passage, entry.key, request_id, arguments, commit)
+
+    @gated(Action.LIST_KEY_VERSIONS)
+    async def versions(self, passage: Passage, key: str, size: int = 0, token: str = "") -> VersionPage:
+        """List a key's versions, oldest first."""
+        entry = await passage.claim(key, Act.READ)
+        limit = pages.page_size(size)
+        after = pages.decode(token, entry.arn)
+        stored = await self._store.versions(entry.key.key_id)
+        records = [await self._mutations.ledger.verify(s) for s in stored]
+        shown = [r for r in records if r.state in _SHOWN and r.version > int(after or 0)]
+        more = len(shown) > limit
+        next_token = pages.encode(str(shown[limit - 1].version), entry.arn) if more else ""
+        return VersionPage(shown[:limit], entry.key.current_version, next_token)
+
+    @gated(Action.GET_PUBLIC_KEY)
+    async def public_key(self, passage: Passage, key: str, version: int = 0) -> PublicKey:
+        """Give the public half of a key pair."""
+        entry = await passage.claim(key, Act.USE)
+        if SPECS[entry.key.spec].family in (KeyFamily.AES, KeyFamily.HMAC):
+            raise StrongroomError(Reason.INVALID_KEY_USAGE, "only key pairs have a public key")
+        bound = await self._catalog.version(entry, version)
+        passage.facts["version"] = bound.version
+        return PublicKey(entry.key, entry.arn, bound.version, bound.record.public_key)
+
+    @gated(Action.GET_KEY_POLICY)
+    async def get_policy(self, passage: Passage, key: str) -> KeyRecord:
+        """Read a key's policy."""
+        return (await passage.claim(key, Act.READ)).key
+
+    @gated(Action.PUT_KEY_POLICY)
+    async def put_policy(
+        self,
+        passage: Passage,
+        key: str,
+        text: str,
+        etag: str = "",
+        request_id: str = "",
+        *,
+        bypass: bool = False,
+    ) -> KeyRecord:
+        """Replace a key's policy; in force in every worker within a second."""
+        if not text:
+            raise invalid("policy", "must not be empty")
+        checked = self._settle_policy(passage, text, bypass=bypass)
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            return dataclasses.replace(current, policy=checked)
+
+        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [checked, bypass])
+
+    @gated(Action.TAG_KEY)
+    async def tag(
+        self, passage: Passage, key: str, tags: Tags, etag: str = "", request_id: str = ""
+    ) -> KeyRecord:
+        """Add tags, or replace the values of those that are there."""
+        if not tags:
+            raise invalid("tags", "must not be empty")
+        checked = check_tags(tags)
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            merged = dict(current.tags) | dict(checked)
+            if len(merged) > MAX_TAGS:
+                raise StrongroomError(
+                    Reason.LIMIT_EXCEEDED, f"a key has at most {MAX_TAGS} tags", field="tags"
+                )
+            return dataclasses.replace(current, tags=tuple(sorted(merged.items())))
+
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked)
+
+    @gated(Action.UNTAG_KEY)
+    async def untag(
+        self, passage: Passage, key: str, tag_keys: tuple[str, ...], etag: str = "", request_id: str = ""
+    ) -> KeyRecord:
+        """Remove tags; those that are not there are no error."""
+        if not tag_keys:
+            raise invalid("tag_keys", "must not be empty")
+        if len(tag_keys) > MAX_TAGS:
+            raise too_large("tag_keys", MAX_TAGS, "tags")
+        unwanted = frozenset(tag_keys)
+
+        def edit(current: KeyRecord) -> KeyRecord:
+            return dataclasses.replace(current, tags=tuple(t for t in current.tags if t[0] not in unwanted))
+
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted))
+
+    @gated(Action.LIST_TAGS)
+    async def tags(self, passage: Passage, key: str) -> KeyRecord:
+        """List a key's tags."""
+        return (await passage.claim(key, Act.READ)).key
+
+    @gated(Action.GET_KEY_USAGE)
+    async def usage(self, passage: Passage, key: str) -> tuple[Entry, list[Usage]]:
+        """Say how often and when a key was used, by operation; other workers' counts lag some seconds."""
+        entry = await passage.claim(key, Act.READ)
+        return entry, await self.gate.usage.read(entry.key.key_id)
+
+
+_SHOWN = frozenset({VersionState.ACTIVE, VersionState.MISSING})
+
+
+def _to(state: KeyState) -> Callable[[KeyRecord], KeyRecord]:
+    def edit(current: KeyRecord) -> KeyRecord:
+        return dataclasses.replace(current, state=state)
+
+    return edit
+
+
+def _where(account: str, wanted: KeyFilter) -> dict[str, str]:
+    where = {"account": account}
+    if wanted.state:
+        where["state"] = wanted.state.value
+    if wanted.spec:
+        where["spec"] = wanted.spec.value
+    return where
+
+
+def _wanted(key: KeyRecord, wanted: KeyFilter) -> bool:
+    if key.state is KeyState.DESTROYED:
+        return False
+    if not wanted.tag_key:
+        return True
+    value = dict(key.tags).get(wanted.tag_key)
+    return value is not None and wanted.tag_value in (None, value)
+
+
+def check_etag(row_version: int, etag: str) -> None:
+    """Refuse a change that was decided on an older state of the record. Raises ETAG_MISMATCH."""
+    if etag and etag != str(row_version):
+        raise StrongroomError(Reason.ETAG_MISMATCH, field="etag")
+
+
+def settle_usage(spec: KeySpec, usage: KeyUsage | None) -> KeyUsage:
+    """Settle a new key's usage, which must be given unless the spec has only one."""
+    usages = SPECS[spec].usages
+    if usage is None and len(usages) > 1:
+        raise invalid("key_usage", "must be set: this key spec has several usages")
+    chosen = usage or usages[0]
+    if chosen not in usages:
+        raise invalid("key_usage", "does not go with this key spec")
+    return chosen
+
+
+def check_tags(tags: Tags) -> Tags:
+    """Check tags and put them in order.
+
+    Raises:
+        StrongroomError: INVALID_FIELD, FIELD_TOO_LARGE or LIMIT_EXCEEDED naming the tag's part.
+    """
+    if len(tags) > MAX_TAGS:
+        raise StrongroomError(Reason.LIMIT_EXCEEDED, f"a key has at most {MAX_TAGS} tags", field="tags")
+    for number, (key, value) in enumerate(tags):
+        _check_tag(f"tags[{number}]", key, value)
+    if len({key for key, _ in tags}) != len(tags):
+        raise invalid("tags", "must not name one tag key twice")
+    return tuple(sorted(tags))
+
+
+def _check_tag(place: str, key: str, value: str) -> None:
+    if not key:
+        raise invalid(f"{place}.key", "must not be empty")
+    if len(key) > MAX_TAG_KEY:
+        raise too_large(f"{place}.key", MAX_TAG_KEY, "characters")
+    if len(value) > MAX_TAG_VALUE:
+        raise too_large(f"{place}.value", MAX_TAG_VALUE, "characters")
+    if key.lower().startswith("aws:"):
+        raise invalid(f"{place}.key", "must not begin with aws:, which is reserved")
+    names.plain_text(key, f"{place}.key")
+    names.plain_text(value, f"{place}.value")

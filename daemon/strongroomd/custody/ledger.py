@@ -1,0 +1,192 @@
+"""Protected records: every read is verified, every change is MACed, journalled and atomic.
+
+A record is believed only if the HSM makes the same MAC over it and the journal's newest entry for it carries
+that MAC. The journal is verified from its genesis at start and followed from there; its head is compared with
+the token's anchor, so that neither a row nor the whole store can be put back to an older copy unnoticed.
+"""
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from strongroomd.domain import journal
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.keys import Anchor
+from strongroomd.domain.records import RECORD_KINDS, Record, canonical
+from strongroomd.ports import JournalEntry, Store, Stored, Transaction, Vault
+
+R = TypeVar("R", bound=Record)
+_PAGE = 1_000
+_ATTEMPTS = 3
+
+
+class Ledger:
+    """Verified access to the store's protected records.
+
+    Args:
+        store: where the records are.
+        vault: makes the MACs.
+        on_failure: told of each integrity failure (for the metric and the alert).
+    """
+
+    def __init__(self, store: Store, vault: Vault, on_failure: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._vault = vault
+        self._on_failure = on_failure
+        self._latest: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._watchers: list[Callable[[JournalEntry], None]] = []
+        self._changing = asyncio.Lock()
+        self._following = asyncio.Lock()
+        self.sequence = 0
+        self.head = journal.GENESIS
+
+    def watch(self, watcher: Callable[[JournalEntry], None]) -> None:
+        """Call `watcher` for each change, whoever made it, once it is committed and verified."""
+        self._watchers.append(watcher)
+
+    async def start(self) -> None:
+        """Verify the whole journal and hold it against the token's anchor.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE when the journal is damaged or older than the token remembers.
+        """
+        anchor = await self._vault.read_anchor()
+        await self._follow(anchor)
+        if anchor is not None and self.sequence < anchor.sequence:
+            raise self._failure("the store is older than the token's anchor: it was restored from a copy")
+
+    async def follow(self) -> None:
+        """Read and verify what others changed since; a disabled key stops working by this."""
+        await self._follow(None)
+
+    async def _follow(self, anchor: Anchor | None) -> None:
+        async with self._following:
+            while entries := await self._store.journal(self.sequence, _PAGE):
+                await self._verify(entries, anchor)
+
+    async def _verify(self, entries: list[JournalEntry], anchor: Anchor | None) -> None:
+        sequence, head = self.sequence, self.head
+        for entry in entries:
+            sequence += 1
+            head = journal.next_head(
+                head, entry.sequence, entry.kind, entry.record_id, entry.row_version, entry.row_mac
+            )
+            if entry.sequence != sequence or not hmac.compare_digest(head, entry.head):
+                raise self._failure("the journal's chain is broken")
+            if anchor is not None and sequence == anchor.sequence and head != anchor.head:
+                raise self._failure("the journal is not the one that the token remembers")
+        mac = await self._vault.row_mac(journal.head_bytes(sequence, head))
+        if not hmac.compare_digest(mac, entries[-1].head_mac):
+            raise self._failure("the journal's head was not made by this token")
+        for entry in entries:
+            self._learn(entry)
+
+    def _learn(self, entry: JournalEntry) -> None:
+        self.sequence, self.head = entry.sequence, entry.head
+        self._latest[entry.kind, entry.record_id] = (entry.row_version, entry.row_mac)
+        for watcher in self._watchers:
+            watcher(entry)
+
+    def known(self, kind: type[Record]) -> list[str]:
+        """List the ids of the records of a kind that exist, as the journal has it."""
+        return [name for (k, name), (version, _) in self._latest.items() if k == kind.KIND and version]
+
+    async def read(self, kind: type[R], record_id: str) -> R | None:
+        """Read one record and verify it.
+
+        Returns:
+            The record, or None if there is none and the journal agrees.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE for a record that was edited, put back or removed.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.get(kind, record_id)
+            if await self._believed(kind.KIND, record_id, stored):
+                return stored.record if stored else None
+            await self.follow()
+        raise self._failure(f"{kind.KIND} record does not match its MAC or the journal")
+
+    async def verify(self, stored: Stored[R]) -> R:
+        """Verify a record that was read in a page; re-reads it if it changed meanwhile."""
+        record = stored.record
+        if await self._believed(record.KIND, record.record_id, stored):
+            return record
+        again = await self.read(type(record), record.record_id)
+        if again is None:
+            raise StrongroomError(Reason.NOT_FOUND)
+        return again
+
+    async def _believed(self, kind: str, record_id: str, stored: Stored[Any] | None) -> bool:
+        version, mac = self._latest.get((kind, record_id), (0, b""))
+        if stored is None:
+            return version == 0
+        if stored.record.row_version != version or not hmac.compare_digest(stored.mac, mac):
+            return False
+        made = await self._vault.row_mac(canonical(stored.record))
+        return hmac.compare_digest(made, mac)
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator["Change"]:
+        """Begin an atomic change; it commits when the block ends and is rolled back if the block raises."""
+        async with self._changing:
+            async with self._store.transaction() as transaction:
+                await self.follow()
+                change = Change(self, self._vault, transaction)
+                yield change
+            async with self._following:
+                for entry in change.entries:
+                    if entry.sequence == self.sequence + 1:
+                        self._learn(entry)
+
+    def _failure(self, detail: str) -> StrongroomError:
+        self._on_failure()
+        return StrongroomError(Reason.INTEGRITY_FAILURE, detail=detail)
+
+
+class Change:
+    """One transaction's protected reads and writes; made by `Ledger.change`."""
+
+    def __init__(self, ledger: Ledger, vault: Vault, transaction: Transaction) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self.transaction = transaction
+        self.entries: list[JournalEntry] = []
+        self._sequence = ledger.sequence
+        self._head = ledger.head
+
+    async def get(self, kind: type[R], record_id: str) -> R | None:
+        """Read one record inside the transaction, verified."""
+        stored = await self.transaction.get(kind, record_id)
+        if not await self._ledger._believed(kind.KIND, record_id, stored):  # noqa: SLF001 - one room, one thought
+            raise self._ledger._failure(f"{kind.KIND} record does not match its MAC or the journal")  # noqa: SLF001
+        return stored.record if stored else None
+
+    async def put(self, record: Record) -> bytes:
+        """Write a record whose row_version the caller has raised (1 for a new one); returns its MAC."""
+        mac = await self._vault.row_mac(canonical(record))
+        await self.transaction.put(record, mac)
+        await self._append(record, record.row_version, mac)
+        return mac
+
+    async def delete(self, record: Record) -> None:
+        """Remove a record; the journal remembers that it is gone."""
+        mac = await self._vault.row_mac(canonical(record, deleted=True))
+        await self.transaction.delete(record)
+        await self._append(record, 0, mac)
+
+    async def _append(self, record: Record, row_version: int, mac: bytes) -> None:
+        sequence = self._sequence + 1
+        head = journal.next_head(self._head, sequence, record.KIND, record.record_id, row_version, mac)
+        head_mac = await self._vault.row_mac(journal.head_bytes(sequence, head))
+        entry = JournalEntry(sequence, record.KIND, record.record_id, row_version, mac, head, head_mac)
+        await self.transaction.append(entry)
+        self.entries.append(entry)
+        self._sequence, self._head = sequence, head
+
+
+def kind_of(name: str) -> type[Record]:
+    """Find the record class of a journal entry's kind."""
+    return RECORD_KINDS[name]

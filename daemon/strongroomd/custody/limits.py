@@ -1,0 +1,166 @@
+"""Use cases of quota limits, for administrators: read, set, remove, list, and see what is left."""
+
+from dataclasses import dataclass
+
+from strongroomd.custody import pages
+from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.keys import check_etag
+from strongroomd.custody.ledger import Change
+from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.quotas import Quotas
+from strongroomd.domain import names
+from strongroomd.domain.actions import Action
+from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
+from strongroomd.domain.limits import MAX_BURST, MAX_PER_SECOND
+from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.records import LimitRecord, LimitScope
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit in force; `record` is None when it is the configured default of a class."""
+
+    scope: LimitScope
+    subject: str
+    per_second: int
+    burst: int
+    record: LimitRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPage:
+    """Limits of one page, and the token of the next (empty at the end)."""
+
+    limits: list[Limit]
+    next_token: str
+
+
+class Limits(UseCases):
+    """Quota limits' management."""
+
+    def __init__(self, gate: Gate, catalog: Catalog, mutations: Mutations, quotas: Quotas) -> None:
+        super().__init__(gate)
+        self._catalog = catalog
+        self._mutations = mutations
+        self._quotas = quotas
+
+    async def _subject(self, passage: Passage, scope: LimitScope, text: str) -> str:
+        """Bring a subject to its one spelling: a key id, a principal's ARN, or `<account>/<class>`."""
+        if not text:
+            raise invalid("subject", "must not be empty")
+        if scope is LimitScope.PRINCIPAL:
+            return parse_principal(text, "subject").arn
+        if scope is LimitScope.KEY:
+            entry = await self._catalog.find(passage.caller.principal, text, "subject")
+            passage.note_key(entry.arn)
+            return entry.key.key_id
+        account, _, name = text.rpartition("/")
+        if name not in set(QuotaClass):
+            raise invalid(
+                "subject", "must be SYMMETRIC, RSA, ECC or MANAGEMENT, with or without ACCOUNT/ before it"
+            )
+        own = passage.caller.principal.account
+        return f"{names.account_id(account or own, 'subject')}/{name}"
+
+    async def _claim(self, passage: Passage, scope: LimitScope, text: str) -> str:
+        passage.claim_keyless()
+        subject = await self._subject(passage, scope, text)
+        passage.facts["limit"] = f"{scope}/{subject}"
+        return subject
+
+    @gated(Action.GET_LIMIT)
+    async def get(self, passage: Passage, scope: LimitScope, subject: str) -> Limit:
+        """Read the limit in force. Raises NOT_FOUND where there is none."""
+        return await self._read(scope, await self._claim(passage, scope, subject))
+
+    async def _read(self, scope: LimitScope, subject: str) -> Limit:
+        record = await self._mutations.ledger.read(LimitRecord, f"{scope}/{subject}")
+        if record is not None:
+            return _limit(record)
+        if scope is not LimitScope.CLASS:
+            raise StrongroomError(Reason.NOT_FOUND, field="subject")
+        return self._default(subject)
+
+    def _default(self, subject: str) -> Limit:
+        rate = self._quotas.defaults[QuotaClass(subject.rpartition("/")[2])]
+        return Limit(LimitScope.CLASS, subject, rate.per_second, rate.burst, None)
+
+    @gated(Action.PUT_LIMIT)
+    async def put(
+        self,
+        passage: Passage,
+        scope: LimitScope,
+        subject: str,
+        per_second: int,
+        burst: int = 0,
+        etag: str = "",
+        request_id: str = "",
+    ) -> Limit:
+        """Set a limit; burst 0 means as much as one second grants. In force everywhere within a second."""
+        if not 1 <= per_second <= MAX_PER_SECOND:
+            raise invalid("per_second", f"must be from 1 to {MAX_PER_SECOND}")
+        if not 0 <= burst <= MAX_BURST:
+            raise invalid("burst", f"must be from 0 to {MAX_BURST}")
+        name = await self._claim(passage, scope, subject)
+
+        async def work(change: Change) -> LimitRecord:
+            current = await change.get(LimitRecord, f"{scope}/{name}")
+            version = current.row_version if current else 0
+            check_etag(version, etag)
+            record = LimitRecord(scope, name, per_second, burst or per_second, version + 1)
+            await change.put(record)
+            return record
+
+        arguments = [scope, name, per_second, burst, etag]
+        record = await self._mutations.once(passage, LimitRecord, request_id, arguments, work)
+        await self._quotas.refresh()
+        return _limit(record)
+
+    @gated(Action.DELETE_LIMIT)
+    async def delete(
+        self, passage: Passage, scope: LimitScope, subject: str, etag: str = "", request_id: str = ""
+    ) -> None:
+        """Remove a limit; a class falls back to its default. Raises NOT_FOUND where there is none."""
+        name = await self._claim(passage, scope, subject)
+
+        async def work(change: Change) -> LimitRecord:
+            current = await change.get(LimitRecord, f"{scope}/{name}")
+            if current is None:
+                raise StrongroomError(Reason.NOT_FOUND, field="subject")
+            check_etag(current.row_version, etag)
+            await change.delete(current)
+            return current
+
+        await self._mutations.once(passage, LimitRecord, request_id, [scope, name, etag], work)
+        await self._quotas.refresh()
+
+    @gated(Action.LIST_LIMITS)
+    async def list_limits(
+        self, passage: Passage, scope: LimitScope | None = None, size: int = 0, token: str = ""
+    ) -> LimitPage:
+        """List the limits that are set, and the defaults of the caller's account's classes."""
+        passage.claim_keyless()
+        limit, binding = pages.page_size(size), (scope or "",)
+        after = pages.decode(token, *binding)
+        account = passage.caller.principal.account
+        found = {f"{LimitScope.CLASS}/{account}/{c}": self._default(f"{account}/{c}") for c in QuotaClass}
+        for record_id in self._mutations.ledger.known(LimitRecord):
+            record = await self._mutations.ledger.read(LimitRecord, record_id)
+            if record is not None:
+                found[record_id] = _limit(record)
+        shown = sorted(name for name in found if name > after and (not scope or found[name].scope is scope))
+        next_token = pages.encode(shown[limit - 1], *binding) if len(shown) > limit else ""
+        return LimitPage([found[name] for name in shown[:limit]], next_token)
+
+    @gated(Action.GET_QUOTA_USAGE)
+    async def usage(self, passage: Passage, scope: LimitScope, subject: str) -> tuple[Limit, int]:
+        """Say what a subject could spend now."""
+        name = await self._claim(passage, scope, subject)
+        await self._quotas.refresh()
+        return await self._read(scope, name), self._quotas.available(scope, name)[1]
+
+
+def _limit(record: LimitRecord) -> Limit:
+    return Limit(record.scope, record.subject, record.per_second, record.burst, record)

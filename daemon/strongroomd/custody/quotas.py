@@ -1,0 +1,115 @@
+"""Quotas: which buckets a call spends from, and the limits that administrators set.
+
+Every cryptographic call spends from its account's class (symmetric, RSA, ECC) or from management; a key or a
+principal has a bucket of its own only once a limit is set for it. All buckets are spent together or none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from strongroomd.custody.ledger import Ledger
+from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.principals import Principal
+from strongroomd.domain.records import LimitRecord, LimitScope
+from strongroomd.ports import Charge, JournalEntry, QuotaTable, Shortfall, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A limit: cost units granted each second, and how many may be spent at once."""
+
+    per_second: int
+    burst: int
+
+
+class Quotas:
+    """Spends from the node's shared table by the limits in force.
+
+    Args:
+        table: arrival times shared by the node's workers.
+        ledger: verified limit records, and word of their changes.
+        store: lists the limit records.
+        defaults: the limit of each class for every account.
+    """
+
+    def __init__(
+        self, table: QuotaTable, ledger: Ledger, store: Store, defaults: Mapping[QuotaClass, Rate]
+    ) -> None:
+        self._table = table
+        self._ledger = ledger
+        self._store = store
+        self.defaults = dict(defaults)
+        self._set: dict[str, Rate] = {}
+        self._stale = True
+        ledger.watch(self._changed)
+
+    def _changed(self, change: JournalEntry) -> None:
+        self._stale = self._stale or change.kind == LimitRecord.KIND
+
+    async def refresh(self) -> None:
+        """Read the limits again if any changed."""
+        if not self._stale:
+            return
+        self._stale = False
+        try:
+            records = [await self._ledger.verify(stored) for stored in await self._store.all(LimitRecord)]
+        except StrongroomError:
+            self._stale = True
+            raise
+        self._set = {r.record_id: Rate(r.per_second, r.burst) for r in records}
+
+    def rate(self, scope: LimitScope, subject: str) -> Rate | None:
+        """Give the limit in force for a subject: `<account>/<class>`, a key id or a principal's ARN."""
+        rate = self._set.get(f"{scope}/{subject}")
+        if rate is None and scope is LimitScope.CLASS:
+            return self.defaults[QuotaClass(subject.partition("/")[2])]
+        return rate
+
+    def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
+        """Take a call's cost from all of its buckets, or refuse.
+
+        Args:
+            principal: who calls; its account's class is charged.
+            key_id: the key, or empty for calls without one.
+            class_: the class of the operation.
+            cost: cost units, 1 for an ordinary call.
+
+        Raises:
+            StrongroomError: QUOTA_EXCEEDED with the exact wait.
+        """
+        class_subject = f"{principal.account}/{class_}"
+        charges = [self._charge(LimitScope.CLASS, class_subject, cost)]
+        if self._set:
+            own = ((LimitScope.KEY, key_id), (LimitScope.PRINCIPAL, principal.arn))
+            charges += [
+                self._charge(scope, subject, cost)
+                for scope, subject in own
+                if f"{scope}/{subject}" in self._set
+            ]
+        shortfall = self._table.spend(charges)
+        if shortfall is not None:
+            raise _refusal(shortfall, cost, charges)
+
+    def _charge(self, scope: LimitScope, subject: str, cost: int) -> Charge:
+        rate = self.rate(scope, subject)
+        if rate is None:
+            raise StrongroomError(Reason.NOT_FOUND, field="subject")
+        return Charge(f"{scope}/{subject}", cost, rate.per_second, rate.burst)
+
+    def available(self, scope: LimitScope, subject: str) -> tuple[Rate, int]:
+        """Give a subject's limit and how much of it could be spent now. Raises NOT_FOUND without a limit."""
+        charge = self._charge(scope, subject, 1)
+        return Rate(charge.per_second, charge.burst), self._table.available(charge)
+
+
+def _refusal(shortfall: Shortfall, cost: int, charges: list[Charge]) -> StrongroomError:
+    rate = next(c for c in charges if c.bucket == shortfall.bucket)
+    scope = shortfall.bucket.partition("/")[0].lower()
+    if cost > rate.burst:
+        text = f"the call costs more than the {scope} quota's burst of {rate.burst}"
+        return StrongroomError(Reason.LIMIT_EXCEEDED, text, violations=((shortfall.bucket, text),))
+    text = f"the {scope} quota of {rate.per_second} per second is used up"
+    return StrongroomError(
+        Reason.QUOTA_EXCEEDED, retry_after=shortfall.wait, violations=((shortfall.bucket, text),)
+    )

@@ -1,0 +1,1 @@
+"""Facts and rules of key custody: pure values, no I/O, no clock, no randomness, no logging."""

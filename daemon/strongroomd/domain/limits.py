@@ -1,0 +1,43 @@
+"""Every bound of the daemon, each with its reason; checked before anything is allocated or sliced."""
+
+from typing import Final
+
+MAX_PLAINTEXT: Final = (
+    4_096  # Encrypt's input in bytes: parity with AWS KMS; configurable up to the next line
+)
+MAX_PLAINTEXT_CEILING: Final = 65_536  # what the configuration may raise MAX_PLAINTEXT to
+MAX_MESSAGE: Final = 4_096  # Sign, Verify and MAC input in bytes: parity with AWS KMS
+MAX_CONTEXT: Final = 8_192  # encryption context, encoded, in bytes: AWS's XKS AAD limit
+MAX_CONTEXT_PAIRS: Final = 64  # pairs in one encryption context
+MAX_CIPHERTEXT_OVERHEAD: Final = 128  # envelope header, nonce and tag fit well within this many bytes
+MAX_REQUEST_NATIVE: Final = 262_144  # one gRPC message in bytes
+MAX_REQUEST_HTTP: Final = 65_536  # one HTTP body in bytes
+MAX_RANDOM: Final = 1_024  # GenerateRandom and data key length in bytes: parity with AWS KMS
+MAX_DESCRIPTION: Final = 8_192  # characters: parity with AWS KMS
+MAX_ALIAS: Final = 256  # characters, prefix included: parity with AWS KMS
+MAX_ALIASES_PER_KEY: Final = 50
+MAX_TAGS: Final = 50
+MAX_TAG_KEY: Final = 128
+MAX_TAG_VALUE: Final = 256
+MAX_POLICY: Final = 32_768  # bytes of policy JSON: parity with AWS KMS
+MAX_POLICY_STATEMENTS: Final = 200
+MAX_POLICY_DEPTH: Final = 8
+MAX_REQUEST_ID: Final = 64
+MAX_BATCH: Final = 500  # items of one batch call
+MAX_PAGE: Final = 1_000
+DEFAULT_PAGE: Final = 100
+MAX_KEY_NAME: Final = 512  # characters of any way to name a key (id, ARN, alias, alias ARN)
+MAX_VERSIONS: Final = 1_000  # rotations of one key
+MAX_SIGNATURE: Final = 1_024
+MAX_PUBLIC_KEY: Final = 8_192
+DELETION_WINDOW_MIN: Final = 7  # days
+DELETION_WINDOW_MAX: Final = 30  # days
+DELETION_WINDOW_DEFAULT: Final = 30  # days
+ANSWER_LIFETIME: Final = 24 * 3600  # seconds that an idempotency answer is kept
+MAX_PER_SECOND: Final = 1_000_000  # highest settable quota
+MAX_BURST: Final = 10_000_000
+SUBKEY_MESSAGES: Final = (
+    1 << 20
+)  # XAES messages under one derived sub-key (design 6: collision bound 2^-32 at 2^45)
+SUBKEY_SECONDS: Final = 900.0
+GCM_INVOCATIONS: Final = 1 << 32  # SP 800-38D section 8.3: random 96-bit IVs under one key

@@ -1,0 +1,265 @@
+"""What the store keeps about keys: frozen records whose every field is protected by a MAC made in the HSM.
+
+`canonical` is the one byte form under the MAC: the record's kind, then each field in order, each
+length-prefixed, so that no two records share a byte form.
+"""
+
+import dataclasses
+import struct
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from strongroomd.domain.algorithms import KeySpec, KeyUsage
+
+
+class CustodyMode(StrEnum):
+    """Where a key's material lives (design, section 6)."""
+
+    WRAPPED = "WRAPPED"
+    RESIDENT = "RESIDENT"
+
+
+class Origin(StrEnum):
+    """Where a key's material came from."""
+
+    HSM = "HSM"
+
+
+class KeyState(StrEnum):
+    """A key's state, under AWS KMS's names."""
+
+    CREATING = "Creating"
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+    PENDING_DELETION = "PendingDeletion"
+    UNAVAILABLE = "Unavailable"
+    DESTROYED = "Destroyed"
+
+
+class VersionState(StrEnum):
+    """A key version's state: wrapped versions are born ACTIVE, resident ones go through INTENT."""
+
+    INTENT = "INTENT"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+    MISSING = "MISSING"
+    DESTROYING = "DESTROYING"
+    DESTROYED = "DESTROYED"
+
+
+class LimitScope(StrEnum):
+    """What a quota limit applies to."""
+
+    KEY = "KEY"
+    PRINCIPAL = "PRINCIPAL"
+    CLASS = "CLASS"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Base of protected records.
+
+    Attributes:
+        row_version: starts at 1 and rises by one with each change; also the public etag.
+    """
+
+    KIND: ClassVar[str]
+
+    if TYPE_CHECKING:
+
+        @property
+        def row_version(self) -> int:
+            """Every record's last field."""
+
+    @property
+    def record_id(self) -> str:
+        """The record's primary key as text, unique within its kind."""
+        raise LookupError(type(self).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord(Record):
+    """A key: what it is, what state it is in, who may use it.
+
+    Attributes:
+        key_id: a UUID in lower case, or `mrk-` and 32 hex digits.
+        account: 12 digits.
+        custody_note: why resident mode was chosen for the caller, or empty.
+        created_at: milliseconds since the Unix epoch.
+        deletion_at: the same, when deletion falls due; 0 when it is not scheduled.
+        current_version: the version that encrypts and signs; versions count from 1.
+        policy: the key policy, JSON text as it was put.
+        tags: sorted (key, value) pairs.
+    """
+
+    KIND: ClassVar[str] = "key"
+    key_id: str
+    account: str
+    spec: KeySpec
+    usage: KeyUsage
+    mode: CustodyMode
+    custody_note: str
+    origin: Origin
+    exportable: bool
+    state: KeyState
+    description: str
+    created_at: int
+    deletion_at: int
+    current_version: int
+    policy: str
+    tags: tuple[tuple[str, str], ...]
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """The key id."""
+        return self.key_id
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord(Record):
+    """One version of a key's material.
+
+    Attributes:
+        created_at: milliseconds since the Unix epoch.
+        kek_id: CKA_ID (hex) of the KEK that wraps `blob`; empty for resident versions.
+        hsm_id: CKA_ID (hex, 16 bytes) of the token object; empty for wrapped versions.
+        blob: the material wrapped by AES-KWP; empty for resident versions.
+        length: true length of the secret in bytes (AES, HMAC), 0 for key pairs: KWP in SoftHSM pads.
+        public_key: DER SubjectPublicKeyInfo of a key pair; empty for secrets.
+        check_value: what `Vault` compares at load to know the material is the right one.
+        recovery_blob: the material wrapped at birth to the recovery public key; empty when there is none.
+    """
+
+    KIND: ClassVar[str] = "version"
+    key_id: str
+    version: int
+    state: VersionState
+    created_at: int
+    kek_id: str
+    hsm_id: str
+    blob: bytes
+    length: int
+    public_key: bytes
+    check_value: bytes
+    recovery_blob: bytes
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """Key id and version."""
+        return f"{self.key_id}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord(Record):
+    """A second name of a key.
+
+    Attributes:
+        name: with its `alias/` prefix; unique in its account.
+        created_at: milliseconds since the Unix epoch.
+    """
+
+    KIND: ClassVar[str] = "alias"
+    account: str
+    name: str
+    key_id: str
+    created_at: int
+    updated_at: int
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """Account and name."""
+        return f"{self.account}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRecord(Record):
+    """A quota limit that an administrator set.
+
+    Attributes:
+        subject: key id, principal ARN, or `<account>/<class>`.
+        per_second: cost units granted each second.
+        burst: cost units that may be spent at once.
+    """
+
+    KIND: ClassVar[str] = "limit"
+    scope: LimitScope
+    subject: str
+    per_second: int
+    burst: int
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """Scope and subject."""
+        return f"{self.scope}/{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class HouseRecord(Record):
+    """A house key, as `init` made it in the token.
+
+    Attributes:
+        role: one of the house roles, e.g. `kek-sealed`.
+        hsm_id: CKA_ID (hex) of the token object.
+        public_key: DER SubjectPublicKeyInfo of a signing or recovery key; empty for secrets.
+        check_value: compared at every start.
+    """
+
+    KIND: ClassVar[str] = "house"
+    role: str
+    hsm_id: str
+    public_key: bytes
+    check_value: bytes
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """The role and the token object, since roles get successors."""
+        return f"{self.role}/{self.hsm_id}"
+
+
+RECORD_KINDS: Final[dict[str, type[Record]]] = {
+    cls.KIND: cls for cls in (KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord)
+}
+
+
+def field_values(record: Record) -> list[Any]:
+    """List the record's field values in declaration order."""
+    return [getattr(record, f.name) for f in dataclasses.fields(record)]
+
+
+def canonical(record: Record, *, deleted: bool = False) -> bytes:
+    """Give the record's one byte form, the input of its MAC.
+
+    Layout: b"strongroom.record.v1", then kind, `1` if this marks a deletion else `0`, and each field, each
+    as a four-byte big-endian length and its bytes. Text is UTF-8, integers and booleans decimal text, pairs
+    are their own length-prefixed list.
+    """
+    parts = [record.KIND.encode(), b"1" if deleted else b"0"]
+    parts.extend(_field(value) for value in field_values(record))
+    return b"strongroom.record.v1" + _framed(parts)
+
+
+def _framed(parts: list[bytes]) -> bytes:
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def _field(value: object) -> bytes:
+    match value:
+        case bytes():
+            return value
+        case bool():
+            return b"1" if value else b"0"
+        case int():
+            return b"%d" % value
+        case Enum():
+            return str(value.value).encode()
+        case str():
+            return value.encode()
+        case tuple():
+            return _framed([_field(item) for item in value])
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,1 @@
+"""Doors: each turns its protocol into use cases of custody."""

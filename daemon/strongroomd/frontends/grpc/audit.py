@@ -1,0 +1,86 @@
+"""AuditService on the wire."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from strongroom.v1 import audit_pb2 as pb
+from strongroomd.custody.trail import Trail
+from strongroomd.domain.errors import invalid
+from strongroomd.frontends.grpc import convert
+from strongroomd.frontends.grpc.door import Call
+
+
+class AuditServicer:
+    """Turns AuditService messages into use cases and back."""
+
+    def __init__(self, trail: Trail) -> None:
+        self._trail = trail
+
+    async def ListAuditRecords(
+        self, request: pb.ListAuditRecordsRequest, call: Call
+    ) -> pb.ListAuditRecordsResponse:
+        """List records."""
+        since = _time_text(request.since) if request.HasField("since") else ""
+        page = await self._trail.list_records(
+            call.caller, request.key, request.principal, since, request.page_size, request.page_token
+        )
+        records = [_record(record) for record in page.records]
+        return pb.ListAuditRecordsResponse(records=records, next_page_token=page.next_token)
+
+    async def TailAuditRecords(
+        self, request: pb.TailAuditRecordsRequest, call: Call
+    ) -> AsyncIterator[pb.TailAuditRecordsResponse]:
+        """Follow the log."""
+        async for record in self._trail.tail(call.caller, request.key, request.principal):
+            yield pb.TailAuditRecordsResponse(record=_record(record))
+
+    async def GetAuditCheckpoint(
+        self, _request: pb.GetAuditCheckpointRequest, call: Call
+    ) -> pb.GetAuditCheckpointResponse:
+        """Give the newest checkpoint."""
+        signed = await self._trail.checkpoint(call.caller)
+        checkpoint = signed.checkpoint
+        heads = [
+            pb.AuditChainHead(origin=h.origin, sequence=h.count, hash=h.digest) for h in checkpoint.heads
+        ]
+        return pb.GetAuditCheckpointResponse(
+            canonical_json=checkpoint.message(),
+            signature=signed.signature,
+            public_key=signed.public_key,
+            signing_algorithm="ECDSA_SHA_256",
+            number=checkpoint.number,
+            time=convert.timestamp(checkpoint.time),
+            chain_heads=heads,
+        )
+
+
+def _time_text(time: Timestamp) -> str:
+    """Spell a time as the log does: RFC 3339, UTC, milliseconds."""
+    try:
+        moment = datetime.fromtimestamp(time.seconds + time.nanos / 1e9, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise invalid("since", "must be a time between the years 1 and 9999") from None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _record(record: dict[str, Any]) -> pb.AuditRecord:
+    shown = {name: value for name, value in record.items() if name not in {"place", "chain", "hash"}}
+    time = Timestamp()
+    time.FromJsonString(record["time"])
+    return pb.AuditRecord(
+        origin=record["chain"],
+        sequence=record["seq"],
+        time=time,
+        kind=str(record.get("kind", record.get("event", ""))),
+        action=record.get("action", ""),
+        principal=record.get("principal", ""),
+        key_arn=record.get("key", ""),
+        outcome=record.get("outcome", ""),
+        request_id=record.get("request_id", ""),
+        hash=record.get("hash", b""),
+        canonical_json=orjson.dumps(shown, option=orjson.OPT_SORT_KEYS),
+    )

@@ -1,0 +1,223 @@
+"""The native door: turns each gRPC call into a caller and a use case, and each error into a status.
+
+Handlers are registered from the service descriptors: an RPC without a method here stops the daemon at start.
+A message that does not parse, or is over the size limit, is answered with a typed error like any other bad
+input.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.limits import MAX_REQUEST_NATIVE
+from strongroomd.domain.principals import Caller
+from strongroomd.frontends.grpc.identity import Identities, Peer
+from strongroomd.frontends.grpc.status import CODES, wire_status
+
+_log = logging.getLogger(__name__)
+_NEVER: Final = float("inf")
+BIRTHS: Final = frozenset(
+    {"CreateKey", "RotateKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
+)
+"""Methods that may make RSA keys, which takes seconds."""
+
+
+class Meter(Protocol):
+    """Counts finished calls of one method."""
+
+    def observe(self, code: str, seconds: float) -> None:
+        """Count one call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Longest time in seconds that a call may take, whatever its client allows."""
+
+    crypto: float
+    management: float
+    birth: float = 60.0
+
+    def of(self, method: MethodDescriptor) -> float:
+        """Give a method's limit."""
+        if method.name in BIRTHS:
+            return self.birth
+        return self.crypto if method.containing_service.name == "CryptoService" else self.management
+
+
+class Door:
+    """What all handlers share.
+
+    Args:
+        identities: principals of certificates; replaced when certificates or configuration are reloaded.
+        deadlines: limits of time.
+        meter: gives each method's meter.
+    """
+
+    def __init__(self, identities: Identities, deadlines: Deadlines, meter: Callable[[str], Meter]) -> None:
+        self.identities = identities
+        self.deadlines = deadlines
+        self.meter = meter
+
+    def peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
+        """Find who holds the other end. Raises UNAUTHENTICATED_PEER."""
+        pem = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
+        return self.identities.peer(pem)
+
+    def caller(
+        self, context: grpc.aio.ServicerContext[Any, Any], request_id: str, limit: float
+    ) -> tuple[Caller, Peer]:
+        """Make the caller of a call, with its deadline."""
+        peer = self.peer(context)
+        remaining = context.time_remaining()
+        seconds = min(limit, _NEVER if remaining is None else remaining)  # type: ignore[redundant-expr]
+        deadline = time.monotonic() + seconds
+        return Caller(peer.principal, request_id, deadline, context.peer(), "grpc"), peer
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that is no message; the error says why."""
+
+    error: StrongroomError
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as servicer methods see it."""
+
+    caller: Caller
+    peer: Peer
+
+
+def generic_handler(service: ServiceDescriptor, servicer: object, door: Door) -> grpc.GenericRpcHandler:
+    """Make the handler of a whole service.
+
+    Raises:
+        AttributeError: the servicer lacks a method of the service.
+    """
+    handlers = {
+        method.name: _method_handler(method, getattr(servicer, method.name), door)
+        for method in service.methods
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _method_handler(method: MethodDescriptor, function: Any, door: Door) -> Any:  # noqa: ANN401 - what grpc's registration functions give
+    parse, dump = _parser(method), message_factory.GetMessageClass(method.output_type).SerializeToString
+    register, shape = _SHAPES[method.client_streaming, method.server_streaming]
+    handler = shape(function, door, method.name, door.deadlines.of(method))
+    return register(handler, request_deserializer=parse, response_serializer=dump)
+
+
+def _parser(method: MethodDescriptor) -> Callable[[bytes], Message | Refused]:
+    from_string = message_factory.GetMessageClass(method.input_type).FromString
+
+    def parse(data: bytes) -> Message | Refused:
+        if len(data) > MAX_REQUEST_NATIVE:
+            return Refused(too_large("request", MAX_REQUEST_NATIVE))
+        try:
+            return from_string(data)
+        except (DecodeError, ValueError):
+            return Refused(invalid("request", "must be a valid message of this method"))
+
+    return parse
+
+
+def _accepted(request: Any) -> Any:  # noqa: ANN401 - any message of the API
+    if isinstance(request, Refused):
+        raise request.error
+    return request
+
+
+Unary = Callable[[Any, Call], Awaitable[Message]]
+Stream = Callable[[Any, Call], AsyncIterator[Message]]
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[Any, _Context], Any]:
+    meter = door.meter(name)
+
+    async def handle(request: Any, context: _Context) -> Message:  # noqa: ANN401
+        started = time.perf_counter()
+        request_id = secrets.token_hex(8)
+        code = "CANCELLED"
+        try:
+            caller, peer = door.caller(context, request_id, limit)
+            reply = await function(_accepted(request), Call(caller, peer))
+            code = "OK"
+        except StrongroomError as error:
+            code = CODES[error.reason].name
+            await context.abort_with_status(wire_status(error, request_id))
+        except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
+            code = "INTERNAL"
+            _log.exception("call failed", extra={"method": name, "request_id": request_id})
+            await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
+        finally:
+            meter.observe(code, time.perf_counter() - started)
+        return reply
+
+    return handle
+
+
+def _unary_stream(function: Stream, door: Door, name: str, _limit: float) -> Callable[[Any, _Context], Any]:
+    async def handle(request: Any, context: _Context) -> AsyncIterator[Message]:  # noqa: ANN401
+        async for reply in _streamed(function, _accepted_later(request), door, name, context):
+            yield reply
+
+    return handle
+
+
+def _stream_stream(function: Stream, door: Door, name: str, _limit: float) -> Callable[[Any, _Context], Any]:
+    async def handle(requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Message]:
+        async for reply in _streamed(function, lambda: requests, door, name, context):
+            yield reply
+
+    return handle
+
+
+def _accepted_later(request: Any) -> Callable[[], Any]:  # noqa: ANN401
+    return lambda: _accepted(request)
+
+
+async def _streamed(
+    function: Stream, argument: Callable[[], Any], door: Door, name: str, context: _Context
+) -> AsyncIterator[Message]:
+    meter, started, request_id, code = (
+        door.meter(name),
+        time.perf_counter(),
+        secrets.token_hex(8),
+        "CANCELLED",
+    )
+    try:
+        caller, peer = door.caller(context, request_id, float("inf"))
+        async for reply in function(argument(), Call(caller, peer)):
+            yield reply
+        code = "OK"
+    except StrongroomError as error:
+        code = CODES[error.reason].name
+        await context.abort_with_status(wire_status(error, request_id))
+    except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
+        code = "INTERNAL"
+        _log.exception("call failed", extra={"method": name, "request_id": request_id})
+        await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
+    finally:
+        meter.observe(code, time.perf_counter() - started)
+
+
+_SHAPES: Final[dict[tuple[bool, bool], tuple[Callable[..., Any], Callable[..., Any]]]] = {
+    (False, False): (grpc.unary_unary_rpc_method_handler, _unary),
+    (False, True): (grpc.unary_stream_rpc_method_handler, _unary_stream),
+    (True, True): (grpc.stream_stream_rpc_method_handler, _stream_stream),
+}
+"""How each shape of method (client streams, server streams) is registered and handled."""

@@ -1,0 +1,259 @@
+"""One place where the token is called: session from the pool, time taken, error translated, breaker heeded.
+
+A token that answers GENERAL_ERROR may be ill, or may only have been given forged bytes. A canary, an HMAC
+whose answer is known, decides: no caller can open the breaker. What cannot be healed within the process
+(logged out, module gone) sets `fatal`: the worker then exits and its successor starts afresh, because
+re-initialising a module beside other threads crashes it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from pkcs11.exceptions import PKCS11Error
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.hsm.faults import RULES, Fault, Refused, code_of, fault_of
+from strongroomd.hsm.handles import Session
+from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.sessions import Keeper, Pool, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIRST_PAUSE: Final = 1.0  # seconds that the breaker stays open before the canary is tried again
+MAX_FAILURES: Final = 3  # canaries failing in a row before the process gives up
+
+
+class Breaker:
+    """Refuses calls at once while the token is ill.
+
+    Args:
+        observer: hears of changes.
+
+    Attributes:
+        fatal: why this process will never use the token again; None while there is hope.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self.fatal: str | None = None
+        self._observer = observer
+        self._failures = 0
+        self._retry_at = 0.0
+        self._probing = threading.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """Whether calls may pass."""
+        return self._failures == 0 and self.fatal is None
+
+    def trip(self) -> None:
+        """Open, or open for longer; after the third time in a row, for good."""
+        self._failures += 1
+        self._retry_at = time.monotonic() + FIRST_PAUSE * 2 ** (self._failures - 1)
+        if self._failures >= MAX_FAILURES:
+            self.give_up("the canary failed three times in a row")
+        else:
+            self._observer.breaker("open")
+
+    def reset(self) -> None:
+        """Close."""
+        if self._failures and self.fatal is None:
+            self._failures = 0
+            self._observer.breaker("closed")
+
+    def give_up(self, why: str) -> None:
+        """Open for good."""
+        if self.fatal is None:
+            self.fatal = why
+            self._observer.breaker("fatal")
+            self._observer.alert("hsm_fatal", why)
+
+    def pass_or_raise(self, canary: Callable[[], bool]) -> None:
+        """Let a call through an open breaker only after the pause and one successful canary."""
+        wait = self._retry_at - time.monotonic()
+        if self.fatal is not None or wait > 0 or not self._probing.acquire(blocking=False):
+            raise self.refusal(max(wait, 0.1))
+        try:
+            if not canary():
+                self.trip()
+                raise self.refusal(self._retry_at - time.monotonic())
+            self.reset()
+        finally:
+            self._probing.release()
+
+    def refusal(self, wait: float) -> StrongroomError:
+        """Make the error that callers get meanwhile."""
+        detail = self.fatal or "the breaker is open"
+        return StrongroomError(Reason.HSM_UNAVAILABLE, detail=detail, retry_after=wait)
+
+
+class Health:
+    """Whether the token is well.
+
+    Args:
+        pool: opens the canary's fresh sessions.
+        observer: hears of changes.
+
+    Attributes:
+        breaker: see `Breaker`.
+        canary: an operation with a known answer; True when the answer is right. Set once house keys are
+        known.
+    """
+
+    def __init__(self, pool: Pool, observer: Observer) -> None:
+        self.breaker = Breaker(observer)
+        self.canary: Callable[[Session], bool] = lambda _: True
+        self._pool = pool
+        self._observer = observer
+        self._spare: Session | None = None
+        self._testing = threading.Lock()
+
+    def is_well(self) -> bool:
+        """Run the canary on a session that does nothing else, and if that fails on a new one.
+
+        The session is kept: opening and closing one for each forged ciphertext would cost time in proportion
+        to the objects alive.
+        """
+        with self._testing:
+            return self._passes() or self._passes()
+
+    def close(self) -> None:
+        """Let the canary's session go."""
+        with self._testing:
+            self._drop_spare()
+
+    def _passes(self) -> bool:
+        try:
+            if self._spare is None:
+                self._spare = self._pool.open()
+            right = self.canary(self._spare)
+        except PKCS11Error as error:
+            self._observer.called("canary", 0.0, code_of(error))
+            right = False
+        if not right:
+            self._drop_spare()
+        return right
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            with suppress(PKCS11Error):
+                self._spare.close()
+            self._spare = None
+
+    def probe(self) -> None:
+        """Prove that the token works.
+
+        Raises:
+            StrongroomError: HSM_UNAVAILABLE.
+        """
+        if not self.breaker.closed:
+            self.breaker.pass_or_raise(self.is_well)
+        elif not self.is_well():
+            self.breaker.trip()
+            raise self.breaker.refusal(FIRST_PAUSE)
+
+
+class Device:
+    """The token, as the rest of the room calls it; any thread.
+
+    Args:
+        pool: operation sessions, or the keeper of session objects.
+        health: breaker and canary, shared by all devices of the token.
+        observer: hears of each call.
+        forgiving: sessions stay usable after errors about data from outside.
+    """
+
+    def __init__(
+        self, pool: Pool | Keeper | Writer, health: "Health", observer: Observer, *, forgiving: bool
+    ) -> None:
+        self.pool = pool
+        self.health = health
+        self.breaker = health.breaker
+        self.observer = observer
+        self._forgiving = forgiving
+
+    def run(
+        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do `work(session, *args)`; GENERAL_ERROR means that the token is in trouble.
+
+        Raises:
+            Refused: a token error, with its class.
+            StrongroomError: HSM_UNAVAILABLE when breaker or canary say so, OVERLOADED when no session is
+            free.
+        """
+        return self._attempt(name, work, args, kwargs, doubtful=False, again=True)
+
+    def run_once(
+        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same, but never tried twice: for what must not happen twice."""
+        return self._attempt(name, work, args, kwargs, doubtful=False, again=False)
+
+    def run_doubtful(
+        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same for work on bytes from outside.
+
+        With the canary well, GENERAL_ERROR is the bytes' fault.
+        """
+        return self._attempt(name, work, args, kwargs, doubtful=True, again=True)
+
+    def _attempt(
+        self,
+        name: str,
+        work: Callable[..., T],
+        args: Any,  # noqa: ANN401 - passed through
+        kwargs: Any,  # noqa: ANN401 - passed through
+        *,
+        doubtful: bool,
+        again: bool,
+    ) -> T:
+        if not self.breaker.closed:
+            self.breaker.pass_or_raise(self.health.is_well)
+        session = self._session(name)
+        start = time.perf_counter()
+        try:
+            result = work(session, *args, **kwargs)
+        except PKCS11Error as error:
+            fault = fault_of(error, doubtful=doubtful)
+            refused = Refused(name, code_of(error), fault)
+            self.observer.called(name, time.perf_counter() - start, refused.code)
+            self._dispose(session, fault)
+            if again and RULES[fault].retry:
+                return self._attempt(name, work, args, kwargs, doubtful=doubtful, again=False)
+            self._judge(refused)
+            raise refused from error
+        except BaseException:
+            self.pool.discard(session, "interrupted")
+            raise
+        self.pool.give(session)
+        self.observer.called(name, time.perf_counter() - start, 0)
+        return result
+
+    def _session(self, name: str) -> Session:
+        try:
+            return self.pool.take()
+        except PKCS11Error as error:
+            refused = Refused(name, code_of(error), fault_of(error, doubtful=False))
+            self._judge(refused)
+            raise refused from error
+
+    def _dispose(self, session: Session, fault: Fault) -> None:
+        kept = RULES[fault].keep_session
+        kept = kept or (fault is Fault.DOUBTFUL and self._forgiving)
+        if kept:
+            self.pool.give(session)
+        else:
+            self.pool.discard(session, fault.value)
+
+    def _judge(self, refused: Refused) -> None:
+        rule = RULES[refused.kind]
+        if rule.fatal:
+            self.breaker.give_up(refused.detail or "fatal token error")
+        elif rule.canary and not self.health.is_well():
+            self.breaker.trip()
+            raise self.breaker.refusal(FIRST_PAUSE) from refused

@@ -1,0 +1,419 @@
+"""The vault: `ports.Vault` on a PKCS#11 token.
+
+Short calls (AES, HMAC, P-256) run on the event loop's thread, since a hop to another costs more than they
+do; RSA, slower curves and loading of pairs run on the slow lane, RSA generation on the birth lane, so that
+it never blocks signing. Everything that touches the caches runs on the loop's thread.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
+
+from pkcs11.mechanisms import Mechanism
+
+from strongroomd.domain.algorithms import (
+    SPECS,
+    EncryptionAlgorithm,
+    KeyFamily,
+    KeySpec,
+    KeyUsage,
+    MacAlgorithm,
+    SigningAlgorithm,
+)
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
+from strongroomd.domain.limits import MAX_RANDOM
+from strongroomd.domain.records import CustodyMode
+from strongroomd.hsm import anchors, handles, resident
+from strongroomd.hsm.asymmetric import Asymmetric
+from strongroomd.hsm.birth import Cradle
+from strongroomd.hsm.cache import HandleCache, LoadedKey
+from strongroomd.hsm.device import Device, Health
+from strongroomd.hsm.faults import Fault, Refused
+from strongroomd.hsm.handles import Session
+from strongroomd.hsm.house import Household, sign_digest
+from strongroomd.hsm.lanes import Lane
+from strongroomd.hsm.leaving import release_pair
+from strongroomd.hsm.loading import Loader
+from strongroomd.hsm.login import Login
+from strongroomd.hsm.mechanisms import INLINE_SIGNING, Offer
+from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.sessions import Keeper, Pool, Writer
+from strongroomd.hsm.settings import HsmSettings
+from strongroomd.hsm.symmetric import Symmetric
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ROW_MAC = Mechanism.SHA256_HMAC
+_LIMITS = {"slow": 2.0, "birth": 60.0}  # seconds after which a running call of a lane counts as hanging
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What `opening.open_vault` puts together.
+
+    Attributes:
+        login: module, token and the login session.
+        pool: operation sessions.
+        keeper: owns objects loaded on the loop's thread.
+        slow_keeper: owns objects loaded on the slow lane.
+        health: breaker and canary.
+        house: the daemon's own keys.
+        offer: what the token can do.
+        cradle: makes keys.
+    """
+
+    login: Login
+    pool: Pool
+    keeper: Keeper
+    slow_keeper: Keeper
+    health: Health
+    house: Household
+    offer: Offer
+    cradle: Cradle
+
+
+class TokenVault:
+    """`ports.Vault` on one token. Made by `opening.open_vault`, on the loop's thread.
+
+    Args:
+        settings: bounds.
+        parts: the opened token.
+        observer: hears of calls, caches and sessions.
+    """
+
+    def __init__(self, settings: HsmSettings, parts: Parts, observer: Observer) -> None:
+        forgiving = parts.login.module.quirks.keeps_session_after_bad_data
+        self._parts = parts
+        self._house = parts.house
+        self._observer = observer
+        self._device = Device(parts.pool, parts.health, observer, forgiving=forgiving)
+        self._keeper = Device(parts.keeper, parts.health, observer, forgiving=True)
+        self._slow_keeper = Device(parts.slow_keeper, parts.health, observer, forgiving=True)
+        self._writer = Device(Writer(parts.pool), parts.health, observer, forgiving=False)
+        self._slow = Lane("slow", settings.slow_threads, settings.slow_queue)
+        self._birth = Lane("birth", settings.birth_threads, settings.birth_queue)
+        self._loader = Loader(parts.house, parts.login.module.quirks, self._device)
+        self._asymmetric = Asymmetric(self._device)
+        self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys)
+        self._keys = HandleCache(settings.handles, settings.handle_seconds, self._destroy, observer)
+        self._loading: dict[tuple[str, int], asyncio.Future[LoadedKey]] = {}
+
+    # --- what the worker watches ---
+
+    @property
+    def fatal(self) -> str | None:
+        """Why this process must be replaced; None while the token can be used or may come back."""
+        return self._parts.health.breaker.fatal
+
+    def longest_call(self) -> tuple[str, float]:
+        """Give the lane (`slow`, `birth`) whose call is nearest its limit, and that call's age (s)."""
+        ages = [(lane.name, lane.longest()) for lane in (self._slow, self._birth)]
+        return max(ages, key=lambda age: age[1] / _LIMITS[age[0]])
+
+    def hanging(self) -> str | None:
+        """Name the lane that has a call over its limit (slow 2 s, birth 60 s), None when none has."""
+        kind, seconds = self.longest_call()
+        return kind if seconds > _LIMITS[kind] else None
+
+    def loaded(self) -> tuple[int, int]:
+        """Count the keys and decryption sub-keys now held."""
+        return len(self._keys), len(self._symmetric)
+
+    def close(self) -> None:
+        """Let the token go: caches, sessions, and last the login."""
+        self._slow.close()
+        self._birth.close()
+        self._keys.clear()
+        self._parts.keeper.close()
+        self._parts.slow_keeper.close()
+        self._parts.health.close()
+        self._parts.pool.close(self._parts.login.session)
+
+    # --- Vault ---
+
+    def placement(
+        self, spec: KeySpec, usage: KeyUsage, mode: CustodyMode | None, *, exportable: bool
+    ) -> tuple[CustodyMode, str]:
+        """See `Vault.placement`."""
+        return self._parts.offer.placement(spec, usage, mode, exportable=exportable)
+
+    async def generate(
+        self,
+        spec: KeySpec,
+        usage: KeyUsage,
+        mode: CustodyMode,
+        *,
+        exportable: bool,
+        hsm_id: str,
+        deadline: float,
+    ) -> Material:
+        """See `Vault.generate`."""
+        self.placement(spec, usage, mode, exportable=exportable)
+        lane = self._lane_of_birth(spec)
+        if mode is CustodyMode.RESIDENT:
+            return await lane.run(deadline, self._make_resident, spec, usage, hsm_id)
+        return await lane.run(deadline, self._make_wrapped, spec, usage, exportable)
+
+    async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
+        """See `Vault.seal`."""
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return self._symmetric.seal(loaded, plaintext, aad)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return self._symmetric.seal(loaded, plaintext, aad)
+
+    async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
+        """See `Vault.open`."""
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return self._symmetric.open(loaded, sealed, aad)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return self._symmetric.open(loaded, sealed, aad)
+
+    async def mac(
+        self, key: BoundVersion, algorithm: MacAlgorithm, message: bytes, *, deadline: float
+    ) -> bytes:
+        """See `Vault.mac`."""
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return self._symmetric.mac(loaded, algorithm, message)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return self._symmetric.mac(loaded, algorithm, message)
+
+    async def sign(
+        self, key: BoundVersion, algorithm: SigningAlgorithm, data: bytes, *, deadline: float
+    ) -> bytes:
+        """See `Vault.sign`."""
+        if key.spec not in INLINE_SIGNING:
+            return await self._on_slow_lane(key, deadline, self._asymmetric.sign, algorithm, data)
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return self._asymmetric.sign(loaded, algorithm, data)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return self._asymmetric.sign(loaded, algorithm, data)
+
+    async def rsa_decrypt(
+        self, key: BoundVersion, algorithm: EncryptionAlgorithm, ciphertext: bytes, *, deadline: float
+    ) -> bytes:
+        """See `Vault.rsa_decrypt`."""
+        return await self._on_slow_lane(key, deadline, self._asymmetric.decrypt, algorithm, ciphertext)
+
+    async def agree(self, key: BoundVersion, peer: bytes, *, deadline: float) -> bytes:
+        """See `Vault.agree`."""
+        return await self._on_slow_lane(key, deadline, self._asymmetric.agree, peer)
+
+    async def data_key_pair(self, spec: KeySpec, *, deadline: float) -> tuple[bytearray, bytes]:
+        """See `Vault.data_key_pair`."""
+        return await self._lane_of_birth(spec).run(deadline, self._release_pair, spec)
+
+    async def random(self, length: int) -> bytes:
+        """See `Vault.random`."""
+        if not 0 < length <= MAX_RANDOM:
+            raise StrongroomError(
+                Reason.INVALID_FIELD, f"1 to {MAX_RANDOM} bytes can be asked for", field="length"
+            )
+        token = self._device.run("C_GenerateRandom", _random, length)
+        host = os.urandom(length)
+        return bytes(a ^ b for a, b in zip(token, host, strict=True))
+
+    async def row_mac(self, data: bytes) -> bytes:
+        """See `Vault.row_mac`."""
+        return self._with_house(handles.sign, self._house.row_mac, _ROW_MAC, None, data)
+
+    async def sign_checkpoint(self, data: bytes) -> bytes:
+        """See `Vault.sign_checkpoint`."""
+        return self._with_house(sign_digest, self._house.checkpoint, hashlib.sha256(data).digest())
+
+    async def read_anchor(self) -> Anchor | None:
+        """See `Vault.read_anchor`."""
+        return await self._slow.run(_soon(), self._device.run, "find", self._read_anchor)
+
+    async def write_anchor(self, anchor: Anchor) -> None:
+        """See `Vault.write_anchor`."""
+        await self._slow.run(_soon(), self._write_anchor, anchor)
+
+    async def list_resident(self) -> list[ResidentObject]:
+        """See `Vault.list_resident`."""
+        return await self._slow.run(
+            _soon(), self._device.run, "find", resident.list_objects, self._house.sentinel
+        )
+
+    async def destroy_resident(self, hsm_id: str) -> None:
+        """See `Vault.destroy_resident`."""
+        await self._slow.run(_soon(), self._destroy_resident, hsm_id)
+
+    def forget(self, key_id: str) -> None:
+        """See `Vault.forget`."""
+        self._keys.forget(key_id)
+
+    async def probe(self) -> None:
+        """See `Vault.probe`."""
+        self._parts.health.probe()
+
+    # --- loading ---
+
+    async def _load(self, key: BoundVersion, deadline: float) -> LoadedKey:
+        """Load a key once, however many calls wait for it."""
+        name = (key.key_id, key.record.version)
+        waiting = self._loading.get(name)
+        if waiting is None:
+            waiting = asyncio.ensure_future(self._load_now(key, deadline))
+            self._loading[name] = waiting
+            waiting.add_done_callback(lambda _: self._loading.pop(name, None))
+        loaded = await asyncio.shield(waiting)
+        if loaded.doomed:
+            raise StrongroomError(Reason.KEY_UNAVAILABLE, detail="the key was forgotten while it loaded")
+        return loaded
+
+    async def _load_now(self, key: BoundVersion, deadline: float) -> LoadedKey:
+        if _is_short(key):
+            loaded = self._loader.load(self._keeper, key)
+        else:
+            loaded = await self._slow.run(deadline, self._loader.load, self._slow_keeper, key)
+        if key.mode is CustodyMode.WRAPPED:
+            self._observer.leaked(3 if loaded.mask else 1)
+        self._keys.put(loaded)
+        return loaded
+
+    async def _reload(self, key: BoundVersion, refused: Refused, deadline: float) -> LoadedKey:
+        """After an invalid handle, load anew, once; any other refusal stands."""
+        if refused.kind is not Fault.HANDLE:
+            raise refused
+        self._keys.evict((key.key_id, key.record.version))
+        return await self._load(key, deadline)
+
+    async def _on_slow_lane(
+        self,
+        key: BoundVersion,
+        deadline: float,
+        work: Callable[Concatenate[LoadedKey, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return await self._pinned(loaded, deadline, work, *args, **kwargs)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return await self._pinned(loaded, deadline, work, *args, **kwargs)
+
+    async def _pinned(
+        self,
+        loaded: LoadedKey,
+        deadline: float,
+        work: Callable[Concatenate[LoadedKey, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run on the slow lane; the pin goes when the thread is done, even if the caller left before."""
+        loop = asyncio.get_running_loop()
+        self._keys.pin(loaded)
+        return await self._slow.run_then(
+            lambda: loop.call_soon_threadsafe(self._keys.unpin, loaded),
+            deadline,
+            work,
+            loaded,
+            *args,
+            **kwargs,
+        )
+
+    def _destroy(self, key: LoadedKey) -> None:
+        """Take an evicted key's objects out of the token; resident keys stay."""
+        self._symmetric.forget(key)
+        if key.device is None or not key.is_current():
+            return
+        if key.device is self._keeper:
+            _destroy_quietly(key)
+        else:
+            self._slow.post(_destroy_quietly, key)
+
+    # --- work of the lanes ---
+
+    def _with_house(
+        self, work: Callable[Concatenate[Session, P], bytes], *args: P.args, **kwargs: P.kwargs
+    ) -> bytes:
+        """Use a house key; when its handle is gone, so is the token as this process knew it."""
+        try:
+            return self._device.run("C_Sign", work, *args, **kwargs)
+        except Refused as refused:
+            if refused.kind is Fault.HANDLE:
+                self._parts.health.breaker.give_up("a house key vanished from the token")
+            raise
+
+    def _lane_of_birth(self, spec: KeySpec) -> Lane:
+        return self._birth if SPECS[spec].family is KeyFamily.RSA else self._slow
+
+    def _make_wrapped(self, spec: KeySpec, usage: KeyUsage, exportable: bool) -> Material:  # noqa: FBT001
+        material = self._device.run("birth", self._parts.cradle.wrapped, spec, usage, exportable=exportable)
+        self._observer.leaked(4)
+        return material
+
+    def _make_resident(self, spec: KeySpec, usage: KeyUsage, hsm_id: str) -> Material:
+        material = self._writable("birth", self._parts.cradle.resident, spec, usage, hsm_id)
+        self._sync()
+        return material
+
+    def _release_pair(self, spec: KeySpec) -> tuple[bytearray, bytes]:
+        pair = self._device.run("birth", release_pair, spec)
+        self._observer.leaked(2)
+        return pair
+
+    def _read_anchor(self, session: Session) -> Anchor | None:
+        anchor = anchors.read(session)
+        resident.demand_sentinel(session, self._house.sentinel)
+        return anchor
+
+    def _write_anchor(self, anchor: Anchor) -> None:
+        self._writable("C_CreateObject", anchors.write, anchor)
+        self._sync()
+        self._writable("C_DestroyObject", anchors.remove_older, anchor)
+
+    def _destroy_resident(self, hsm_id: str) -> None:
+        self._writable("C_DestroyObject", resident.destroy, hsm_id)
+        self._sync()
+        self._writable("find", resident.confirm_gone, hsm_id, self._house.sentinel)
+
+    def _writable(
+        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do work on a read-write session of its own, never twice: what it does may not be repeatable."""
+        return self._writer.run_once(name, work, *args, **kwargs)
+
+    def _sync(self) -> None:
+        if self._parts.login.guard is not None:
+            self._parts.login.guard.sync()
+
+
+def _random(session: Session, length: int) -> bytes:
+    return session.generate_random(length * 8)  # type: ignore[no-any-return]
+
+
+def _is_short(key: BoundVersion) -> bool:
+    secret = SPECS[key.spec].family in (KeyFamily.AES, KeyFamily.HMAC)
+    return secret and key.mode is CustodyMode.WRAPPED
+
+
+def _destroy_quietly(key: LoadedKey) -> None:
+    if key.device is not None and key.is_current():
+        try:
+            key.device.run_once("C_DestroyObject", _destroy_held, key)
+        except StrongroomError:
+            return  # a vanished object is as good as destroyed; the device has counted the error
+
+
+def _destroy_held(_: Session, key: LoadedKey) -> None:
+    key.held.destroy()
+
+
+def _soon() -> float:
+    return time.monotonic() + 10.0

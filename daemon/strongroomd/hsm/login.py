@@ -1,0 +1,155 @@
+"""Logging in: once per process, one process at a time, and never twice with a PIN that was refused.
+
+The lock is held from before C_Initialize to the end of C_Login: parallel logins fail one time in five, and a
+kill in the middle destroys a SoftHSM token (facts, hsm-recipes). A refused PIN leaves a marker with a slow
+salted hash, so that a respawned worker does not try the same PIN again and lock a token that counts.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pkcs11.exceptions import PKCS11Error
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.hsm.faults import Fault, fault_of
+from strongroomd.hsm.handles import Session
+from strongroomd.hsm.module import Module, load
+from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.packing import MAPPER
+from strongroomd.hsm.pin import Pin
+from strongroomd.hsm.settings import HsmSettings
+from strongroomd.hsm.tokenfile import TokenFileGuard, guard_of
+
+_POLL: Final = 0.02  # seconds between two tries for the lock
+_SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A logged-in process.
+
+    Attributes:
+        module: the loaded module.
+        token: the chosen token.
+        session: the one session opened with the PIN; closing it logs the process out.
+        guard: the guard of token.object, for SoftHSM.
+    """
+
+    module: Module
+    token: Any
+    session: Session
+    guard: TokenFileGuard | None
+
+
+def log_in(settings: HsmSettings, pin: Pin, observer: Observer) -> Login:
+    """Load the module and log in, under the lock.
+
+    Raises:
+        StrongroomError: HSM_UNAVAILABLE; its detail says whether the lock, the token or the PIN is the
+        trouble.
+    """
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker = RefusedPin(settings.state / "refused-pin")
+    marker.check(pin)
+    with login_lock(settings):
+        guard = guard_of(settings, observer)
+        if guard is not None:
+            guard.repair()
+        module = load(settings)
+        token = module.token(settings)
+        session = _open(token, pin, marker)
+        if guard is not None:
+            guard.protect(token.serial.decode())
+    return Login(module, token, session, guard)
+
+
+def _open(token: Any, pin: Pin, marker: "RefusedPin") -> Session:  # noqa: ANN401 - pkcs11.Token
+    try:
+        session = token.open(rw=True, user_pin=pin.reveal(), attribute_mapper=MAPPER)
+    except PKCS11Error as error:
+        if fault_of(error, doubtful=False) is Fault.PIN:
+            marker.remember(pin)
+            raise _pin_refused() from error
+        name = type(error).__name__
+        raise StrongroomError(
+            Reason.HSM_UNAVAILABLE, detail=f"login failed: {name}", retry_after=5
+        ) from error
+    marker.clear()
+    return session
+
+
+@contextmanager
+def login_lock(settings: HsmSettings) -> Iterator[None]:
+    """Hold the lock that serialises logins on this host; the kernel frees it when the holder dies.
+
+    Raises:
+        StrongroomError: HSM_UNAVAILABLE when it stays taken for `lock_seconds`.
+    """
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(settings.state / "hsm.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait_for(descriptor, time.monotonic() + settings.lock_seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise StrongroomError(
+                    Reason.HSM_UNAVAILABLE, detail="another process holds the login lock", retry_after=5.0
+                ) from None
+            time.sleep(_POLL)
+        else:
+            return
+
+
+class RefusedPin:
+    """Remembers, as a slow salted hash, the PIN that the token refused last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def check(self, pin: Pin) -> None:
+        """Raise HSM_UNAVAILABLE if this very PIN was refused before."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        salt, digest = content[:_SALT_BYTES], content[_SALT_BYTES:]
+        if hmac.compare_digest(_digest(pin, salt), digest):
+            raise _pin_refused()
+
+    def remember(self, pin: Pin) -> None:
+        """Write the marker."""
+        salt = os.urandom(_SALT_BYTES)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(salt + _digest(pin, salt))
+
+    def clear(self) -> None:
+        """Forget: the PIN works."""
+        self._path.unlink(missing_ok=True)
+
+
+def _digest(pin: Pin, salt: bytes) -> bytes:
+    return hashlib.scrypt(pin.reveal().encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=32)
+
+
+def _pin_refused() -> StrongroomError:
+    return StrongroomError(
+        Reason.HSM_UNAVAILABLE,
+        detail="the token refused the PIN; it is not tried again until it changes or the marker is removed",
+    )

@@ -1,0 +1,80 @@
+"""From a PIN and the store's house records to a vault that has proved itself."""
+
+from collections.abc import Callable, Sequence
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.records import HouseRecord
+from strongroomd.hsm.birth import Cradle, recovery_template
+from strongroomd.hsm.device import Device, Health
+from strongroomd.hsm.handles import Session
+from strongroomd.hsm.house import Household, mac_check, open_household
+from strongroomd.hsm.keystore import Parts, TokenVault
+from strongroomd.hsm.login import Login, log_in
+from strongroomd.hsm.mechanisms import HOUSE_MECHANISMS
+from strongroomd.hsm.observer import Observer, Silent
+from strongroomd.hsm.pin import Pin
+from strongroomd.hsm.selftest import run_selftest
+from strongroomd.hsm.sessions import Keeper, Pool
+from strongroomd.hsm.settings import HsmSettings
+
+
+def open_vault(
+    settings: HsmSettings, pin: Pin, house: Sequence[HouseRecord], observer: Observer | None = None
+) -> TokenVault:
+    """Log in, prove house keys, unwrap templates and every mechanism in use, and open the vault.
+
+    Call it on the thread of the event loop that will use the vault. Blocks for tens of milliseconds, or as
+    long as other processes hold the login lock.
+
+    Args:
+        settings: the token and the bounds.
+        pin: the user PIN.
+        house: the store's house records, verified or about to be (their MAC key is one of them).
+        observer: hears of calls, caches, sessions and alerts.
+
+    Raises:
+        StrongroomError: CONFIGURATION when the store has no house keys or another token's, INTEGRITY_FAILURE
+        when a
+            house key is not what `init` made, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+    """
+    if not house:
+        raise StrongroomError(
+            Reason.CONFIGURATION,
+            "the store knows no house keys: run strongroomd init",
+            field="hsm.token_serial",
+        )
+    watcher = observer or Silent()
+    recovery = recovery_template(settings.recovery_public_key)
+    login = log_in(settings, pin, watcher)
+    pool = Pool(login.token, settings.sessions, watcher)
+    try:
+        parts = _prove(login, pool, house, watcher)
+    except BaseException:
+        pool.close(login.session)
+        raise
+    cradle = Cradle(parts[1], login.module.quirks, recovery)
+    offer = login.module.offer(login.token)
+    return TokenVault(
+        settings, Parts(login, pool, Keeper(pool), Keeper(pool), parts[0], parts[1], offer, cradle), watcher
+    )
+
+
+def _prove(
+    login: Login, pool: Pool, records: Sequence[HouseRecord], observer: Observer
+) -> tuple[Health, Household]:
+    offer = login.module.offer(login.token)
+    if missing := offer.missing(HOUSE_MECHANISMS):
+        raise StrongroomError(Reason.UNSUPPORTED_BY_TOKEN, f"the token lacks {', '.join(missing)}")
+    health = Health(pool, observer)
+    device = Device(pool, health, observer, forgiving=False)
+    house = device.run("open_household", open_household, records, login.module.quirks)
+    health.canary = _canary(house)
+    device.run("selftest", run_selftest, offer)
+    return health, house
+
+
+def _canary(house: Household) -> Callable[[Session], bool]:
+    def canary(session: Session) -> bool:
+        return mac_check(session, house.health) == house.health_answer
+
+    return canary

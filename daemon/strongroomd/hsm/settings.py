@@ -1,0 +1,70 @@
+"""What the HSM room must be told: frozen settings, checked when they are made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from strongroomd.domain.errors import Reason, StrongroomError
+
+
+@dataclass(frozen=True, slots=True)
+class HsmSettings:
+    """Which token to use and within which bounds.
+
+    Attributes:
+        module: absolute path of the PKCS#11 module.
+        state: folder for the login lock, the refused-PIN marker and the copies of token.object; owned by the
+            daemon's user, mode 0700; shared by all workers of one token and different for each token.
+        token_serial: serial number of the token; with `token_label` both must match.
+        token_label: label of the token; at least one of the two is needed.
+        softhsm_conf: SoftHSM's configuration file (becomes SOFTHSM2_CONF). Naming it also turns on the guard
+        of
+            token.object. None for other modules.
+        sessions: most PIN-less sessions that one process keeps open for operations.
+        slow_threads: threads for RSA, the slower curves and loading of key pairs.
+        slow_queue: calls that may wait for those threads before further ones are refused.
+        birth_threads: threads for RSA key generation, which may take seconds.
+        birth_queue: the same bound for them.
+        handles: loaded keys kept in the token's memory.
+        handle_seconds: age at which a loaded key is loaded anew.
+        subkeys: derived XAES sub-keys kept for decryption.
+        lock_seconds: how long to wait for another process's login.
+        recovery_public_key: RSA SubjectPublicKeyInfo (DER) to which each wrapped key is also wrapped at
+        birth;
+            empty for none.
+    """
+
+    module: Path
+    state: Path
+    token_serial: str = ""
+    token_label: str = ""
+    softhsm_conf: Path | None = None
+    sessions: int = 8
+    slow_threads: int = 2
+    slow_queue: int = 256
+    birth_threads: int = 1
+    birth_queue: int = 32
+    handles: int = 2_000
+    handle_seconds: float = 900.0
+    subkeys: int = 4_096
+    lock_seconds: float = 30.0
+    recovery_public_key: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the setting."""
+        _require(self.module.is_absolute(), "hsm.module", "an absolute path is needed")
+        _require(self.state.is_absolute(), "hsm.state", "an absolute path is needed")
+        _require(bool(self.token_serial or self.token_label), "hsm.token_serial", "name serial or label")
+        _require(
+            self.sessions > self.slow_threads + self.birth_threads,
+            "hsm.sessions",
+            "one session for each thread and one for the event loop are needed",
+        )
+        for name in ("slow_threads", "slow_queue", "birth_threads", "birth_queue", "handles", "subkeys"):
+            _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
+        for name in ("handle_seconds", "lock_seconds"):
+            _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
+
+
+def _require(condition: bool, field: str, message: str) -> None:  # noqa: FBT001 - an assertion's only argument
+    if not condition:
+        raise StrongroomError(Reason.CONFIGURATION, message, field=field)

@@ -1,0 +1,173 @@
+"""Every attribute of every class of key, as data.
+
+A template is the sum of three tables: what kind of object it is (`FRAMES`), where and how it lives (`LIVES`)
+and what it may do (`DUTIES`). Nothing is left to a module's defaults: they differ, and python-pkcs11's own
+are lax.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pkcs11.constants import Attribute, ObjectClass
+from pkcs11.mechanisms import KeyType, Mechanism
+
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
+from strongroomd.hsm.packing import Packed, pack
+
+A = Attribute
+M = Mechanism
+
+
+class Life(StrEnum):
+    """Where and how an object lives."""
+
+    BORN = "born"  # session object that will be wrapped at once and destroyed
+    SEALED = "sealed"  # loaded from the store: can never leave the token again
+    EXPORTABLE = "exportable"  # loaded from the store: can leave under a trusted wrapping key only
+    RESIDENT = "resident"  # token object that never leaves
+    HOUSE = "house"  # token object of the daemon itself: cannot be changed, copied or destroyed
+    OPEN = "open"  # short-lived session object whose value is read out: that is its purpose
+
+
+class House(StrEnum):
+    """The daemon's own keys in the token."""
+
+    KEK_SEALED = "kek-sealed"
+    KEK_EXPORTABLE = "kek-exportable"
+    ROW_MAC = "row-mac"
+    CHECKPOINT = "checkpoint"
+    SENTINEL = "sentinel"
+    HEALTH = "health"
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a key may do: its usage flags that are true, and its mechanisms."""
+
+    flags: tuple[Attribute, ...]
+    mechanisms: tuple[Mechanism, ...]
+
+
+LABEL_HOUSE: Final = "strongroom house key"
+LABEL_RESIDENT: Final = "strongroom key"
+
+_FLAGS: Final = (A.ENCRYPT, A.DECRYPT, A.SIGN, A.VERIFY, A.WRAP, A.UNWRAP, A.DERIVE)
+_PRIVATE_KEY_LACKS: Final = (A.ENCRYPT, A.VERIFY, A.WRAP)  # a private key has no such attributes
+
+
+_LIFE_FLAGS: Final = (
+    A.TOKEN,
+    A.PRIVATE,
+    A.SENSITIVE,
+    A.EXTRACTABLE,
+    A.WRAP_WITH_TRUSTED,
+    A.COPYABLE,
+    A.DESTROYABLE,
+    A.MODIFIABLE,
+)
+
+LIVES: Final[dict[Life, tuple[Attribute, ...]]] = {
+    Life.BORN: (A.PRIVATE, A.SENSITIVE, A.EXTRACTABLE, A.DESTROYABLE),
+    Life.SEALED: (A.PRIVATE, A.SENSITIVE, A.DESTROYABLE),
+    Life.EXPORTABLE: (A.PRIVATE, A.SENSITIVE, A.EXTRACTABLE, A.WRAP_WITH_TRUSTED, A.DESTROYABLE),
+    Life.RESIDENT: (A.TOKEN, A.PRIVATE, A.SENSITIVE, A.DESTROYABLE),
+    Life.HOUSE: (A.TOKEN, A.PRIVATE, A.SENSITIVE),
+    Life.OPEN: (A.PRIVATE, A.EXTRACTABLE, A.DESTROYABLE),
+}
+"""Which of `_LIFE_FLAGS` are true; the others are stated as false."""
+
+DUTIES: Final[dict[tuple[KeyFamily, KeyUsage], Duty]] = {
+    (KeyFamily.AES, KeyUsage.ENCRYPT_DECRYPT): Duty((A.DERIVE,), (M.AES_ECB_ENCRYPT_DATA,)),
+    (KeyFamily.RSA, KeyUsage.ENCRYPT_DECRYPT): Duty((A.DECRYPT,), (M.RSA_PKCS_OAEP, M.RSA_X_509)),
+    (KeyFamily.RSA, KeyUsage.SIGN_VERIFY): Duty((A.SIGN,), (M.RSA_PKCS, M.RSA_PKCS_PSS)),
+    (KeyFamily.EC, KeyUsage.SIGN_VERIFY): Duty((A.SIGN,), (M.ECDSA,)),
+    (KeyFamily.EC, KeyUsage.KEY_AGREEMENT): Duty((A.DERIVE,), (M.ECDH1_DERIVE,)),
+    (KeyFamily.EDWARDS, KeyUsage.SIGN_VERIFY): Duty((A.SIGN,), (M.EDDSA,)),
+}
+
+HMACS: Final[dict[KeySpec, Mechanism]] = {
+    KeySpec.HMAC_224: M.SHA224_HMAC,
+    KeySpec.HMAC_256: M.SHA256_HMAC,
+    KeySpec.HMAC_384: M.SHA384_HMAC,
+    KeySpec.HMAC_512: M.SHA512_HMAC,
+}
+
+KEY_TYPES: Final[dict[KeyFamily, tuple[ObjectClass, KeyType]]] = {
+    KeyFamily.AES: (ObjectClass.SECRET_KEY, KeyType.AES),
+    KeyFamily.HMAC: (ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET),
+    KeyFamily.RSA: (ObjectClass.PRIVATE_KEY, KeyType.RSA),
+    KeyFamily.EC: (ObjectClass.PRIVATE_KEY, KeyType.EC),
+    KeyFamily.EDWARDS: (ObjectClass.PRIVATE_KEY, KeyType.EC_EDWARDS),
+}
+
+HOUSE_DUTIES: Final[dict[House, tuple[KeyFamily, Duty]]] = {
+    House.KEK_SEALED: (KeyFamily.AES, Duty((A.WRAP, A.UNWRAP), (M.AES_KEY_WRAP_PAD,))),
+    House.KEK_EXPORTABLE: (KeyFamily.AES, Duty((A.WRAP, A.UNWRAP), (M.AES_KEY_WRAP_PAD,))),
+    House.ROW_MAC: (KeyFamily.HMAC, Duty((A.SIGN,), (M.SHA256_HMAC,))),
+    House.CHECKPOINT: (KeyFamily.EC, Duty((A.SIGN,), (M.ECDSA,))),
+    House.SENTINEL: (KeyFamily.HMAC, Duty((), (M.SHA256_HMAC,))),
+    House.HEALTH: (KeyFamily.HMAC, Duty((A.SIGN,), (M.SHA256_HMAC,))),
+}
+
+UNWRAP_TEMPLATES: Final[dict[House, dict[Attribute, object]]] = {
+    House.KEK_SEALED: {A.SENSITIVE: True, A.EXTRACTABLE: False, A.TOKEN: False, A.PRIVATE: True},
+    House.KEK_EXPORTABLE: {A.SENSITIVE: True, A.WRAP_WITH_TRUSTED: True, A.TOKEN: False, A.PRIVATE: True},
+}
+"""What a key unwrapped under a KEK must be; SoftHSM refuses every other (TEMPLATE_INCONSISTENT)."""
+
+
+def duty_of(spec: KeySpec, usage: KeyUsage) -> Duty:
+    """Say what a customer key of this spec and usage may do in the token."""
+    if spec in HMACS:
+        return Duty((A.SIGN,), (HMACS[spec],))
+    return DUTIES[SPECS[spec].family, usage]
+
+
+def template(family: KeyFamily, life: Life, duty: Duty) -> dict[Attribute, object]:
+    """Put together the attributes of a secret or private key, identity (ID, LABEL) apart."""
+    object_class, key_type = KEY_TYPES[family]
+    flags: dict[Attribute, object] = {flag: flag in duty.flags for flag in _FLAGS}
+    if object_class is ObjectClass.PRIVATE_KEY:
+        flags = {flag: on for flag, on in flags.items() if flag not in _PRIVATE_KEY_LACKS}
+    identity: dict[Attribute, object] = {A.CLASS: int(object_class), A.KEY_TYPE: int(key_type)}
+    if duty.mechanisms:  # an empty list is no valid value; without usage flags there is nothing to restrict
+        flags[A.ALLOWED_MECHANISMS] = tuple(int(m) for m in duty.mechanisms)
+    return {**identity, **flags, **{flag: flag in LIVES[life] for flag in _LIFE_FLAGS}}
+
+
+def house_template(role: House, identity: bytes) -> dict[Attribute, object]:
+    """Put together the attributes of a house key."""
+    family, duty = HOUSE_DUTIES[role]
+    attributes = {**template(family, Life.HOUSE, duty), A.ID: identity, A.LABEL: LABEL_HOUSE}
+    if role in UNWRAP_TEMPLATES:
+        attributes[A.UNWRAP_TEMPLATE] = UNWRAP_TEMPLATES[role]
+    return attributes
+
+
+def customer_template(spec: KeySpec, usage: KeyUsage, life: Life) -> Packed:
+    """Give the packed attributes of a customer key; made once each."""
+    return _CUSTOMER[spec, usage, life]
+
+
+_CUSTOMER: Final[dict[tuple[KeySpec, KeyUsage, Life], Packed]] = {
+    (spec, usage, life): pack(
+        template(facts.family, life, duty_of(spec, usage))
+        | ({A.LABEL: LABEL_RESIDENT} if life is Life.RESIDENT else {})
+    )
+    for spec, facts in SPECS.items()
+    for usage in facts.usages
+    for life in (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.RESIDENT)
+}
+
+PUBLIC_HALF: Final = pack({A.TOKEN: False, A.PRIVATE: False})
+"""The public half of a pair lives as long as the session: the row keeps its SubjectPublicKeyInfo."""
+
+SUBKEY: Final = pack(template(KeyFamily.AES, Life.SEALED, Duty((A.ENCRYPT, A.DECRYPT), (M.AES_GCM,))))
+"""An XAES sub-key: AES-GCM only."""
+
+MASK: Final = pack(template(KeyFamily.HMAC, Life.OPEN, Duty((), ())))
+"""A secret that the host reads: L of XAES, a check value, an ECDH secret."""
+
+EPHEMERAL: Final = pack(template(KeyFamily.AES, Life.BORN, Duty((A.WRAP,), (M.AES_KEY_WRAP_PAD,))))
+"""The one-time AES key between the recovery public key and the material."""

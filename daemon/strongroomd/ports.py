@@ -1,0 +1,387 @@
+"""What the core needs from outside, as Protocols, with the duties of whoever provides it.
+
+Deadlines are `time.monotonic()` seconds. Every method raises only `StrongroomError`. Calls come from one
+asyncio loop; an implementation may use threads of its own but must answer on that loop.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from strongroomd.domain.algorithms import (
+    EncryptionAlgorithm,
+    KeySpec,
+    KeyUsage,
+    MacAlgorithm,
+    SigningAlgorithm,
+)
+from strongroomd.domain.audit import Checkpoint, Head
+from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
+from strongroomd.domain.records import CustodyMode, Record
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+class Vault(Protocol):
+    """The HSM room: keys are born here, loaded here and used here; their bytes never come out."""
+
+    def placement(
+        self, spec: KeySpec, usage: KeyUsage, mode: CustodyMode | None, *, exportable: bool
+    ) -> tuple[CustodyMode, str]:
+        """Choose where a new key will live, and say why when the caller did not ask for it.
+
+        Raises:
+            StrongroomError: UNSUPPORTED_BY_TOKEN naming the mechanism that the token lacks.
+        """
+        ...
+
+    async def generate(
+        self,
+        spec: KeySpec,
+        usage: KeyUsage,
+        mode: CustodyMode,
+        *,
+        exportable: bool,
+        hsm_id: str,
+        deadline: float,
+    ) -> Material:
+        """Make new material.
+
+        Wrapped: nothing stays in the token. Resident: one token object with CKA_ID `hsm_id`
+        (32 hex digits), read back and proved usable before this returns; not idempotent.
+        """
+        ...
+
+    async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
+        """Encrypt under a symmetric key: XAES-256-GCM, returning nonce (24) || ciphertext || tag (16)."""
+        ...
+
+    async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
+        """Undo `seal`. Raises INVALID_CIPHERTEXT for whatever does not verify, always the same."""
+        ...
+
+    async def rsa_decrypt(
+        self, key: BoundVersion, algorithm: EncryptionAlgorithm, ciphertext: bytes, *, deadline: float
+    ) -> bytes:
+        """Undo RSAES-OAEP. Raises INVALID_CIPHERTEXT for whatever does not decrypt, always the same."""
+        ...
+
+    async def sign(
+        self, key: BoundVersion, algorithm: SigningAlgorithm, data: bytes, *, deadline: float
+    ) -> bytes:
+        """Sign a digest (RSA, ECDSA; its length is already checked) or, for Ed25519, the message itself.
+
+        Returns the signature as AWS KMS does: DER for ECDSA, raw otherwise. RSA signatures are verified
+        before they are returned.
+        """
+        ...
+
+    async def mac(
+        self, key: BoundVersion, algorithm: MacAlgorithm, message: bytes, *, deadline: float
+    ) -> bytes:
+        """Make a full-length HMAC."""
+        ...
+
+    async def agree(self, key: BoundVersion, peer: bytes, *, deadline: float) -> bytes:
+        """Derive the raw ECDH secret with a peer's uncompressed point, already checked to be on the curve."""
+        ...
+
+    async def data_key_pair(self, spec: KeySpec, *, deadline: float) -> tuple[bytearray, bytes]:
+        """Make a key pair that leaves: (PKCS#8 DER private key, SubjectPublicKeyInfo DER)."""
+        ...
+
+    async def random(self, length: int) -> bytes:
+        """Give `length` random bytes of the token's generator XOR the host's."""
+        ...
+
+    async def row_mac(self, data: bytes) -> bytes:
+        """HMAC-SHA-256 of a record's canonical bytes under the row MAC house key (32 bytes)."""
+        ...
+
+    async def sign_checkpoint(self, data: bytes) -> bytes:
+        """ECDSA P-256 SHA-256 signature (DER) over `data` under the checkpoint house key."""
+        ...
+
+    async def read_anchor(self) -> Anchor | None:
+        """Read the newest anchor of the token; None only in a token that never had one."""
+        ...
+
+    async def write_anchor(self, anchor: Anchor) -> None:
+        """Make the new anchor, then destroy the old ones: a kill in between leaves the newest readable."""
+        ...
+
+    async def list_resident(self) -> list[ResidentObject]:
+        """List the token objects of resident keys. Raises HSM_UNAVAILABLE unless the sentinel is visible."""
+        ...
+
+    async def destroy_resident(self, hsm_id: str) -> None:
+        """Destroy a resident key's objects and confirm it by a fresh search; absent objects are no error."""
+        ...
+
+    def forget(self, key_id: str) -> None:
+        """Drop whatever is cached of a key (handles, sub-keys), once calls in flight are done with it."""
+        ...
+
+    async def probe(self) -> None:
+        """Prove by a canary operation on a fresh session that the token works. Raises HSM_UNAVAILABLE."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[T]):
+    """A record as read from the store, with the MAC that was stored beside it; not yet verified."""
+
+    record: T
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One change of one protected record.
+
+    Attributes:
+        sequence: counts from 1 without gaps.
+        kind: the record's kind.
+        record_id: its primary key.
+        row_version: its version after the change; 0 when the change deleted it.
+        row_mac: its MAC after the change (32 bytes).
+        head: SHA-256 chain head after this entry (32 bytes).
+        head_mac: MAC of sequence and head, made in the HSM (32 bytes).
+    """
+
+    sequence: int
+    kind: str
+    record_id: str
+    row_version: int
+    row_mac: bytes
+    head: bytes
+    head_mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first answer given to an idempotency key.
+
+    Attributes:
+        principal: ARN of the caller.
+        request_id: the caller's idempotency key.
+        method: name of the use case.
+        fingerprint: SHA-256 over method and arguments (32 bytes).
+        answer: the answer in the core's own encoding.
+        created_at: milliseconds since the Unix epoch.
+        mac: row MAC over the rest (32 bytes).
+    """
+
+    principal: str
+    request_id: str
+    method: str
+    fingerprint: bytes
+    answer: bytes
+    created_at: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How often and when a key was last used for one operation; unprotected statistics."""
+
+    key_id: str
+    operation: str
+    count: int
+    last_used: int
+
+
+class Transaction(Protocol):
+    """One atomic change of the store: all of it is durable after the context manager ends, or none."""
+
+    async def get(self, kind: type[R], record_id: str) -> Stored[R] | None:
+        """Read one record as this transaction sees it."""
+        ...
+
+    async def put(self, record: Record, mac: bytes) -> None:
+        """Insert the record, or replace the one whose row_version is one less.
+
+        Raises:
+            StrongroomError: ALREADY_EXISTS for a second row_version 1, ETAG_MISMATCH for any other gap.
+        """
+        ...
+
+    async def delete(self, record: Record) -> None:
+        """Remove a record (aliases and limits only; keys and versions stay as tombstones)."""
+        ...
+
+    async def aliases_of(self, key_id: str) -> list[Stored[Any]]:
+        """List the alias records of a key."""
+        ...
+
+    async def last_entry(self) -> JournalEntry | None:
+        """Read the newest journal entry."""
+        ...
+
+    async def append(self, entry: JournalEntry) -> None:
+        """Append to the journal."""
+        ...
+
+    async def answer(self, principal: str, request_id: str) -> Answer | None:
+        """Read the answer of an idempotency key."""
+        ...
+
+    async def put_answer(self, answer: Answer) -> None:
+        """Remember an answer. Raises ALREADY_EXISTS when another transaction did so first."""
+        ...
+
+
+class Store(Protocol):
+    """Durable records; one writer at a time: a busy store raises STORE_UNAVAILABLE within two seconds."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a writing transaction; it commits when the block ends and rolls back if the block raises."""
+        ...
+
+    async def get(self, kind: type[R], record_id: str) -> Stored[R] | None:
+        """Read one record."""
+        ...
+
+    async def versions(self, key_id: str) -> list[Stored[Any]]:
+        """Read all version records of a key, oldest first."""
+        ...
+
+    async def page(self, kind: type[R], *, after: str, limit: int, where: dict[str, str]) -> list[Stored[R]]:
+        """Read records in order of record_id, those after `after`, whose columns equal `where`."""
+        ...
+
+    async def all(self, kind: type[R]) -> list[Stored[R]]:
+        """Read every record of a kind (limits, house keys; small sets)."""
+        ...
+
+    async def due(self, state: str, before: int) -> list[Stored[Any]]:
+        """Read keys in a state whose deletion_at is set and at most `before` (ms)."""
+        ...
+
+    async def unsettled(self) -> list[Stored[Any]]:
+        """Read versions of resident keys that are in INTENT or DESTROYING."""
+        ...
+
+    async def resident(self) -> list[Stored[Any]]:
+        """Read every version that has an hsm_id."""
+        ...
+
+    async def journal(self, after: int, limit: int) -> list[JournalEntry]:
+        """Read journal entries with a higher sequence number, in order."""
+        ...
+
+    async def answer(self, principal: str, request_id: str) -> Answer | None:
+        """Read the answer of an idempotency key."""
+        ...
+
+    async def purge_answers(self, before: int) -> int:
+        """Forget answers older than `before` (ms); returns how many."""
+        ...
+
+    async def add_usage(self, deltas: Sequence[Usage]) -> None:
+        """Add counts and move last-used times forward."""
+        ...
+
+    async def usage(self, key_id: str) -> list[Usage]:
+        """Read a key's usage."""
+        ...
+
+    async def lease(self, name: str, holder: str, now: int, seconds: float) -> bool:
+        """Take or renew a lease (times in ms); False while another holder's is alive."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The worker's own audit chain."""
+
+    async def write(self, record: dict[str, Any]) -> None:
+        """Append one record; durable on return. Raises AUDIT_UNAVAILABLE within 200 ms otherwise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuditWanted:
+    """Which audit records are wanted; an empty text wants all.
+
+    Attributes:
+        key: ARN of the record's key.
+        principal: ARN of the record's principal.
+        since: RFC 3339 in UTC with milliseconds; records at or after it.
+    """
+
+    key: str = ""
+    principal: str = ""
+    since: str = ""
+
+
+class AuditTrail(Protocol):
+    """All chains of the node's audit log and the checkpoints over them.
+
+    Records read here are verified along their chain; a chain that does not verify raises INTEGRITY_FAILURE.
+    """
+
+    async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Read records, newest last, behind the place `after` (a record's `place`; empty for the start)."""
+        ...
+
+    def tail(self, wanted: AuditWanted) -> AsyncIterator[dict[str, Any]]:
+        """Give records as they become durable, from now on, without end."""
+        ...
+
+    async def newest(self) -> tuple[Checkpoint, bytes] | None:
+        """Read the newest checkpoint and its signature (DER); the signature is not verified here."""
+        ...
+
+    async def nth(self, number: int) -> tuple[Checkpoint, bytes] | None:
+        """Read the checkpoint of a number, if there is one."""
+        ...
+
+    async def heads(self, trusted: Checkpoint | None) -> tuple[Head, ...]:
+        """Verify what the chains grew by, the first time from a trusted checkpoint on; give their heads."""
+        ...
+
+    async def append(self, checkpoint: Checkpoint, signature: bytes) -> None:
+        """Append a signed checkpoint durably, and move chains that it closes out of the way."""
+        ...
+
+    async def close_dead(self) -> int:
+        """Close the chains of workers that died; returns how many could not be closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A cost to be taken from one quota bucket.
+
+    Attributes:
+        bucket: unique name, e.g. `CLASS/<account>/SYMMETRIC`.
+        cost: in cost units; may exceed the burst only by being refused.
+        per_second, burst: the bucket's limit.
+    """
+
+    bucket: str
+    cost: int
+    per_second: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a spend was refused: the bucket with the longest wait, and that wait in seconds."""
+
+    bucket: str
+    wait: float
+
+
+class QuotaTable(Protocol):
+    """Arrival times shared by all workers of a node; see domain/quota.py for the arithmetic."""
+
+    def spend(self, charges: Sequence[Charge]) -> Shortfall | None:
+        """Take all charges or none, in microseconds; waits for a sibling's few instructions at most."""
+        ...
+
+    def available(self, charge: Charge) -> int:
+        """Cost units that the charge's bucket would grant now."""
+        ...

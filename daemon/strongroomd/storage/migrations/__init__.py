@@ -1,0 +1,1 @@
+"""Alembic's scripts; `strongroomd.storage.migration` runs them."""

@@ -1,0 +1,123 @@
+"""The store's tables: one for each kind of record, whose columns are the record's fields and its MAC.
+
+Columns are read back raw, exactly as the driver gives them: `rows` decides what each value may be, because
+the file may have been edited by somebody else. `migrations/` creates what is declared here; a test compares
+them.
+"""
+
+import dataclasses
+from enum import Enum
+from typing import Any, Final, get_type_hints
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeEngine
+
+from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
+from strongroomd.ports import Answer, JournalEntry, Usage
+
+REVISIONS: Final = ("0001",)
+"""Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
+
+METADATA: Final = MetaData()
+
+
+class RawBytes(LargeBinary):
+    """Bytes without a result processor: SQLAlchemy's own would call `bytes()` on an edited value."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """Give values as the driver does."""
+
+
+def _column_type(annotation: Any) -> TypeEngine[Any]:  # noqa: ANN401 - a type hint may be anything
+    if annotation is bytes:
+        return RawBytes()
+    if annotation in {int, bool}:
+        return BigInteger()
+    if annotation is str or (isinstance(annotation, type) and issubclass(annotation, Enum)):
+        return Text()
+    return Text()  # tuples, as JSON
+
+
+def _columns(cls: type, primary: tuple[str, ...] = ()) -> list[Column[Any]]:
+    hints = get_type_hints(cls)
+    return [
+        Column(field.name, _column_type(hints[field.name]), primary_key=field.name in primary, nullable=False)
+        for field in dataclasses.fields(cls)
+    ]
+
+
+def _record_table(name: str, cls: type[Record], *more: Any) -> Table:  # noqa: ANN401 - constraints and indexes
+    return Table(
+        name,
+        METADATA,
+        Column("record_id", Text(), primary_key=True, nullable=False),
+        *_columns(cls),
+        Column("mac", RawBytes(), nullable=False),
+        *more,
+    )
+
+
+def _of_key(table: str) -> ForeignKeyConstraint:
+    """Tie rows to their key; checked at commit, so that a transaction may write in any order."""
+    return ForeignKeyConstraint(
+        ["key_id"], ["keys.record_id"], name=f"fk_{table}_key_id", deferrable=True, initially="DEFERRED"
+    )
+
+
+KEYS: Final = _record_table(
+    "keys",
+    KeyRecord,
+    Index("ix_keys_account", "account", "record_id"),
+    Index("ix_keys_state", "state", "deletion_at"),
+)
+VERSIONS: Final = _record_table(
+    "versions",
+    VersionRecord,
+    _of_key("versions"),
+    Index("ix_versions_key_id", "key_id", "version", unique=True),
+    Index("ix_versions_hsm_id", "hsm_id"),
+)
+ALIASES: Final = _record_table(
+    "aliases", AliasRecord, _of_key("aliases"), Index("ix_aliases_key_id", "key_id", "record_id")
+)
+LIMITS: Final = _record_table("limits", LimitRecord)
+HOUSE: Final = _record_table("house", HouseRecord)
+
+RECORD_TABLES: Final[dict[type[Record], Table]] = {
+    KeyRecord: KEYS,
+    VersionRecord: VERSIONS,
+    AliasRecord: ALIASES,
+    LimitRecord: LIMITS,
+    HouseRecord: HOUSE,
+}
+
+DELETABLE: Final[frozenset[type[Record]]] = frozenset({AliasRecord, LimitRecord})
+"""Kinds whose rows may go; keys, versions and house keys stay as tombstones."""
+
+JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))
+ANSWERS: Final = Table(
+    "answers",
+    METADATA,
+    *_columns(Answer, ("principal", "request_id")),
+    Index("ix_answers_created_at", "created_at"),
+)
+USAGE: Final = Table("usage", METADATA, *_columns(Usage, ("key_id", "operation")))
+LEASES: Final = Table(
+    "leases",
+    METADATA,
+    Column("name", Text(), primary_key=True, nullable=False),
+    Column("holder", Text(), nullable=False),
+    Column("expires_at", BigInteger(), nullable=False),
+)

@@ -1,0 +1,130 @@
+"""The store's SQL, built once: building a statement costs more than running it."""
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    Delete,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.dml import ReturningInsert
+
+from strongroomd.domain.records import VersionState
+from strongroomd.storage.schema import ALIASES, ANSWERS, JOURNAL, KEYS, LEASES, USAGE, VERSIONS
+
+
+@cache
+def by_id(table: Table) -> Select[Any]:
+    """One record; parameter `id`."""
+    return select(table).where(table.c.record_id == bindparam("id"))
+
+
+@cache
+def page(table: Table, columns: tuple[str, ...]) -> Select[Any]:
+    """Records after `after` in record_id order, at most `limit`, whose `columns` equal `is_<column>`."""
+    rows = select(table).where(table.c.record_id > bindparam("after"))
+    for column in columns:
+        rows = rows.where(table.c[column] == bindparam(f"is_{column}"))
+    return rows.order_by(table.c.record_id).limit(bindparam("limit"))
+
+
+@cache
+def every(table: Table) -> Select[Any]:
+    """All records of a kind in record_id order."""
+    return select(table).order_by(table.c.record_id)
+
+
+@cache
+def insertion(table: Table) -> Insert:
+    """Insert a row."""
+    return insert(table)
+
+
+@cache
+def replacement(table: Table) -> Update:
+    """Replace the record `old_id` whose row_version is `old_version`."""
+    old = (table.c.record_id == bindparam("old_id")) & (table.c.row_version == bindparam("old_version"))
+    names = [column.name for column in table.columns if column.name != "record_id"]
+    return update(table).where(old).values({name: bindparam(name) for name in names})
+
+
+@cache
+def removal(table: Table) -> Delete:
+    """Delete the record `id` whose row_version is `version`."""
+    return delete(table).where(
+        table.c.record_id == bindparam("id"), table.c.row_version == bindparam("version")
+    )
+
+
+VERSIONS_OF_KEY: Final = (
+    select(VERSIONS).where(VERSIONS.c.key_id == bindparam("key_id")).order_by(VERSIONS.c.version)
+)
+ALIASES_OF_KEY: Final = (
+    select(ALIASES).where(ALIASES.c.key_id == bindparam("key_id")).order_by(ALIASES.c.record_id)
+)
+DUE_KEYS: Final = (
+    select(KEYS)
+    .where(
+        KEYS.c.state == bindparam("state"), KEYS.c.deletion_at > 0, KEYS.c.deletion_at <= bindparam("before")
+    )
+    .order_by(KEYS.c.deletion_at, KEYS.c.record_id)
+)
+RESIDENT_VERSIONS: Final = (
+    select(VERSIONS).where(VERSIONS.c.hsm_id > "").order_by(VERSIONS.c.key_id, VERSIONS.c.version)
+)
+UNSETTLED_VERSIONS: Final = RESIDENT_VERSIONS.where(
+    VERSIONS.c.state.in_([VersionState.INTENT.value, VersionState.DESTROYING.value])
+)
+LAST_ENTRY: Final = select(JOURNAL).order_by(JOURNAL.c.sequence.desc()).limit(1)
+ENTRIES_AFTER: Final = (
+    select(JOURNAL)
+    .where(JOURNAL.c.sequence > bindparam("after"))
+    .order_by(JOURNAL.c.sequence)
+    .limit(bindparam("limit"))
+)
+ANSWER: Final = select(ANSWERS).where(
+    ANSWERS.c.principal == bindparam("principal"), ANSWERS.c.request_id == bindparam("request_id")
+)
+OLD_ANSWERS: Final = delete(ANSWERS).where(ANSWERS.c.created_at < bindparam("before"))
+USAGE_OF_KEY: Final = select(USAGE).where(USAGE.c.key_id == bindparam("key_id")).order_by(USAGE.c.operation)
+LEASE: Final = select(LEASES).where(LEASES.c.name == bindparam("name"))
+
+
+def _add_usage() -> sqlite.Insert:
+    row = sqlite.insert(USAGE)
+    return row.on_conflict_do_update(
+        index_elements=["key_id", "operation"],
+        set_={
+            "count": USAGE.c.count + row.excluded.count,
+            "last_used": func.max(USAGE.c.last_used, row.excluded.last_used),
+        },
+    )
+
+
+def _take_lease() -> ReturningInsert[Any]:
+    row = sqlite.insert(LEASES)
+    free = or_(
+        LEASES.c.holder == row.excluded.holder,
+        LEASES.c.expires_at <= bindparam("now"),
+        LEASES.c.expires_at > bindparam("absurd"),
+    )
+    return row.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"holder": row.excluded.holder, "expires_at": row.excluded.expires_at},
+        where=free,
+    ).returning(LEASES.c.holder)
+
+
+ADD_USAGE: Final = _add_usage()
+TAKE_LEASE: Final = _take_lease()

@@ -1,0 +1,268 @@
+"""Every metric of the daemon, in one place, so that dashboards and alerts can be held to it.
+
+Names begin with `strongroom_`, units are base units, label sets are fixed and small; no key id and no
+principal is ever a label (they are many, and they are sensitive). Workers share a folder of memory-mapped
+files, named by the supervisor in PROMETHEUS_MULTIPROC_DIR before this module is imported; any worker then
+answers for all. Files are named by the worker's index, not its pid: a successor goes on counting in its
+predecessor's file, so their number is bounded however often workers are replaced.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import prometheus_client.values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from strongroomd import __version__
+
+DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5)
+CALL_BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0)
+WAIT_BUCKETS: Final = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+RETRY_BUCKETS: Final = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0)
+
+_Mode = Literal["livesum", "livemax", "livemin", "liveall", "mostrecent"]
+_PREFIX: Final = "strongroom_"
+
+
+class RpcMeter:
+    """Meters one method, with its label children bound beforehand (about 4 µs a call)."""
+
+    def __init__(self, method: str, requests: Counter, seconds: Histogram) -> None:
+        self._method = method
+        self._requests = requests
+        self._seconds = seconds.labels(method)
+        self._codes: dict[str, Counter] = {}
+
+    def observe(self, code: str, seconds: float) -> None:
+        """Count one finished call.
+
+        Args:
+            code: the status code's name, of a closed list, e.g. `OK`.
+            seconds: how long the call took.
+        """
+        counter = self._codes.get(code)
+        if counter is None:
+            counter = self._codes[code] = self._requests.labels(self._method, code)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+
+class Metrics:
+    """All metrics of one process. Make one per process, before anything is measured.
+
+    Args:
+        index: the worker's index; None outside a worker, where nothing is shared.
+    """
+
+    def __init__(self, index: int | None = None) -> None:
+        self._directory = os.environ.get(DIRECTORY_VARIABLE) if index is not None else None
+        if self._directory is not None and index is not None:
+            _name_files_by(index, Path(self._directory))
+        self.registry = CollectorRegistry()
+        self._rpcs: dict[str, RpcMeter] = {}
+        self._requests()
+        self._hsm()
+        self._quota()
+        self._integrity()
+        self._house()
+
+    def rpc(self, method: str) -> RpcMeter:
+        """Give the meter of an RPC method, e.g. `Encrypt`; always the same one."""
+        meter = self._rpcs.get(method)
+        if meter is None:
+            meter = self._rpcs[method] = RpcMeter(method, self.requests, self.request_seconds)
+        return meter
+
+    def exposition(self, extra: Iterable[Collector] = ()) -> bytes:
+        """Render what Prometheus scrapes: all workers' values where they are shared, else this process's.
+
+        Args:
+            extra: collectors of values that no worker keeps, such as `SupervisorCollector`.
+        """
+        registry = self.registry
+        if self._directory is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, self._directory)  # type: ignore[no-untyped-call]
+        output = generate_latest(registry)
+        for collector in extra:
+            output += generate_latest(_Only(collector))
+        return output
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, mode: _Mode, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(_PREFIX + name, text, labels, registry=self.registry, buckets=buckets)
+
+    def _requests(self) -> None:
+        """Rate, errors, duration of the doors, and what admission turned away."""
+        self.requests = self._counter("requests_total", "Finished calls.", ("method", "code"))
+        self.request_seconds = self._histogram(
+            "request_seconds", "Time from a call's arrival to its answer.", REQUEST_BUCKETS, ("method",)
+        )
+        self.in_flight = self._gauge("requests_in_flight", "Calls being served.", "livesum")
+        self.items = self._counter("items_total", "Items of batch and stream calls.", ("method", "outcome"))
+        self.shed = self._counter(
+            "shed_total", "Calls refused early because the HSM could not serve them in time.", ("cause",)
+        )
+        self.connections_refused = self._counter(
+            "connections_refused_total", "Peers whose certificate names no principal.", ("cause",)
+        )
+
+    def _hsm(self) -> None:
+        """Utilisation, saturation and errors of the token."""
+        self.hsm_sessions_used = self._gauge("hsm_sessions_used", "PKCS#11 sessions in use.", "livesum")
+        self.hsm_sessions_max = self._gauge("hsm_sessions_max", "PKCS#11 sessions allowed.", "livesum")
+        self.hsm_queue_depth = self._gauge("hsm_queue_depth", "Operations waiting for the HSM.", "livesum")
+        self.hsm_queue_wait_seconds = self._histogram(
+            "hsm_queue_wait_seconds", "Wait of an operation for a session.", WAIT_BUCKETS
+        )
+        self.hsm_call_seconds = self._histogram(
+            "hsm_call_seconds", "Time inside the PKCS#11 module.", CALL_BUCKETS, ("function",)
+        )
+        self.hsm_errors = self._counter("hsm_errors_total", "Failed PKCS#11 calls.", ("ckr",))
+        self.hsm_breaker_state = self._gauge(
+            "hsm_breaker_state", "Worst breaker: 0 closed, 1 half open, 2 open.", "livemax"
+        )
+        self.hsm_logged_in = self._gauge(
+            "hsm_logged_in", "1 while every worker is logged in to its token.", "livemin"
+        )
+        self.hsm_sentinel_ok = self._gauge(
+            "hsm_sentinel_ok", "1 while every worker sees the token's sentinel object.", "livemin"
+        )
+        self.hsm_cached_keys = self._gauge("hsm_cached_keys", "Keys loaded into the token.", "livesum")
+        self.hsm_cache_lookups = self._counter("hsm_cache_lookups_total", "Handle lookups.", ("outcome",))
+        self.hsm_unwraps = self._counter("hsm_unwraps_total", "Keys unwrapped into the token.")
+        self.hsm_pin_failures = self._counter("hsm_pin_failures_total", "Logins refused for their PIN.")
+        self.hsm_token_repairs = self._counter(
+            "hsm_token_repairs_total", "Times that a damaged token file was restored from its copy."
+        )
+
+    def _quota(self) -> None:
+        """What is throttled, and how full the account classes are."""
+        self.throttled = self._counter("throttled_total", "Calls refused by a quota.", ("scope", "class"))
+        self.quota_utilisation = self._gauge(
+            "quota_utilisation_ratio",
+            "Fullest account's use of a class: 1 is throttled.",
+            "mostrecent",
+            ("class",),
+        )
+        self.retry_after_seconds = self._histogram(
+            "retry_after_seconds", "Waits that throttled callers were told.", RETRY_BUCKETS
+        )
+
+    def _integrity(self) -> None:
+        """Whether store, token and audit log still tell the same story."""
+        self.row_mac_failures = self._counter(
+            "row_mac_failures_total", "Stored records that failed their integrity check.", ("kind",)
+        )
+        self.reconcile_items = self._counter(
+            "reconcile_items_total", "Differences between store and token that were dealt with.", ("kind",)
+        )
+        self.audit_queue = self._gauge("audit_queue", "Audit records not yet durable.", "livesum")
+        self.audit_write_seconds = self._histogram(
+            "audit_write_seconds", "Time until an audit record is durable.", WAIT_BUCKETS
+        )
+        self.audit_failures = self._counter(
+            "audit_failures_total", "Calls that failed because their audit record could not be written."
+        )
+        self.audit_chain_ok = self._gauge(
+            "audit_chain_ok", "1 while every worker's audit chain is unbroken and writable.", "livemin"
+        )
+        self.audit_checkpoint_time = self._gauge(
+            "audit_checkpoint_timestamp_seconds",
+            "When the newest checkpoint was signed (Unix).",
+            "mostrecent",
+        )
+        self.keys = self._gauge("keys", "Keys by state.", "mostrecent", ("state",))
+        self.pending_deletions = self._gauge("pending_deletions", "Keys waiting for deletion.", "mostrecent")
+        self.clock_steps = self._counter("clock_step_total", "Steps of the wall clock over two seconds.")
+
+    def _house(self) -> None:
+        """The process itself: build, certificates, store, reloads, recycling."""
+        self.cert_expiry_seconds = self._gauge(
+            "cert_expiry_seconds", "Time until a certificate in use expires.", "livemin", ("certificate",)
+        )
+        self.store_seconds = self._histogram(
+            "store_transaction_seconds", "Time of a writing transaction.", REQUEST_BUCKETS
+        )
+        self.store_errors = self._counter("store_errors_total", "Failed store operations.", ("cause",))
+        self.reloads = self._counter(
+            "config_reloads_total", "Reloads of configuration or files.", ("outcome",)
+        )
+        self.upkeep_leader = self._gauge("upkeep_leader", "Workers that hold the upkeep lease.", "livesum")
+        self.resident_bytes = self._gauge(
+            "worker_resident_bytes", "Resident memory by worker index.", "liveall"
+        )
+        self.build_info = self._gauge(
+            "build_info", "1, labelled with versions.", "livemax", ("version", "python")
+        )
+        self.build_info.labels(__version__, platform.python_version()).set(1)
+
+
+class SupervisorCollector(Collector):
+    """Reports the workers from the file that the supervisor publishes, since it keeps no metrics itself."""
+
+    def __init__(self, daemon_file: Path) -> None:
+        self._file = daemon_file
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield workers by state and restarts by cause; nothing while the file cannot be read."""
+        try:
+            daemon = json.loads(self._file.read_bytes())
+            states = [str(worker["state"]) for worker in daemon["workers"]]
+            causes = {str(cause): int(count) for cause, count in daemon["restarts"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return
+        workers = GaugeMetricFamily(_PREFIX + "workers", "Workers by state.", labels=("state",))
+        for state in ("starting", "ready", "draining"):
+            workers.add_metric((state,), states.count(state))
+        yield workers
+        restarts = CounterMetricFamily(
+            _PREFIX + "worker_restarts", "Workers replaced, by cause.", labels=("cause",)
+        )
+        for cause, count in causes.items():
+            restarts.add_metric((cause,), count)
+        yield restarts
+
+
+class _Only:
+    """The one method of a registry that rendering needs, around a single collector."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.collect: Callable[[], Iterable[Metric]] = collector.collect
+
+
+def exported_names() -> frozenset[str]:
+    """List every series name that a scrape can show, for the contract tests of dashboards and alerts."""
+    names = {_PREFIX + "workers", _PREFIX + "worker_restarts_total"}
+    for metric in Metrics().registry.collect():
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
+            metric.type, ("",)
+        )
+        names.update(metric.name + suffix for suffix in suffixes)
+    return frozenset(names)
+
+
+def _name_files_by(index: int, directory: Path) -> None:
+    """Make this process's metric files those of the worker index, without the predecessor's live gauges."""
+    for stale in directory.glob(f"gauge_live*_{index}.db"):
+        stale.unlink(missing_ok=True)
+    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(  # type: ignore[no-untyped-call]
+        process_identifier=lambda: index
+    )

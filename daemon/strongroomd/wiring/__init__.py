@@ -1,0 +1,6 @@
+"""The only room that knows every other: it builds a worker's object graph, and founds a new installation."""
+
+from strongroomd.wiring.assembly import assemble
+from strongroomd.wiring.founding import initialise
+
+__all__ = ["assemble", "initialise"]

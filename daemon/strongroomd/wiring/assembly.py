@@ -1,0 +1,256 @@
+"""One worker's whole object graph and its background tasks."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from strongroomd.config import Settings, WorkerPlace
+from strongroomd.custody.history import verify_history
+from strongroomd.custody.ledger import Ledger
+from strongroomd.domain.errors import Fault, Reason, StrongroomError
+from strongroomd.domain.records import HouseRecord
+from strongroomd.frontends.grpc.door import Door
+from strongroomd.frontends.grpc.identity import Identities
+from strongroomd.frontends.grpc.server import Server
+from strongroomd.frontends.ops.server import OpsServer
+from strongroomd.hsm.keystore import TokenVault
+from strongroomd.hsm.opening import open_vault
+from strongroomd.storage.audit_log import FileAuditLog
+from strongroomd.storage.audit_trail import FileAuditTrail
+from strongroomd.storage.migration import require_current
+from strongroomd.storage.quota_table import SharedQuotaTable
+from strongroomd.storage.store import SqlStore, open_store
+from strongroomd.telemetry import logs
+from strongroomd.telemetry.metrics import Metrics, SupervisorCollector
+from strongroomd.wiring import rooms
+from strongroomd.wiring.core import Core, Rim, build_core, checkpoint_key
+from strongroomd.wiring.meters import HsmMetrics
+
+_log = logs.get("wiring")
+_PAGE_BYTES = resource.getpagesize()
+FOLLOW_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class _Open:
+    """What `start` opened and `drain` closes."""
+
+    store: SqlStore
+    vault: TokenVault
+    audit: FileAuditLog
+    table: SharedQuotaTable
+    core: Core
+    door: Door
+    server: Server
+    ops: OpsServer
+
+
+def assemble(settings: Settings, place: WorkerPlace) -> "WorkerAssembly":
+    """Prepare a worker's object graph; nothing is opened before `start`."""
+    return WorkerAssembly(settings, place)
+
+
+class WorkerAssembly:
+    """A worker: opened by `start`, closed by `drain`."""
+
+    def __init__(self, settings: Settings, place: WorkerPlace) -> None:
+        self._settings = settings
+        self._place = place
+        self._metrics = Metrics(place.index)
+        self._hsm_metrics = HsmMetrics(self._metrics)
+        self._open: _Open | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._fatal: str | None = None
+        self._not_ready: str | None = "starting"
+        self._born = time.monotonic()
+        self._leading = False
+        self._stood_at = 0.0
+
+    async def start(self) -> None:
+        """Open, verify, serve.
+
+        The order is that of trust: the token proves itself, the token's MACs prove the store, the anchor
+        proves that neither store nor audit log is an older copy; only then a door opens.
+        """
+        settings, place = self._settings, self._place
+        require_current(rooms.store_url(settings))
+        store = open_store(rooms.store_settings(settings))
+        house = [stored.record for stored in await store.all(HouseRecord)]
+        pin = rooms.pin_source(settings, place.pin_fd).read()
+        vault = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics)
+        ledger = Ledger(store, vault, lambda: self._metrics.row_mac_failures.labels("record").inc())
+        await ledger.start()
+        for record in house:
+            await ledger.read(HouseRecord, record.record_id)
+        audit = FileAuditLog(rooms.audit_settings(settings, place.index))
+        trail = FileAuditTrail(settings.audit_directory, time.time)
+        key = checkpoint_key(house)
+        await verify_history(await vault.read_anchor(), trail, key)
+        table = SharedQuotaTable(settings.daemon.run_dir / "quota.table")
+        rim = Rim(store, vault, audit, trail, table, key)
+        core = build_core(settings, rim, ledger, self._metrics, f"{settings.daemon.node}-{place.pid}")
+        await core.quotas.refresh()
+        await vault.probe()
+        certificates = rooms.certificates(settings)
+        identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc)
+        server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
+        ops = OpsServer((place.ops.host, place.ops.port), self._exposition, lambda: self._not_ready)
+        self._open = _Open(store, vault, audit, table, core, door, server, ops)
+        self._metrics.hsm_logged_in.set(1)
+        self._metrics.hsm_sentinel_ok.set(1)
+        ops.start()
+        await server.start()
+        self._not_ready = None
+        self._begin_tasks(core)
+
+    def _exposition(self) -> bytes:
+        return self._metrics.exposition([SupervisorCollector(self._place.daemon_file)])
+
+    def _begin_tasks(self, core: Core) -> None:
+        every = self._every
+        every(FOLLOW_SECONDS, self._follow)
+        every(5.0, core.usage.flush)
+        every(5.0, self._probe)
+        every(1.0, self._measure)
+        every(1.0, self._elected(core.upkeep.checkpoint))
+        every(10.0, self._elected(core.upkeep.settle))
+        every(600.0, self._elected(core.upkeep.reconcile), at_once=True)
+        every(3600.0, self._elected(core.upkeep.purge))
+        every(30.0, self._elected(self._scan))
+
+    def _every(self, seconds: float, work: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
+        async def repeat() -> None:
+            if not at_once:
+                await asyncio.sleep(seconds)
+            while True:
+                await self._guarded(work)
+                await asyncio.sleep(seconds)
+
+        self._tasks.append(asyncio.create_task(repeat()))
+
+    async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run a background task; what the operator must mend stops the worker, the rest is tried again."""
+        try:
+            await work()
+        except StrongroomError as error:
+            _log.warning("background task failed", reason=error.reason.value, detail=error.detail)
+            if error.reason is Reason.INTEGRITY_FAILURE:
+                self._metrics.row_mac_failures.labels("scan").inc()
+        except Exception as error:  # noqa: BLE001 - a background task must not end silently
+            _log.error("background task failed", exc_info=error)
+
+    def _elected(self, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            if self._leading:
+                await work()
+
+        return run
+
+    async def _follow(self) -> None:
+        core = self._opened().core
+        await core.ledger.follow()
+        await core.quotas.refresh()
+        await self._stand_for_election(core)
+
+    async def _stand_for_election(self, core: Core) -> None:
+        """Renew the lease every two seconds."""
+        now = time.monotonic()
+        if now - self._stood_at < 2.0:
+            return
+        self._stood_at = now
+        try:
+            self._leading = await core.upkeep.elected()
+        except StrongroomError as error:
+            self._leading = False
+            if error.fault is not Fault.OPERATOR:
+                raise
+        self._metrics.upkeep_leader.set(self._leading)
+
+    async def _probe(self) -> None:
+        opened = self._opened()
+        try:
+            await opened.vault.probe()
+            self._metrics.hsm_sentinel_ok.set(1)
+            self._not_ready = None
+        except StrongroomError as error:
+            self._metrics.hsm_sentinel_ok.set(0)
+            self._not_ready = error.reason.value
+            raise
+        finally:
+            await opened.server.set_serving(serving=self._not_ready is None)
+
+    async def _scan(self) -> None:
+        await self._opened().core.upkeep.scan()
+
+    async def _measure(self) -> None:
+        opened = self._opened()
+        self._metrics.audit_queue.set(opened.audit.queued)
+        self._metrics.hsm_cached_keys.set(opened.vault.loaded()[0])
+        self._metrics.resident_bytes.set(_resident_bytes())
+        if opened.audit.failed:
+            self._fatal = "the audit log cannot be synced"
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise StrongroomError(Reason.INTERNAL, detail="the worker is not open")
+        return self._open
+
+    async def reload(self, settings: Settings) -> None:
+        """Take over identities, certificates, administrators and default quotas without dropping a call."""
+        opened = self._opened()
+        certificates = await asyncio.to_thread(rooms.certificates, settings)
+        identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+        opened.server.use(certificates)
+        opened.door.identities = identities
+        opened.door.deadlines = rooms.deadlines(settings)
+        opened.core.quotas.defaults.update(rooms.quota_defaults(settings))
+        self._settings = settings
+        self._metrics.reloads.labels("ok").inc()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Finish calls in flight, write down what is pending, close everything."""
+        if self._open is None:
+            return
+        opened, self._open = self._open, None
+        self._not_ready = "draining"
+        await opened.server.drain(grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._guarded(opened.core.usage.flush)
+        if self._leading:
+            await self._guarded(opened.core.upkeep.checkpoint)
+        await opened.audit.close()
+        opened.ops.close()
+        opened.vault.close()
+        opened.table.close()
+        await opened.store.close()
+
+    def hung(self) -> str | None:
+        """Say which call into the module does not return."""
+        return self._open.vault.hanging() if self._open else None
+
+    def wants_successor(self) -> bool:
+        """Say whether age, memory or leaked session objects call for a fresh process."""
+        bounds = self._settings.workers
+        return (
+            _over(time.monotonic() - self._born, bounds.max_age_seconds)
+            or _over(self._hsm_metrics.leaked_objects, bounds.max_unwraps)
+            or _over(_resident_bytes(), bounds.max_rss_bytes)
+        )
+
+    def fatal(self) -> str | None:
+        """Say why this worker cannot go on."""
+        return self._fatal or (self._open.vault.fatal if self._open else None)
+
+
+def _over(value: float, bound: int) -> bool:
+    return bound > 0 and value > bound
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - read each second
+        return int(file.read().split()[1]) * _PAGE_BYTES

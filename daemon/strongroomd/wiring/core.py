@@ -1,0 +1,90 @@
+"""The custody core's object graph: everything behind the doors, before the store's rooms."""
+
+from dataclasses import dataclass
+
+from strongroomd.config import Settings
+from strongroomd.custody.access import Access
+from strongroomd.custody.admission import Admission
+from strongroomd.custody.aliases import Aliases
+from strongroomd.custody.batches import Batches
+from strongroomd.custody.births import Births
+from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.clock import Clock
+from strongroomd.custody.crypto import Crypto, Sealer
+from strongroomd.custody.gate import Gate
+from strongroomd.custody.keys import Keys
+from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.limits import Limits
+from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.signing import Signing
+from strongroomd.custody.trail import Trail
+from strongroomd.custody.upkeep import Upkeep
+from strongroomd.custody.usage import UsageCounter
+from strongroomd.domain.records import HouseRecord
+from strongroomd.frontends.grpc.access import AccessServicer
+from strongroomd.frontends.grpc.audit import AuditServicer
+from strongroomd.frontends.grpc.batches import CryptoServicer
+from strongroomd.frontends.grpc.keys import KeyServicer
+from strongroomd.frontends.grpc.quota import QuotaServicer
+from strongroomd.ports import AuditLog, AuditTrail, QuotaTable, Store, Vault
+from strongroomd.telemetry.metrics import Metrics
+from strongroomd.wiring import rooms
+from strongroomd.wiring.meters import GateMetrics, UpkeepMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Rim:
+    """What the rim rooms provide to the core."""
+
+    store: Store
+    vault: Vault
+    audit: AuditLog
+    trail: AuditTrail
+    quota_table: QuotaTable
+    checkpoint_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The built core: the doors' servicers and what the worker looks after."""
+
+    servicers: dict[str, object]
+    ledger: Ledger
+    quotas: Quotas
+    usage: UsageCounter
+    upkeep: Upkeep
+    admission: Admission
+
+
+def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
+    """Build everything between the doors and the rim."""
+    clock, realm = Clock(), rooms.realm(settings)
+    catalog = Catalog(ledger, rim.vault, realm)
+    quotas = Quotas(rim.quota_table, ledger, rim.store, rooms.quota_defaults(settings))
+    usage = UsageCounter(rim.store, clock)
+    admission = Admission(clock, rooms.lane_bounds(settings))
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, GateMetrics(metrics))
+    mutations = Mutations(ledger, rim.store, rim.vault, clock)
+    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
+    crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
+    batches = Batches(gate, sealer, signing, catalog)
+    keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
+    aliases = Aliases(gate, catalog, mutations, rim.store)
+    trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
+    seconds = rooms.deadlines(settings).crypto
+    servicers: dict[str, object] = {
+        "keys": KeyServicer(keys, aliases, realm),
+        "crypto": CryptoServicer(crypto, signing, batches, seconds),
+        "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
+        "audit": AuditServicer(trail),
+        "access": AccessServicer(Access(gate), realm),
+    }
+    meter = UpkeepMetrics(metrics)
+    upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder)
+    return Core(servicers, ledger, quotas, usage, upkeep, admission)
+
+
+def checkpoint_key(house: list[HouseRecord]) -> bytes:
+    """Find the public key of the newest checkpoint house key (DER SubjectPublicKeyInfo)."""
+    return next((record.public_key for record in house if record.role == "checkpoint"), b"")

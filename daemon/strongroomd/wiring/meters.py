@@ -1,0 +1,97 @@
+"""What the rooms report, turned into metrics."""
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.records import LimitScope
+from strongroomd.telemetry import logs
+from strongroomd.telemetry.metrics import Metrics
+
+_BREAKER = {"closed": 0, "half-open": 1, "open": 2, "fatal": 2}
+_SHED = {Reason.OVERLOADED: "overload", Reason.DEADLINE_EXCEEDED: "deadline"}
+_log = logs.get("hsm")
+
+
+class GateMetrics:
+    """Counts the gate's refusals."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def refused(self, error: StrongroomError) -> None:
+        """Count one refusal."""
+        if error.reason is Reason.AUDIT_UNAVAILABLE:
+            self._metrics.audit_failures.inc()
+        elif error.reason is Reason.QUOTA_EXCEEDED:
+            self._throttled(error)
+        elif error.reason in _SHED:
+            self._metrics.shed.labels(_SHED[error.reason]).inc()
+
+    def _throttled(self, error: StrongroomError) -> None:
+        """Count a refusal by its bucket's scope and class; a key's or principal's bucket has no class."""
+        scope, _, subject = error.violations[0][0].partition("/")
+        class_ = subject.rpartition("/")[2] if scope == LimitScope.CLASS else "own"
+        self._metrics.throttled.labels(scope, class_).inc()
+        self._metrics.retry_after_seconds.observe(error.retry_after or 0.0)
+
+
+class UpkeepMetrics:
+    """Counts what upkeep finds."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def reconciled(self, kind: str) -> None:
+        """Count one difference between store and token."""
+        self._metrics.reconcile_items.labels(kind).inc()
+
+    def checkpointed(self, time_ms: int) -> None:
+        """Note the newest checkpoint's time."""
+        self._metrics.audit_checkpoint_time.set(time_ms / 1000)
+
+    def chain_ok(self, *, ok: bool) -> None:
+        """Note whether the chains verify."""
+        self._metrics.audit_chain_ok.set(ok)
+
+
+class HsmMetrics:
+    """Hears what the HSM room says (its `Observer`)."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.leaked_objects = 0
+        metrics.hsm_breaker_state.set(0)
+
+    def called(self, function: str, seconds: float, ckr: int) -> None:
+        """Observe one token call."""
+        self._metrics.hsm_call_seconds.labels(function).observe(seconds)
+        if ckr:
+            self._metrics.hsm_errors.labels(f"0x{ckr:x}").inc()
+
+    def cached(self, cache: str, outcome: str) -> None:
+        """Count a cache look-up."""
+        self._metrics.hsm_cache_lookups.labels(f"{cache}_{outcome}").inc()
+
+    def sessions(self, opened: int, idle: int) -> None:
+        """Note the pool's state."""
+        self._metrics.hsm_sessions_used.set(opened - idle)
+
+    def discarded(self, reason: str) -> None:
+        """Log a session thrown away."""
+        _log.warning("session discarded", reason=reason)
+
+    def leaked(self, objects: int) -> None:
+        """Count session objects made, each of which leaks a little in SoftHSM."""
+        self.leaked_objects += objects
+        self._metrics.hsm_unwraps.inc(objects)
+
+    def breaker(self, state: str) -> None:
+        """Note the breaker."""
+        self._metrics.hsm_breaker_state.set(_BREAKER.get(state, 2))
+        _log.warning("breaker", state=state)
+
+    def alert(self, event: str, text: str) -> None:
+        """Log what an operator must see, and count what has a counter."""
+        _log.error("alert", alert=event, text=text)
+        if event == "token_object_repaired":
+            self._metrics.hsm_token_repairs.inc()
+        elif "pin" in event:
+            self._metrics.hsm_pin_failures.inc()

@@ -1,0 +1,152 @@
+"""From the configuration to each room's own settings."""
+
+from pathlib import Path
+
+from strongroomd import __version__
+from strongroomd.config import Settings, WorkerPlace
+from strongroomd.custody.admission import Lane
+from strongroomd.custody.quotas import Rate
+from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.names import Realm
+from strongroomd.domain.principals import parse_principal
+from strongroomd.frontends.grpc.door import Deadlines
+from strongroomd.frontends.grpc.identity import IdentityRule
+from strongroomd.frontends.grpc.server import Certificates, ServerSettings
+from strongroomd.hsm.pin import PinSource
+from strongroomd.hsm.recovery import read_recovery_key
+from strongroomd.hsm.settings import HsmSettings
+from strongroomd.storage.audit_log import AuditSettings
+from strongroomd.storage.database import StoreSettings
+
+
+def hsm_settings(settings: Settings) -> HsmSettings:
+    """Which token, within which bounds."""
+    hsm = settings.hsm
+    return HsmSettings(
+        module=hsm.module,
+        state=settings.daemon.state_dir / "token",
+        token_serial=hsm.token_serial,
+        token_label=hsm.token_label,
+        softhsm_conf=hsm.softhsm_conf,
+        sessions=hsm.sessions,
+        slow_threads=hsm.slow_threads,
+        slow_queue=hsm.slow_queue,
+        birth_threads=hsm.birth_threads,
+        birth_queue=hsm.birth_queue,
+        handles=hsm.handles,
+        handle_seconds=hsm.handle_seconds,
+        subkeys=hsm.subkeys,
+        lock_seconds=hsm.lock_seconds,
+        recovery_public_key=read_recovery_key(hsm.recovery_public_key) if hsm.recovery_public_key else b"",
+    )
+
+
+def pin_source(settings: Settings, inherited: int | None = None) -> PinSource:
+    """Where the PIN comes from; `inherited` is the descriptor that the supervisor passed on."""
+    hsm = settings.hsm
+    descriptor = inherited if inherited is not None else hsm.pin_fd
+    return PinSource(file=hsm.pin_file, descriptor=descriptor, credential=hsm.pin_credential or "")
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """Which database."""
+    return StoreSettings(url=store_url(settings))
+
+
+def store_url(settings: Settings) -> str:
+    """The database's URL."""
+    return f"sqlite:///{settings.store_path}"
+
+
+def audit_settings(settings: Settings, worker: int) -> AuditSettings:
+    """Where this worker's chain goes."""
+    return AuditSettings(
+        directory=settings.audit_directory,
+        node=settings.daemon.node,
+        worker=worker,
+        version=__version__,
+        rotate_at=settings.audit.max_file_bytes,
+    )
+
+
+def quota_defaults(settings: Settings) -> dict[QuotaClass, Rate]:
+    """Each class's limit for every account."""
+    quota = settings.quota
+    sections = {
+        QuotaClass.SYMMETRIC: quota.symmetric,
+        QuotaClass.RSA: quota.rsa,
+        QuotaClass.ECC: quota.ecc,
+        QuotaClass.MANAGEMENT: quota.management,
+    }
+    return {class_: Rate(section.per_second, section.burst) for class_, section in sections.items()}
+
+
+def lane_bounds(settings: Settings) -> dict[Lane, int]:
+    """How many calls may be inside each lane."""
+    hsm = settings.hsm
+    return {
+        Lane.QUICK: settings.grpc.max_in_flight,
+        Lane.RSA: hsm.slow_threads + hsm.slow_queue,
+        Lane.BIRTH: hsm.birth_threads + hsm.birth_queue,
+    }
+
+
+def realm(settings: Settings) -> Realm:
+    """Region and default account."""
+    return Realm(settings.daemon.region, settings.daemon.account)
+
+
+def identity_rules(settings: Settings) -> list[IdentityRule]:
+    """Which certificates speak for whom."""
+    administrators = set(settings.access.administrators)
+    return [
+        IdentityRule(
+            principal=parse_principal(entry.arn, "arn", administrator=entry.arn in administrators),
+            uri=entry.uri or "",
+            subject=entry.subject or "",
+            issuer_spki_sha256=entry.issuer_spki_sha256 or "",
+        )
+        for entry in settings.identities
+    ]
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    """Longest times of calls."""
+    grpc = settings.grpc
+    return Deadlines(grpc.crypto_deadline_ms / 1000, grpc.management_deadline_ms / 1000)
+
+
+def server_settings(settings: Settings, place: WorkerPlace) -> ServerSettings:
+    """How the gRPC server listens."""
+    grpc = settings.grpc
+    return ServerSettings(
+        address=str(place.grpc),
+        max_streams=grpc.max_streams,
+        handshake_seconds=grpc.handshake_seconds,
+        idle_seconds=grpc.idle_seconds,
+        max_age_seconds=grpc.max_age_seconds,
+        age_grace_seconds=grpc.age_grace_seconds,
+        reflection=grpc.reflection,
+    )
+
+
+def certificates(settings: Settings) -> Certificates:
+    """Read the server's certificate, key and client CAs.
+
+    Raises:
+        StrongroomError: CONFIGURATION naming the file's setting.
+    """
+    grpc = settings.grpc
+    return Certificates(
+        chain=_read(grpc.certificate_file, "grpc.certificate_file"),
+        key=_read(grpc.key_file, "grpc.key_file"),
+        client_ca=_read(grpc.client_ca_file, "grpc.client_ca_file"),
+    )
+
+
+def _read(path: Path, field: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise StrongroomError(Reason.CONFIGURATION, "the file cannot be read", field=field) from None

@@ -1,0 +1,67 @@
+"""Fixtures that every kind of test may use: a real SoftHSM in a folder of its own, tokens, and an opened vault."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.softhsm import TestToken, make_token_by_tool, make_token_here, write_conf
+
+from strongroomd.domain.records import HouseRecord
+from strongroomd.hsm.ceremony import initialise
+from strongroomd.hsm.keystore import TokenVault
+from strongroomd.hsm.opening import open_vault
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SOFTHSM2_CONF that this test process's one copy of SoftHSM uses; several tokens share it."""
+    return write_conf(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture(scope="session")
+def fresh_token(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], TestToken]:
+    """Make empty tokens for use inside this process."""
+    return lambda: make_token_here(softhsm, tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture
+def token_folder(tmp_path: Path) -> Callable[[], TestToken]:
+    """Make empty tokens, each in its own folder with its own SOFTHSM2_CONF, for processes under test."""
+    count = iter(range(1_000))
+    return lambda: make_token_by_tool(tmp_path / f"hsm{next(count)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedVault:
+    """A vault with what it was opened from."""
+
+    vault: TokenVault
+    token: TestToken
+    house: list[HouseRecord]
+
+
+@pytest.fixture(scope="session")
+def opened(fresh_token: Callable[[], TestToken]) -> Iterator[OpenedVault]:
+    """A vault shared by the tests of this process; they use it and do not break it."""
+    token = fresh_token()
+    house = initialise(token.settings, token.pin)
+    vault = open_vault(token.settings, token.pin, house)
+    yield OpenedVault(vault, token, house)
+    vault.close()
+
+
+@pytest.fixture
+def own(fresh_token: Callable[[], TestToken]) -> Iterator[OpenedVault]:
+    """A vault of the test's own, to be broken."""
+    token = fresh_token()
+    house = initialise(token.settings, token.pin)
+    opened = OpenedVault(open_vault(token.settings, token.pin, house), token, house)
+    yield opened
+    opened.vault.close()
+
+
+@pytest.fixture
+def vault(opened: OpenedVault) -> TokenVault:
+    """The shared vault."""
+    return opened.vault

@@ -1,0 +1,409 @@
+"""What `write` acknowledged is on the disk, in a chain that verifies, whatever happens to disk or worker."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from strongroomd.domain.audit import genesis, link, parse_line
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.storage import audit_log
+from strongroomd.storage.audit_chain import (
+    Scan,
+    all_chains,
+    chain_path,
+    close_dead_chain,
+    growing_chains,
+    is_alive,
+)
+from strongroomd.storage.audit_log import AuditSettings, ChainWriter, FileAuditLog, close_dead_chains
+from strongroomd.storage.audit_reader import verify
+
+TIME = "2026-11-22T00:00:00.000Z"
+
+
+@pytest.fixture
+async def open_log(audit_settings: AuditSettings) -> AsyncIterator[Callable[..., FileAuditLog]]:
+    logs: list[FileAuditLog] = []
+
+    def make(**changes: Any) -> FileAuditLog:
+        logs.append(FileAuditLog(replace(audit_settings, **changes)))
+        return logs[-1]
+
+    yield make
+    for log in logs:
+        await log.close()
+
+
+@pytest.fixture
+async def log(open_log: Callable[..., FileAuditLog]) -> FileAuditLog:
+    return open_log()
+
+
+@pytest.fixture
+def directory(audit_settings: AuditSettings) -> Path:
+    return audit_settings.directory
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    scan = Scan.start(path.stem)
+    return [orjson.loads(body) for body in scan.bodies(path)]
+
+
+def dead_chain(directory: Path, origin: str = "node-a-0-1000-abcd", count: int = 3) -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    writer = ChainWriter(directory, origin, {"event": "chain.opened", "origin": origin, "previous": None})
+    writer.append([{"event": "Encrypt", "n": n} for n in range(count)])
+    writer.close()
+    return directory / f"{origin}.jsonl"
+
+
+async def test_a_record_is_on_the_disk_when_write_returns(log: FileAuditLog, directory: Path) -> None:
+    await log.write({"event": "Encrypt", "b": 1, "a": 2})
+
+    path = directory / f"{log.origin}.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    previous, opening = parse_line(first)
+    digest, body = parse_line(second)
+    assert previous == link(genesis(log.origin), opening)
+    assert digest == link(previous, body)
+    record = orjson.loads(body)
+    assert list(record) == ["a", "b", "event", "seq", "time"]
+    assert record["seq"] == 1
+    assert len(record["time"]) == len(TIME)
+
+
+async def test_the_first_record_names_the_chain(log: FileAuditLog, directory: Path) -> None:
+    opened = records(directory / f"{log.origin}.jsonl")[0]
+
+    assert (opened["event"], opened["origin"], opened["version"], opened["previous"], opened["seq"]) == (
+        "chain.opened",
+        log.origin,
+        "0.1.0",
+        None,
+        0,
+    )
+
+
+async def test_only_the_owner_may_look(log: FileAuditLog, directory: Path) -> None:
+    modes = {path: path.stat().st_mode & 0o777 for path in (directory, *growing_chains(directory))}
+
+    assert modes == {directory: 0o700, directory / f"{log.origin}.jsonl": 0o600}
+
+
+async def test_many_writers_share_syncs_and_lose_nothing(
+    log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[int] = []
+    sync = os.fdatasync
+
+    def counted(file: int) -> None:
+        syncs.append(file)
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+
+    await asyncio.gather(*(log.write({"n": n}) for n in range(500)))
+
+    written = records(directory / f"{log.origin}.jsonl")[1:]
+    assert [record["n"] for record in written] == list(range(500))
+    assert len(syncs) < 100
+
+
+async def test_nothing_is_written_after_closing(open_log: Callable[..., FileAuditLog]) -> None:
+    log = open_log()
+    await log.close()
+
+    with pytest.raises(StrongroomError) as caught:
+        await log.write({"n": 1})
+
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+
+
+async def test_closing_ends_the_chain(open_log: Callable[..., FileAuditLog], directory: Path) -> None:
+    log = open_log()
+    path = directory / f"{log.origin}.jsonl"
+    assert is_alive(path)
+
+    await log.close()
+
+    assert records(path)[-1]["event"] == "chain.closed"
+    assert not is_alive(path)
+
+
+async def test_a_record_that_is_not_json_fails_alone(log: FileAuditLog, directory: Path) -> None:
+    outcomes = await asyncio.gather(
+        log.write({"n": 1}), log.write({"n": object()}), log.write({"n": 3}), return_exceptions=True
+    )
+
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == [None, Reason.INTERNAL, None]
+    assert [record["n"] for record in records(directory / f"{log.origin}.jsonl")[1:]] == [1, 3]
+
+
+async def test_a_record_whose_caller_went_away_is_still_written(log: FileAuditLog, directory: Path) -> None:
+    task = asyncio.create_task(log.write({"n": 1}))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await log.write({"n": 2})
+
+    assert [record["n"] for record in records(directory / f"{log.origin}.jsonl")[1:]] == [1, 2]
+
+
+async def test_a_slow_disk_refuses_in_time_and_the_chain_stays_right(
+    log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _: time.sleep(0.6))
+        start = time.monotonic()
+
+        with pytest.raises(StrongroomError) as caught:
+            await log.write({"n": 1})
+
+        assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+        assert time.monotonic() - start < 0.4
+        await asyncio.sleep(0.5)
+    await log.write({"n": 2})
+    assert [record["n"] for record in records(directory / f"{log.origin}.jsonl")[1:]] == [1, 2]
+
+
+async def test_a_full_disk_refuses_what_does_not_fit_and_heals(
+    log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = directory / f"{log.origin}.jsonl"
+    room = path.stat().st_size + 250  # one record fits, the second does not
+    write = os.write
+
+    def limited(file: int, data: bytes) -> int:
+        left = room - os.fstat(file).st_size
+        if left <= 0:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:left])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", limited)
+        outcomes = await asyncio.gather(
+            *(log.write({"n": n, "pad": "x" * 80}) for n in range(3)), return_exceptions=True
+        )
+        refused = [getattr(outcome, "reason", None) for outcome in outcomes]
+        assert refused == [None, Reason.AUDIT_UNAVAILABLE, Reason.AUDIT_UNAVAILABLE]
+        with pytest.raises(StrongroomError):
+            await log.write({"n": 3, "pad": "x" * 80})
+    assert not log.failed
+
+    await log.write({"n": 4})
+
+    assert [record["n"] for record in records(path)[1:]] == [0, 4]
+    assert path.read_bytes().count(b"\n") == 3
+
+
+async def test_a_failed_sync_is_final(
+    open_log: Callable[..., FileAuditLog], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log()
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(StrongroomError) as caught:
+            await log.write({"n": 1})
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+    assert log.failed
+
+    with pytest.raises(StrongroomError):
+        await log.write({"n": 2})
+    await log.close()
+    successor = open_log()
+
+    first = next(path for path in growing_chains(directory) if path.stem == log.origin)
+    assert [record.get("n", record.get("event")) for record in records(first)] == [
+        "chain.opened",
+        1,
+        "chain.closed",
+    ], "what may have been written is in the chain"
+    assert records(first)[-1]["successor"] == successor.origin
+
+
+async def test_too_many_waiting_records_are_refused_at_once(
+    log: FileAuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "MAX_QUEUE", 0)
+
+    with pytest.raises(StrongroomError) as caught:
+        await log.write({})
+
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+
+
+async def test_a_long_chain_is_continued_in_another(
+    open_log: Callable[..., FileAuditLog], directory: Path
+) -> None:
+    log = open_log(rotate_at=2_000)
+    for n in range(40):
+        await log.write({"n": n, "pad": "x" * 50})
+    await log.close()
+
+    paths = all_chains(directory)
+    chains = {path.stem: records(path) for path in paths}
+    assert len(paths) > 3
+    last = next(path.stem for path in paths if chains[path.stem][-1].get("reason") == "shutdown")
+    order = [last]
+    while (previous := chains[order[0]][0]["previous"]) is not None:
+        assert chains[previous][-1]["successor"] == order[0]
+        order.insert(0, previous)
+    assert len(order) == len(paths)
+    written = [record["n"] for origin in order for record in chains[origin] if "n" in record]
+    assert written == list(range(40))
+    assert verify(directory, lambda *_: True).ok
+
+
+async def test_a_chain_that_cannot_be_rotated_goes_on(
+    open_log: Callable[..., FileAuditLog], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(rotate_at=100)
+    origin = log.origin
+    monkeypatch.setattr(audit_log, "ChainWriter", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+
+    await log.write({"n": 1})
+    await log.write({"n": 2})
+
+    assert log.origin == origin
+
+
+async def test_a_successor_closes_the_dead_chain_of_its_slot(
+    open_log: Callable[..., FileAuditLog], directory: Path
+) -> None:
+    dead = dead_chain(directory)
+    other_slot = dead_chain(directory, "node-a-1-1000-abcd")
+
+    log = open_log()
+
+    assert log.unclosed == []
+    closing = records(dead)[-1]
+    assert (closing["event"], closing["successor"]) == ("chain.closed", log.origin)
+    assert records(directory / f"{log.origin}.jsonl")[0]["previous"] == dead.stem
+    assert records(other_slot)[-1]["event"] == "Encrypt"
+    close_dead_chains(directory, slot=None, successor=None, now=1.0)
+    assert records(other_slot)[-1]["event"] == "chain.closed"
+
+
+async def test_a_living_chain_is_left_alone(log: FileAuditLog, directory: Path) -> None:
+    path = directory / f"{log.origin}.jsonl"
+
+    assert close_dead_chain(path, successor=None, time=TIME, reason="test") is None
+    await log.write({"n": 1})
+
+
+def test_a_chain_is_closed_once(tmp_path: Path) -> None:
+    path = dead_chain(tmp_path / "audit")
+
+    head = close_dead_chain(path, successor="s", time=TIME, reason="test")
+
+    assert head is not None
+    assert head.count == 5
+    assert close_dead_chain(path, successor="s", time=TIME, reason="test") is None
+    assert close_dead_chain(path, successor="s", time=TIME, reason="test", known=head) is None
+    assert close_dead_chain(tmp_path / "none-0-1-abcd.jsonl", successor=None, time=TIME, reason="") is None
+
+
+@pytest.mark.parametrize("torn", [b"x", b"0" * 64 + b" {", b"f" * 64 + b' {"a":1}\n', b"\0" * 5000])
+def test_an_unfinished_end_is_cut_and_told(tmp_path: Path, torn: bytes) -> None:
+    path = dead_chain(tmp_path / "audit")
+    with path.open("ab") as file:
+        file.write(torn)
+
+    close_dead_chain(path, successor=None, time=TIME, reason="test")
+
+    found = records(path)
+    assert len(found) == 5
+    assert found[-1]["cut_bytes"] == len(torn)
+
+
+def test_a_dead_chain_that_was_edited_is_kept_as_evidence(tmp_path: Path) -> None:
+    path = dead_chain(tmp_path / "audit")
+    edited = path.read_bytes().replace(b'"n":1', b'"n":7')
+    path.write_bytes(edited)
+
+    with pytest.raises(StrongroomError) as caught:
+        close_dead_chain(path, successor=None, time=TIME, reason="test")
+
+    assert caught.value.reason is Reason.INTEGRITY_FAILURE
+    assert path.stem in str(caught.value.detail)
+    assert "line 3" in str(caught.value.detail)
+    assert path.read_bytes() == edited
+    assert len(close_dead_chains(path.parent, slot=None, successor=None, now=0.0)) == 1
+
+
+@pytest.mark.parametrize("node", ["", "a/b", "..", "a b", "x" * 65])
+def test_a_node_name_must_be_a_file_name(tmp_path: Path, node: str) -> None:
+    with pytest.raises(StrongroomError) as caught:
+        FileAuditLog(AuditSettings(tmp_path / "audit", node, 0, "v"))
+
+    assert (caught.value.reason, caught.value.field) == (Reason.CONFIGURATION, "audit.node")
+
+
+def test_a_directory_that_cannot_be_made_is_audit_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StrongroomError) as caught:
+        FileAuditLog(AuditSettings(tmp_path / "file" / "audit", "n", 0, "v"))
+
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+
+
+_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from strongroomd.storage.audit_log import AuditSettings, FileAuditLog
+
+async def main():
+    log = FileAuditLog(AuditSettings(Path(sys.argv[1]), "node-a", 0, "v"))
+    async def one(start):
+        for n in range(start, 10**6, 4):
+            await log.write({"n": n})
+            print(n, flush=True)
+    await asyncio.gather(*(one(start) for start in range(4)))
+
+asyncio.run(main())
+"""
+
+
+def start_worker(directory: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(directory)], stdout=subprocess.PIPE, text=True
+    )
+
+
+async def test_a_killed_worker_loses_no_acknowledged_record(
+    open_log: Callable[..., FileAuditLog], directory: Path
+) -> None:
+    for _ in range(3):
+        process = start_worker(directory)
+        assert process.stdout is not None
+        acknowledged = {int(process.stdout.readline()) for _ in range(50)}
+        os.kill(process.pid, signal.SIGKILL)
+        acknowledged |= {int(line) for line in process.stdout.read().splitlines()[:-1]}
+        process.wait()
+        process.stdout.close()
+        newest = max(growing_chains(directory), key=lambda path: path.stat().st_mtime_ns)
+
+        written = {record["n"] for record in records(newest) if "n" in record}
+
+        assert acknowledged <= written
+    log = open_log()
+    assert log.unclosed == []
+    report = verify(directory, lambda *_: True)
+    assert report.ok, report.problems
+    assert [chain.closed for chain in report.chains].count(False) == 1
+    assert chain_path(directory, log.origin).exists()

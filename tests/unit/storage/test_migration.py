@@ -1,0 +1,122 @@
+"""A database is brought to the schema by migrations alone, and any other is refused with advice."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.storage import migration
+from strongroomd.storage.database import StoreSettings, journal_mode, parse_url, writing_engine
+from strongroomd.storage.migration import SchemaState, migrate, schema_state
+from strongroomd.storage.schema import METADATA, REVISIONS
+from strongroomd.storage.store import open_store
+
+
+def test_migrations_create_what_the_schema_declares(url: str) -> None:
+    engine = writing_engine(parse_url(url))
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_the_known_revisions_are_the_packaged_ones() -> None:
+    scripts = ScriptDirectory(str(Path(migration.__file__).parent / "migrations"))
+
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == list(REVISIONS)
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    migrate(url)
+
+    assert schema_state(url) is SchemaState.CURRENT
+
+
+def test_the_file_belongs_to_its_owner_alone(url: str, database: Path) -> None:
+    assert database.stat().st_mode & 0o777 == 0o600
+
+
+def test_looking_at_an_absent_database_does_not_make_it(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+
+    assert schema_state(f"sqlite:///{path}") is SchemaState.ABSENT
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("revision", "advice"), [("9999", "newer"), (None, "never set up")], ids=["newer", "empty"]
+)
+def test_another_schema_is_refused_with_advice(
+    url: str, database: Path, revision: str | None, advice: str
+) -> None:
+    with sqlite3.connect(database) as connection:
+        if revision:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        else:
+            connection.execute("DROP TABLE alembic_version")
+    connection.close()
+
+    with pytest.raises(StrongroomError, match=advice) as caught:
+        open_store(StoreSettings(url))
+
+    assert caught.value.reason is Reason.CONFIGURATION
+
+
+def test_a_newer_database_is_not_migrated(url: str, database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(StrongroomError, match="newer"):
+        migrate(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://h/d", "sqlite:///a?b=c"]
+)
+def test_a_url_that_cannot_be_used_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(StrongroomError) as caught:
+        parse_url(url)
+
+    assert (caught.value.reason, caught.value.field) == (Reason.CONFIGURATION, "store.url")
+
+
+def test_a_database_in_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StrongroomError) as caught:
+        migrate(f"sqlite:///{tmp_path}/none/a.db")
+
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+def test_a_file_that_is_no_database_is_an_integrity_failure(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"this is no database" * 100)
+
+    with pytest.raises(StrongroomError) as caught:
+        schema_state(f"sqlite:///{path}")
+
+    assert caught.value.reason is Reason.INTEGRITY_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("version", "mode"), [((3, 40, 1), "TRUNCATE"), ((3, 51, 2), "TRUNCATE"), ((3, 51, 3), "WAL")]
+)
+def test_wal_only_with_the_fixed_sqlite(version: tuple[int, ...], mode: str) -> None:
+    assert journal_mode(version) == mode
+
+
+def test_every_connection_is_set_up_for_durability(url: str) -> None:
+    engine = writing_engine(parse_url(url))
+    with engine.connect() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("synchronous", "journal_mode", "foreign_keys")
+        ]
+    engine.dispose()
+
+    assert found == [2, journal_mode().lower(), 1]

@@ -1,0 +1,123 @@
+"""Commands tell every mistake, quote no value, and end with the codes that supervisors and scripts rely on."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strongroomd.cli import dev
+from strongroomd.config import load
+
+
+def strongroomd(*arguments: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "strongroomd", *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, check=False, env=clean | environment
+    )
+
+
+def test_version_is_told() -> None:
+    done = strongroomd("version")
+
+    assert done.returncode == 0
+    assert re.match(r"strongroomd \d+\.\d+\.\d+ on Python 3\.", done.stdout)
+
+
+def test_check_config_prints_every_mistake_and_exits_78(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[daemon]\naccount = "secret-canary"\nworkers = 0\n[hsm]\npin = "secret-canary"\n')
+
+    done = strongroomd("check-config", "--config", str(config))
+
+    assert done.returncode == 78
+    for place in (
+        "[daemon] account: ",
+        "[daemon] workers: ",
+        "[hsm] pin: is not a known setting",
+        "[grpc] key_file: ",
+    ):
+        assert place in done.stderr
+    assert "secret-canary" not in done.stdout + done.stderr
+
+
+def test_a_missing_or_hostile_configuration_path_is_no_traceback(tmp_path: Path) -> None:
+    for name in ("absent.toml", "\udcff.toml", "x" * 300, "."):
+        done = strongroomd("check-config", "--config", str(tmp_path / name))
+
+        assert done.returncode == 78
+        assert "Traceback" not in done.stderr
+
+
+def test_serve_refuses_a_bad_configuration_with_78(tmp_path: Path) -> None:
+    assert strongroomd("serve", "--config", str(tmp_path / "absent.toml")).returncode == 78
+
+
+def test_the_supervisors_process_loads_no_grpc_and_no_pkcs11() -> None:
+    code = "import sys, strongroomd.supervisor; print([m for m in ('grpc', 'pkcs11', 'sqlalchemy') if m in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_dev_prepares_a_valid_configuration_whose_secrets_are_private(tmp_path: Path) -> None:
+    settings = load(dev.prepare(tmp_path, port=0, ops_port=0, workers=3))
+
+    assert settings.daemon.workers == 3
+    assert [identity.uri for identity in settings.identities] == [
+        "spiffe://strongroom.dev/admin",
+        "spiffe://strongroom.dev/service",
+    ]
+    assert settings.access.administrators == ("arn:aws:iam::111122223333:user/admin",)
+    for secret in ("token/pin", "token/so-pin", "tls/server.key", "tls/admin.key", "tls/service.key"):
+        assert (tmp_path / secret).stat().st_mode & 0o077 == 0
+    assert (tmp_path / "token" / "pin").read_text() not in (tmp_path / "strongroomd.toml").read_text()
+
+
+def test_dev_never_removes_or_uses_a_folder_that_it_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+
+    assert strongroomd("dev", "--down", "--dir", str(tmp_path)).returncode == 1
+    assert strongroomd("dev", "--env", "--dir", str(tmp_path)).returncode == 1
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+@pytest.mark.parametrize("arguments", [("verify",), ("checkpoint",)])
+def test_audit_commands_without_a_log_say_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = strongroomd("audit", *arguments, "--config", str(tmp_path / "absent.toml"))
+
+    assert done.returncode == 78
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
+    config = dev.prepare(tmp_path, port=0, ops_port=0, workers=1)
+    (tmp_path / "token" / "pin").chmod(0o444)
+    config.write_text(config.read_text().replace('token_label = "strongroom-dev"', 'token_label = "other"'))
+
+    done = strongroomd("doctor", "--config", str(config))
+
+    assert done.returncode == 1
+    assert "ok    token              the PKCS#11 module loads, with locking" in done.stdout
+    assert "no single token has the configured serial and label" in done.stdout
+    assert "[hsm] pin_file: has too open a mode, 0444" in done.stdout
+    assert "schema absent" in done.stdout
+    assert "strongroomd init" in done.stdout
+
+
+def test_doctor_survives_a_module_that_is_none(tmp_path: Path) -> None:
+    config = dev.prepare(tmp_path, port=0, ops_port=0, workers=1)
+    (tmp_path / "bad.so").write_bytes(b"no module")
+    text = re.sub(r"module = .*", 'module = "bad.so"', config.read_text())
+    config.write_text(text)
+
+    done = strongroomd("doctor", "--config", str(config))
+
+    assert done.returncode == 1
+    assert "the PKCS#11 module cannot be loaded" in done.stdout
