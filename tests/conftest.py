@@ -1,13 +1,12 @@
 """Fixtures that every kind of test may use: a real SoftHSM in a folder of its own, tokens, and an opened vault."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.softhsm import TestToken, make_token_by_tool, make_token_here, write_conf
+from tests.hsmkeys import OpenedVault
+from tests.softhsm import TokenFactory, make_token_by_tool, make_token_here, write_conf
 
-from strongroomd.domain.records import HouseRecord
 from strongroomd.hsm.ceremony import initialise
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.opening import open_vault
@@ -20,29 +19,20 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fresh_token(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], TestToken]:
+def fresh_token(softhsm: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenFactory:
     """Make empty tokens for use inside this process."""
     return lambda: make_token_here(softhsm, tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture
-def token_folder(tmp_path: Path) -> Callable[[], TestToken]:
+def token_folder(tmp_path: Path) -> TokenFactory:
     """Make empty tokens, each in its own folder with its own SOFTHSM2_CONF, for processes under test."""
     count = iter(range(1_000))
     return lambda: make_token_by_tool(tmp_path / f"hsm{next(count)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class OpenedVault:
-    """A vault with what it was opened from."""
-
-    vault: TokenVault
-    token: TestToken
-    house: list[HouseRecord]
-
-
 @pytest.fixture(scope="session")
-def opened(fresh_token: Callable[[], TestToken]) -> Iterator[OpenedVault]:
+def opened(fresh_token: TokenFactory) -> Iterator[OpenedVault]:
     """A vault shared by the tests of this process; they use it and do not break it."""
     token = fresh_token()
     house = initialise(token.settings, token.pin)
@@ -52,7 +42,7 @@ def opened(fresh_token: Callable[[], TestToken]) -> Iterator[OpenedVault]:
 
 
 @pytest.fixture
-def own(fresh_token: Callable[[], TestToken]) -> Iterator[OpenedVault]:
+def own(fresh_token: TokenFactory) -> Iterator[OpenedVault]:
     """A vault of the test's own, to be broken."""
     token = fresh_token()
     house = initialise(token.settings, token.pin)

@@ -3,11 +3,23 @@
 import os
 import time
 import uuid
+from dataclasses import dataclass
+
+from tests.softhsm import TestToken
 
 from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage
 from strongroomd.domain.keys import BoundVersion, Material
-from strongroomd.domain.records import CustodyMode, VersionRecord, VersionState
+from strongroomd.domain.records import CustodyMode, HouseRecord, VersionRecord, VersionState
 from strongroomd.hsm.keystore import TokenVault
+
+
+@dataclass(frozen=True)
+class OpenedVault:
+    """A vault with what it was opened from."""
+
+    vault: TokenVault
+    token: TestToken
+    house: list[HouseRecord]
 
 
 def soon() -> float:

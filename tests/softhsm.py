@@ -4,10 +4,10 @@ import ctypes
 import os
 import secrets
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pkcs11
 from pkcs11.constants import TokenFlag
 
 from strongroomd.hsm.module import load
@@ -52,6 +52,9 @@ class TestToken:
     serial: str
 
 
+TokenFactory = Callable[[], TestToken]
+
+
 def make_token_by_tool(folder: Path, label: str = "strongroom") -> TestToken:
     """Make a token with softhsm2-util in a new folder: for tests that run the daemon as a process."""
     conf = write_conf(folder)
@@ -85,8 +88,3 @@ def make_token_here(conf: Path, folder: Path) -> TestToken:
     session.init_pin(pin)
     session.close()
     return TestToken(settings, Pin(pin), Pin(so_pin), token.serial.decode())
-
-
-def software_version(module: Path) -> str:
-    """The module's version as text."""
-    return ".".join(str(part) for part in pkcs11.lib(str(module)).library_version)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from strongroomd import config
 from strongroomd.config import load
+from strongroomd.config.sections import SECTIONS
 
 MANUAL = Path(__file__).parents[2] / "ops" / "config" / "strongroomd.toml"
 ALTERNATIVES = ("pin_credential", "pin_fd")  # of pin_file
@@ -30,20 +30,20 @@ def test_the_manual_is_a_valid_configuration(monkeypatch: pytest.MonkeyPatch) ->
     load(MANUAL, check_files=False)
 
 
-@pytest.mark.parametrize("section", config._SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_the_manual_names_every_setting_of_a_section_and_no_other(section: str) -> None:
     shown = set(uncommented()[section]) | (set(ALTERNATIVES) if section == "hsm" else set())
 
-    assert shown == set(config._SECTIONS[section].model_fields)
+    assert shown == set(SECTIONS[section].model_fields)
 
 
-@pytest.mark.parametrize("section", config._SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_the_defaults_that_the_manual_shows_are_the_true_ones(section: str) -> None:
     required = tomllib.loads(MANUAL.read_text())[section]
     shown = {
         name: value for name, value in uncommented()[section].items() if name not in (*EXAMPLES, *required)
     }
-    model = config._SECTIONS[section]
+    model = SECTIONS[section]
     read = model.model_validate({**required, **shown}, context={"base": MANUAL.parent})
 
     assert shown or section in {"store", "access"}
@@ -54,6 +54,6 @@ def test_the_defaults_that_the_manual_shows_are_the_true_ones(section: str) -> N
 def test_only_settings_without_a_default_are_written_out() -> None:
     written = tomllib.loads(MANUAL.read_text())
 
-    for section, model in config._SECTIONS.items():
+    for section, model in SECTIONS.items():
         for name in set(written[section]) - {"token_label", "pin_file", "administrators"}:
             assert model.model_fields[name].is_required(), name

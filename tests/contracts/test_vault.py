@@ -8,6 +8,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from tests.hsmkeys import OpenedVault, altered, make, soon
 
 from strongroomd.domain.algorithms import (
     DIGEST_BYTES,
@@ -27,9 +28,11 @@ from strongroomd.domain.algorithms import (
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.records import CustodyMode
+from strongroomd.hsm.cache import LoadedKey
+from strongroomd.hsm.device import Device
 from strongroomd.hsm.keystore import TokenVault
+from strongroomd.hsm.loading import Loader
 from strongroomd.hsm.publickeys import HASHES, load_public_key, verifies
-from tests.hsmkeys import altered, make, soon
 
 pytestmark = pytest.mark.softhsm
 
@@ -51,18 +54,18 @@ async def use(vault: TokenVault, key: BoundVersion) -> None:
             for algorithm in signing_algorithms(key.spec, key.usage):
                 await sign_and_verify(vault, key, algorithm)
         case KeyUsage.GENERATE_VERIFY_MAC:
-            algorithm = mac_algorithms(key.spec, key.usage)[0]
-            mac = await vault.mac(key, algorithm, b"message", deadline=soon())
-            assert len(mac) == DIGEST_BYTES[MAC_DIGESTS[algorithm]]
-            assert mac == await vault.mac(key, algorithm, b"message", deadline=soon())
+            hmac = mac_algorithms(key.spec, key.usage)[0]
+            mac = await vault.mac(key, hmac, b"message", deadline=soon())
+            assert len(mac) == DIGEST_BYTES[MAC_DIGESTS[hmac]]
+            assert mac == await vault.mac(key, hmac, b"message", deadline=soon())
         case KeyUsage.KEY_AGREEMENT:
             await agree_with_software(vault, key)
         case KeyUsage.ENCRYPT_DECRYPT if key.spec is KeySpec.SYMMETRIC_DEFAULT:
             sealed = await vault.seal(key, b"plaintext", b"aad", deadline=soon())
             assert await vault.open(key, sealed, b"aad", deadline=soon()) == b"plaintext"
         case KeyUsage.ENCRYPT_DECRYPT:
-            for algorithm in encryption_algorithms(key.spec, key.usage):
-                await decrypt_what_software_encrypted(vault, key, algorithm)
+            for oaep in encryption_algorithms(key.spec, key.usage):
+                await decrypt_what_software_encrypted(vault, key, oaep)
 
 
 async def sign_and_verify(vault: TokenVault, key: BoundVersion, algorithm: SigningAlgorithm) -> None:
@@ -239,7 +242,7 @@ async def test_row_mac_depends_on_every_bit(vault: TokenVault) -> None:
         assert mac != await vault.row_mac(altered(data, position))
 
 
-async def test_checkpoint_signature_verifies_under_the_house_record(opened) -> None:
+async def test_checkpoint_signature_verifies_under_the_house_record(opened: OpenedVault) -> None:
     signature = await opened.vault.sign_checkpoint(b"checkpoint 1")
 
     record = next(r for r in opened.house if r.role == "checkpoint")
@@ -247,13 +250,15 @@ async def test_checkpoint_signature_verifies_under_the_house_record(opened) -> N
     assert verifies(load_public_key(record.public_key), SigningAlgorithm.ECDSA_SHA_256, digest, signature)
 
 
-async def test_concurrent_first_uses_load_the_key_once(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_first_uses_load_the_key_once(
+    opened: OpenedVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vault = opened.vault
     key = await make(vault, KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY)
     loads = []
     original = type(vault._loader).load
 
-    def counted(self, device, bound):
+    def counted(self: Loader, device: Device, bound: BoundVersion) -> LoadedKey:
         loads.append(bound)
         return original(self, device, bound)
 

@@ -57,8 +57,14 @@ class Fake:
     def beat_for_ever(self) -> None:
         while True:
             if not self.silent:
-                os.write(int(self.arguments.heartbeat_fd), self.value)
+                self.beat()
             time.sleep(0.05)
+
+    def beat(self) -> None:
+        try:
+            os.write(int(self.arguments.heartbeat_fd), self.value)
+        except BrokenPipeError:
+            os._exit(0)
 
     def act_beat(self, value: str) -> None:
         self.value = value.encode()

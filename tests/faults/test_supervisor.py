@@ -321,8 +321,57 @@ def test_sighup_reaches_the_workers_with_a_good_configuration_only(daemon: Daemo
     daemon.until(lambda: daemon.log().count("the old one stays") == 2)
     assert daemon.events("hup") == []
 
-    daemon.config.write_text(good + "sessions = 9\n")
+    daemon.config.write_text(good + "[limits]\nmax_plaintext = 5000\n")
     daemon.until(lambda: len(daemon.events("hup")) == 2)
+
+
+def test_a_change_that_needs_a_restart_is_refused_with_its_name(daemon: Daemon) -> None:
+    daemon.start({"default": READY})
+    daemon.ready()
+    good = daemon.config.read_text()
+
+    daemon.config.write_text(good + "sessions = 9\n")
+    daemon.until(lambda: "change with a restart only" in daemon.log())
+    os.kill(daemon.state()["workers"][0]["pid"], signal.SIGKILL)
+    daemon.until(lambda: len(daemon.events("start")) == 3)
+
+    assert '"[hsm]"' in daemon.log()
+    assert daemon.events("hup") == []
+    assert daemon.events("start")[2]["config"] == good
+
+
+def test_a_worker_that_starts_while_the_configuration_changes_hears_of_it(daemon: Daemon) -> None:
+    daemon.start({"default": [[1.5, "beat", "R"]]}, workers=1)
+    daemon.until(lambda: daemon.events("start"))
+
+    daemon.config.write_text(daemon.config.read_text() + "[limits]\nmax_plaintext = 5000\n")
+    daemon.until(lambda: daemon.events("hup"))
+
+    assert [event["event"] for event in daemon.events("beat", "hup")] == ["beat", "hup"]
+
+
+def test_a_dead_workers_gauges_go_with_it_and_its_counters_stay(daemon: Daemon) -> None:
+    daemon.start({"default": READY})
+    daemon.ready()
+    metrics = daemon.folder / "run" / "metrics"
+    for name in ("gauge_livesum_0.db", "gauge_livesum_1.db", "counter_0.db"):
+        (metrics / name).touch()
+
+    os.kill(daemon.state()["workers"][0]["pid"], signal.SIGKILL)
+    daemon.until(lambda: daemon.state()["restarts"]["crash"] == 1)
+
+    assert {file.name for file in metrics.iterdir()} == {"gauge_livesum_1.db", "counter_0.db"}
+
+
+def test_a_worker_dies_with_its_killed_supervisor_at_the_latest_with_the_next_beat(daemon: Daemon) -> None:
+    daemon.start({"default": READY})
+    daemon.ready()
+    workers = [worker["pid"] for worker in daemon.state()["workers"]]
+
+    os.kill(daemon.pid, signal.SIGKILL)
+    daemon.wait()
+
+    daemon.until(lambda: not any(alive(pid) for pid in workers))
 
 
 def test_a_replacement_starts_with_the_last_good_configuration(daemon: Daemon) -> None:

@@ -22,8 +22,8 @@ from strongroomd.domain.audit import (
     parse_line,
 )
 from strongroomd.storage.audit_chain import ARCHIVE, CHECKPOINTS, close_dead_chain
-from strongroomd.storage.audit_log import ChainWriter
 from strongroomd.storage.audit_reader import Report, verify
+from strongroomd.storage.chain_writer import ChainWriter
 from strongroomd.storage.checkpoints import ChainFollower, CheckpointFile, SignedCheckpoint
 
 TIME = "2026-11-22T00:00:00.000Z"

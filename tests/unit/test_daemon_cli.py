@@ -56,8 +56,10 @@ def test_serve_refuses_a_bad_configuration_with_78(tmp_path: Path) -> None:
     assert strongroomd("serve", "--config", str(tmp_path / "absent.toml")).returncode == 78
 
 
-def test_the_supervisors_process_loads_no_grpc_and_no_pkcs11() -> None:
-    code = "import sys, strongroomd.supervisor; print([m for m in ('grpc', 'pkcs11', 'sqlalchemy') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["strongroomd.supervisor", "strongroomd.cli.app"])
+def test_the_supervisors_process_loads_no_grpc_no_pkcs11_and_no_sql(module: str) -> None:
+    heavy = "('grpc', 'pkcs11', 'sqlalchemy', 'cryptography', 'prometheus_client')"
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
 
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -85,7 +85,6 @@ class Holder:
         {"value": {"a": {"b": {"c": {"d": {"e": CANARY}}}}}},
         {"exc_info": ValueError(CANARY)},
     ],
-    ids=str,
 )
 def test_secrets_do_not_reach_the_log(stream: io.StringIO, fields: dict[str, Any]) -> None:
     logs.get("hsm").error("failed", **fields)

@@ -6,9 +6,9 @@
         sealed = client.encrypt("alias/payroll", b"4000 EUR", context={"employee": "17"})
         opened = client.decrypt(sealed.ciphertext, context={"employee": "17"})
 
-`AsyncClient` is the same for asyncio. Errors are in `strongroom.errors`, answers in `strongroom.results`, names of
-specs and algorithms in `strongroom.names`, envelope encryption of files in `strongroom.files`. Names are loaded when they
-are first used, so that the command line starts quickly.
+`AsyncClient` is the same for asyncio. Errors are in `strongroom.errors`, answers in `strongroom.results`,
+names of specs and algorithms in `strongroom.names`, envelope encryption of files in `strongroom.files`.
+Names are loaded when they are first used, so that the command line starts quickly.
 """
 
 from importlib import import_module
@@ -52,13 +52,28 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "client": ("AsyncClient", "Client"),
     "errors": (
-        *("AccessDenied", "CallerError", "ConfigurationError", "Conflict", "DeadlineExceeded", "DryRunSucceeded"),
+        *(
+            "AccessDenied",
+            "CallerError",
+            "ConfigurationError",
+            "Conflict",
+            "DeadlineExceeded",
+            "DryRunSucceeded",
+        ),
         *("IntegrityError", "InternalError", "InvalidRequest", "KeyNotUsable", "NotFound", "NotGenuine"),
         *("OperatorError", "StrongroomError", "Throttled", "Unavailable"),
     ),
     "files": ("decrypt_file", "encrypt_file"),
     "names": (
-        *("CustodyMode", "DataKeyPairSpec", "DataKeySpec", "EncryptionAlgorithm", "KeySpec", "KeyState", "KeyUsage"),
+        *(
+            "CustodyMode",
+            "DataKeyPairSpec",
+            "DataKeySpec",
+            "EncryptionAlgorithm",
+            "KeySpec",
+            "KeyState",
+            "KeyUsage",
+        ),
         *("LimitScope", "MacAlgorithm", "MessageType", "SigningAlgorithm"),
     ),
     "retry": ("RetryPolicy",),

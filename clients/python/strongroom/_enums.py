@@ -11,23 +11,23 @@ class Codec:
 
     def __init__(self, wrapper: Any, prefix: str) -> None:  # noqa: ANN401 - protobuf's wrapper has no common type
         # Number 0 is UNSPECIFIED in every enum of the API.
-        self._numbers: dict[object, int] = {
+        self._numbers: dict[str, int] = {
             name.removeprefix(prefix) if number else "": number for name, number in wrapper.items()
         }
-        self._names = {number: str(name) for name, number in self._numbers.items()}
+        self._names = {number: name for name, number in self._numbers.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name but UNSPECIFIED."""
         return tuple(name for name in self._names.values() if name)
 
-    def number(self, name: str, field: str) -> int:
+    def number(self, name: object, field: str) -> int:
         """Find the number of a name.
 
         Raises:
             InvalidRequest: UNKNOWN_ENUM, naming the field.
         """
-        number = self._numbers.get(name, -1)
+        number = self._numbers.get(name, -1) if isinstance(name, str) else -1
         if number < 0:
             raise InvalidRequest("UNKNOWN_ENUM", f"must be one of {', '.join(self.names)}", field=field)
         return number

@@ -1,8 +1,8 @@
 """gRPC errors and the API's own item errors, translated once into `strongroom.errors`.
 
-The daemon's errors carry google.rpc details, of which ErrorInfo (domain "strongroom") names the reason. A status
-without them was made by gRPC itself: a lost connection, a passed deadline, or a message that the transport
-refused.
+The daemon's errors carry google.rpc details, of which ErrorInfo (domain "strongroom") names the reason. A
+status without them was made by gRPC itself: a lost connection, a passed deadline, or a message that the
+transport refused.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,8 +28,14 @@ _WITHOUT_DETAILS: Final[dict[grpc.StatusCode, tuple[str, str]]] = {
     _C.UNKNOWN: ("CONNECTION_FAILED", "the connection was lost during the call"),
     _C.CANCELLED: ("CONNECTION_FAILED", "the call was cancelled on its way"),
     _C.DEADLINE_EXCEEDED: ("DEADLINE_EXCEEDED", "the deadline passed before the answer came"),
-    _C.RESOURCE_EXHAUSTED: ("FIELD_TOO_LARGE", "the request is larger than one message may be (262,144 bytes)"),
-    _C.UNIMPLEMENTED: ("UNSUPPORTED_BY_DAEMON", "this daemon does not know the method; it may be older than this client"),
+    _C.RESOURCE_EXHAUSTED: (
+        "FIELD_TOO_LARGE",
+        "the request is larger than one message may be (262,144 bytes)",
+    ),
+    _C.UNIMPLEMENTED: (
+        "UNSUPPORTED_BY_DAEMON",
+        "this daemon does not know the method; it may be older than this client",
+    ),
     _C.UNAUTHENTICATED: ("UNAUTHENTICATED_PEER", "the daemon does not accept the client certificate"),
     _C.INVALID_ARGUMENT: ("INVALID_FIELD", "the daemon could not read the request"),
 }

@@ -29,7 +29,7 @@ def credentials(settings: Settings) -> grpc.ChannelCredentials:
 
 
 def options(settings: Settings) -> Options:
-    """Channel options. A worker that dies is replaced by a sibling on the same port, so reconnecting is quick."""
+    """Channel options; reconnecting is quick: a sibling of a worker that died answers on the same port."""
     always: Options = (
         ("grpc.primary_user_agent", f"strongroom-python/{client_version()}"),
         ("grpc.enable_retries", 0),

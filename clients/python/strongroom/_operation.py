@@ -1,7 +1,7 @@
 """Methods made from calls: written once, typed for every kind of client.
 
-`encrypt = Operation(calls.encrypt)` in a shared base class is a method of the builder's own signature. What it
-returns depends on who carries it out: the answer itself, an awaitable of it, or a future of it.
+`encrypt = Operation(calls.encrypt)` in a shared base class is a method of the builder's own signature. What
+it returns depends on who carries it out: the answer itself, an awaitable of it, or a future of it.
 """
 
 from abc import abstractmethod

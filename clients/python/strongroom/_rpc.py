@@ -1,8 +1,9 @@
 """One call as a value: what is asked, and how its answer is checked and read.
 
-The modules in `strongroom.calls` turn plain arguments into a `Call`; the clients and streams only carry it out.
-So arguments, checksums and answers are handled once, for sync and asyncio alike. What holds for every message
-of the API is read from its descriptor: `<field>_crc32c` companions, `verified_<field>_crc32c`, `request_id`.
+The modules in `strongroom.calls` turn plain arguments into a `Call`; the clients and streams only carry it
+out. So arguments, checksums and answers are handled once, for sync and asyncio alike. What holds for every
+message of the API is read from its descriptor: `<field>_crc32c` companions, `verified_<field>_crc32c`,
+`request_id`.
 """
 
 import uuid

@@ -1,14 +1,13 @@
 """What the sync and the asyncio stream share: requests of the stream and their answers."""
 
 import itertools
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
 from google.protobuf.message import Message
 
 from strongroom._faults import from_item
-from strongroom.errors import InvalidRequest, StrongroomError, Unavailable, damaged
+from strongroom.errors import InvalidRequest, StrongroomError, Unavailable, damaged, error
 from strongroom.v1 import crypto_pb2 as pb
 
 PATH: Final = "/strongroom.v1.CryptoService/Operate"
@@ -20,7 +19,7 @@ class Numbers:
     """Numbers for the requests of one stream."""
 
     def __init__(self) -> None:
-        self._next: Iterator[int] = itertools.count(1)
+        self._next = itertools.count(1)
 
     def wrap(self, request: Message) -> pb.OperateRequest:
         """Put a request under a fresh number."""
@@ -52,9 +51,14 @@ def lost() -> StrongroomError:
     return Unavailable("CONNECTION_FAILED", "the stream ended before the answer came")
 
 
+def again(failure: StrongroomError) -> StrongroomError:
+    """Make an equal error: one broken stream fails many operations, and each raises an error of its own."""
+    return error(failure.reason, failure.message, retry_after=failure.retry_after, code=failure.code)
+
+
 def closed() -> StrongroomError:
     """Say that the stream or client was closed by its owner."""
-    return StrongroomError("CLOSED", "it was closed by its owner")
+    return error("CLOSED", "it was closed by its owner")
 
 
 @cache

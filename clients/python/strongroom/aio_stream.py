@@ -1,7 +1,8 @@
 """Many operations over one stream for asyncio: `AsyncClient.stream()`.
 
-Every operation is a coroutine; run as many as you like at once, up to 64 are under way. If the stream breaks, what was
-unanswered is sent again on a new one, by the client's retry policy and each operation's deadline.
+Every operation is a coroutine; run as many as you like at once, up to 64 are under way. If the stream
+breaks, what was unanswered is sent again on a new one, by the client's retry policy and each operation's
+deadline.
 """
 
 import asyncio
@@ -80,7 +81,9 @@ class AsyncStream(StreamOperations, Awaiting):
         try:
             response = await asyncio.wait_for(session.send(request), timeout)
         except TimeoutError:
-            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the answer came") from None
+            raise DeadlineExceeded(
+                "DEADLINE_EXCEEDED", "the deadline passed before the answer came"
+            ) from None
         finally:
             session.forget(request.id)
         return _streams.unwrap(request, response)
@@ -139,4 +142,4 @@ class _Session:
             self._outbox.put_nowait(None)
             for waiting in self._waiting.values():
                 if not waiting.done():
-                    waiting.set_exception(failure)
+                    waiting.set_exception(_streams.again(failure))

@@ -1,9 +1,9 @@
 """Any number of items through batch calls, with none lost.
 
-Items are cut into calls of at most 500 and well under the 262,144 bytes of one message. A call that costs more
-than a quota's burst is halved until it fits. Items that only had to wait (throttled, or the daemon was not there) are
-asked for again, as long as some item gets through now and then. Every item ends as an answer or as an error, in
-its own place.
+Items are cut into calls of at most 500 and well under the 262,144 bytes of one message. A call that costs
+more than a quota's burst is halved until it fits. Items that only had to wait (throttled, or the daemon was
+not there) are asked for again, as long as some item gets through now and then. Every item ends as an answer
+or as an error, in its own place.
 """
 
 import asyncio
@@ -40,9 +40,7 @@ class Bulk(Generic[AnyItem, Answer]):
         InvalidRequest: an item is not bytes.
     """
 
-    def __init__(
-        self, items: Sequence[AnyItem], build: Callable[[Sequence[AnyItem]], Batch[Answer]]
-    ) -> None:
+    def __init__(self, items: Sequence[AnyItem], build: Callable[[Sequence[AnyItem]], Batch[Answer]]) -> None:
         self._items = items
         self._weights = [_weight(item) for item in items]
         self._build = build
@@ -66,7 +64,7 @@ class Bulk(Generic[AnyItem, Answer]):
             self._settle(index, result)
 
     def fail(self, failure: StrongroomError) -> None:
-        """Take the failure of the whole call at hand: that of each of its items, unless a smaller call may pass."""
+        """Take the failure of the whole call: that of each of its items, unless a smaller call may pass."""
         too_much = failure.reason in {"LIMIT_EXCEEDED", "FIELD_TOO_LARGE"} and not failure.field
         if isinstance(failure, Throttled) or too_much:
             # A large call needs much of the quota at one moment, and loses the race against small ones.
@@ -144,9 +142,11 @@ async def run_async(
 
 def _weight(item: Item) -> int:
     """Bytes that an item takes in the message, at most."""
-    data, context = item if isinstance(item, tuple) else (item, {})
-    if not isinstance(data, bytes):
-        raise invalid("items", "every item must be bytes, or bytes with an encryption context")
-    # Four bytes of UTF-8 for a character at most, and the framing of a map entry.
-    pairs = sum(4 * (len(name) + len(value)) + 16 for name, value in context.items())
-    return len(data) + pairs + _ITEM_OVERHEAD
+    try:
+        data, context = item if isinstance(item, tuple) else (item, {})
+        # Four bytes of UTF-8 for a character at most, and the framing of a map entry.
+        pairs = sum(4 * (len(name) + len(value)) + 16 for name, value in context.items())
+        return len(memoryview(data)) + pairs + _ITEM_OVERHEAD
+    except (AttributeError, TypeError, ValueError):
+        rule = "every item must be bytes, or a pair of bytes and encryption context"
+        raise invalid("items", rule) from None

@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """How calls are made: deadline in seconds (None for none), retries, and the tokens that all calls share."""
+    """How calls are made: deadline in seconds (None for none), retries, and the tokens that calls share."""
 
     timeout: float | None
     retry: RetryPolicy
@@ -73,7 +73,7 @@ class Client(Operations, Blocking):
         self._methods: dict[str, Any] = {}
 
     @classmethod
-    def connect(  # noqa: PLR0913 - what a connection needs
+    def connect(
         cls,
         endpoint: str,
         *,
@@ -93,11 +93,11 @@ class Client(Operations, Blocking):
         return cls(resolve(profile=profile), retry=retry)
 
     def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view of this client with another deadline per call; None for none. It shares the connection."""
+        """Make a view with another deadline per call, None for none; it shares the connection."""
         view = object.__new__(type(self))
-        view._channel = self._channel  # noqa: SLF001 - its own class
-        view._methods = self._methods  # noqa: SLF001
-        view._manner = replace(self._manner, timeout=seconds)  # noqa: SLF001
+        view._channel = self._channel
+        view._methods = self._methods
+        view._manner = replace(self._manner, timeout=seconds)
         return view
 
     def run(self, call: Call[Answer]) -> Answer:
@@ -124,7 +124,7 @@ class Client(Operations, Blocking):
         context: Context | None = None,
         algorithm: str = "",
     ) -> list[results.EncryptResult]:
-        """Encrypt any number of plaintexts; each item ends as an answer or an error, in its place. Never raises one."""
+        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place."""
         return bulk.run(_encrypt_many(key, items, context, algorithm), self.run)
 
     def decrypt_many(
@@ -166,9 +166,7 @@ class Client(Operations, Blocking):
             answers.cancel()
 
     @staticmethod
-    def pages(
-        method: Callable[..., results.Page[Item]], *args: object, **filters: object
-    ) -> Iterator[Item]:
+    def pages(method: Callable[..., results.Page[Item]], *args: object, **filters: object) -> Iterator[Item]:
         """Go through all pages of a list: `client.pages(client.list_keys, state="ENABLED")`."""
         token = ""
         while True:
@@ -225,7 +223,7 @@ class AsyncClient(Operations, Awaiting):
         self._manner = _manner(settings, retry)
 
     @classmethod
-    def connect(  # noqa: PLR0913 - what a connection needs
+    def connect(
         cls,
         endpoint: str,
         *,
@@ -245,10 +243,10 @@ class AsyncClient(Operations, Awaiting):
         return cls(resolve(profile=profile), retry=retry)
 
     def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view of this client with another deadline per call; None for none. It shares the connection."""
+        """Make a view with another deadline per call, None for none; it shares the connection."""
         view = object.__new__(type(self))
-        view._link = self._link  # noqa: SLF001 - its own class
-        view._manner = replace(self._manner, timeout=seconds)  # noqa: SLF001
+        view._link = self._link
+        view._manner = replace(self._manner, timeout=seconds)
         return view
 
     async def run(self, call: Call[Answer]) -> Answer:
@@ -275,7 +273,7 @@ class AsyncClient(Operations, Awaiting):
         context: Context | None = None,
         algorithm: str = "",
     ) -> list[results.EncryptResult]:
-        """Encrypt any number of plaintexts; each item ends as an answer or an error, in its place. Never raises one."""
+        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place."""
         return await bulk.run_async(_encrypt_many(key, items, context, algorithm), self.run)
 
     async def decrypt_many(
@@ -316,9 +314,7 @@ class AsyncClient(Operations, Awaiting):
             answers.cancel()
 
     @staticmethod
-    async def pages(
-        method: Callable[..., Any], *args: object, **filters: object
-    ) -> AsyncIterator[Any]:
+    async def pages(method: Callable[..., Any], *args: object, **filters: object) -> AsyncIterator[Any]:
         """Go through all pages of a list: `client.pages(client.list_keys, state="ENABLED")`."""
         token = ""
         while True:
@@ -375,10 +371,10 @@ class _AsyncLink:
             self._methods[call.path] = found
         return found
 
-    def operate(self) -> "aio.StreamStreamMultiCallable[crypto_pb2.OperateRequest, crypto_pb2.OperateResponse]":
-        return self.channel.stream_stream(
-            _streams.PATH, _serialise, crypto_pb2.OperateResponse.FromString
-        )
+    def operate(
+        self,
+    ) -> "aio.StreamStreamMultiCallable[crypto_pb2.OperateRequest, crypto_pb2.OperateResponse]":
+        return self.channel.stream_stream(_streams.PATH, _serialise, crypto_pb2.OperateResponse.FromString)
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -389,7 +385,7 @@ def _serialise(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _settings(  # noqa: PLR0913, PLR0917 - what a connection needs
+def _settings(
     endpoint: str, ca: str | Path, cert: str | Path, key: str | Path, server_name: str, timeout: float
 ) -> Settings:
     return make_settings(

@@ -1,9 +1,9 @@
 """What can go wrong, sorted by who must act.
 
-Every error has a stable `reason` from the daemon's closed list (or one of the client's own, `CLIENT_REASONS`),
-a text that never quotes input, the field at fault if there is one, and the wait that the daemon asks for. Catch
-a class to react to a kind of trouble; compare `reason` to react to one cause. `strongroom explain REASON` tells
-more. Nothing here needs gRPC.
+Every error has a stable `reason` from the daemon's closed list (or one of the client's own,
+`CLIENT_REASONS`), a text that never quotes input, the field at fault if there is one, and the wait that the
+daemon asks for. Catch a class to react to a kind of trouble; compare `reason` to react to one cause.
+`strongroom explain REASON` tells more. Nothing here needs gRPC.
 """
 
 from typing import Final
@@ -33,7 +33,7 @@ class StrongroomError(Exception):
         violations: (subject, description) pairs of a quota or precondition that refused the call.
     """
 
-    def __init__(  # noqa: PLR0913 - one constructor for one taxonomy
+    def __init__(
         self,
         reason: str,
         message: str,
@@ -91,7 +91,7 @@ class DryRunSucceeded(CallerError):  # noqa: N818
 
 
 class DeadlineExceeded(StrongroomError):  # noqa: N818
-    """The deadline passed. A mutation may or may not have happened: repeat it with its request_id to learn."""
+    """The deadline passed. A change may have been made: repeat it with its request_id to learn."""
 
 
 class OperatorError(StrongroomError):
@@ -164,11 +164,11 @@ KNOWN_REASONS: Final = tuple(_BY_REASON)
 
 
 def class_of(reason: str) -> type[StrongroomError]:
-    """Say which class an error of this reason has; a reason from a newer daemon is a plain StrongroomError."""
+    """Say which class an error of this reason has; one from a newer daemon is a plain StrongroomError."""
     return _BY_REASON.get(reason, StrongroomError)
 
 
-def error(  # noqa: PLR0913 - the constructor's arguments again
+def error(
     reason: str,
     message: str,
     *,

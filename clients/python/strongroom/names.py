@@ -1,7 +1,7 @@
 """The closed vocabularies of the API, under AWS KMS's names.
 
-Every member is a plain string, and every argument that takes one takes the string as well. Answers carry plain
-strings, for a newer daemon may know names that this client does not.
+Every member is a plain string, and every argument that takes one takes the string as well. Answers carry
+plain strings, for a newer daemon may know names that this client does not.
 """
 
 from enum import StrEnum, auto

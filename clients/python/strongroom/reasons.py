@@ -34,16 +34,16 @@ def _operator(meaning: str, action: str) -> Explanation:
 
 EXPLANATIONS: Final[dict[str, Explanation]] = {
     "ACCESS_DENIED": _you(
-        "The key does not exist, or its policy does not allow you this. The daemon says the same in both cases, so "
-        "that nobody can find out which keys exist.",
-        "Check the name and account of the key, and who you are (strongroom whoami). Ask an administrator of the key "
-        "to allow the action in its policy. Creating and listing keys, limits and audit are for the administrators that "
-        "the daemon's configuration names.",
+        "The key does not exist, or its policy does not allow you this. The daemon says the same in both "
+        "cases, so that nobody can find out which keys exist.",
+        "Check the name and account of the key, and who you are (strongroom whoami). Ask an administrator "
+        "of the key to allow the action in its policy. Creating and listing keys, limits and audit are "
+        "for the administrators that the daemon's configuration names.",
     ),
     "UNAUTHENTICATED_PEER": _you(
         "Your client certificate was accepted by TLS, but names no principal that the daemon knows.",
-        "Check which certificate is in use (profile, STRONGROOM_CERT). The operator adds a principal for it in the "
-        "daemon's configuration.",
+        "Check which certificate is in use (profile, STRONGROOM_CERT). The operator adds a principal for "
+        "it in the daemon's configuration.",
     ),
     "INVALID_FIELD": _you(
         "A field of the request has a value that is not allowed; the message states the rule.",
@@ -58,27 +58,30 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Use one of the names in the message; perhaps the daemon is older than your client.",
     ),
     "INVALID_CIPHERTEXT": _you(
-        "Ciphertext, encryption context and key do not belong together. Forged, damaged, or another context: every cause "
-        "has this one answer, so that it helps no forger.",
-        "Give exactly the context that was given to Encrypt, names and values, and the whole ciphertext. Base64 needs "
-        "--base64. If it still fails, do not trust the data.",
+        "Ciphertext, encryption context and key do not belong together. Forged, damaged, or another "
+        "context: every cause has this one answer, so that it helps no forger.",
+        "Give exactly the context that was given to Encrypt, names and values, and the whole ciphertext. "
+        "Base64 needs --base64. If it still fails, do not trust the data.",
     ),
     "INVALID_SIGNATURE": _you(
         "The signature is not one of this message by this key version and algorithm.",
-        "Check message type (RAW or DIGEST), algorithm and key version: versions are not tried in turn. If they are "
-        "right, do not trust the message.",
+        "Check message type (RAW or DIGEST), algorithm and key version: versions are not tried in turn. "
+        "If they are right, do not trust the message.",
     ),
     "INVALID_MAC": _you(
         "The MAC is not one of this message by this key version.",
-        "Check algorithm and key version: versions are not tried in turn. If they are right, do not trust the message.",
+        "Check algorithm and key version: versions are not tried in turn. If they are right, do not trust "
+        "the message.",
     ),
     "CHECKSUM_MISMATCH": _you(
         "Bytes of the request arrived changed: they do not match the CRC32C that was sent with them.",
-        "Send it again; the client has tried once already. If it happens often, suspect memory or a middlebox.",
+        "Send it again; the client has tried once already. If it happens often, suspect memory or a "
+        "middlebox.",
     ),
     "KEY_MISMATCH": _you(
         "The ciphertext was made by another key than the one that the request names.",
-        "Leave the key out, for a symmetric ciphertext names its key itself; or find out whose ciphertext it is.",
+        "Leave the key out, for a symmetric ciphertext names its key itself; or find out whose ciphertext "
+        "it is.",
     ),
     "INVALID_KEY_USAGE": _you(
         "The key was made for something else: its usage does not include this operation.",
@@ -98,8 +101,8 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     ),
     "KEY_PENDING_DELETION": _you(
         "The key waits for its deletion and cannot be used.",
-        "If it is still needed, an administrator of the key calls it off: strongroom key cancel-deletion, then "
-        "strongroom key enable.",
+        "If it is still needed, an administrator of the key calls it off: strongroom key cancel-deletion, "
+        "then strongroom key enable.",
     ),
     "INVALID_KEY_STATE": _you(
         "The key's state does not allow this now, for example because it is still being made.",
@@ -118,7 +121,8 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Check the spelling: strongroom alias list, strongroom quota list.",
     ),
     "MALFORMED_POLICY": _you(
-        "The policy is not valid, or says something that this daemon does not enforce: it refuses rather than ignores.",
+        "The policy is not valid, or says something that this daemon does not enforce: it refuses rather "
+        "than ignores.",
         "Correct what the message names. strongroom key policy get shows a policy that works.",
     ),
     "POLICY_LOCKOUT": _you(
@@ -134,14 +138,14 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Use a fresh request_id for each intention, best by leaving it out.",
     ),
     "LIMIT_EXCEEDED": _you(
-        "A limit on how many there may be is reached (aliases, tags, versions), or a call costs more than a quota ever "
-        "admits at once. Waiting does not help.",
+        "A limit on how many there may be is reached (aliases, tags, versions), or a call costs more than "
+        "a quota ever admits at once. Waiting does not help.",
         "Remove what is not needed; send smaller batches; or ask an administrator for a larger burst.",
     ),
     "QUOTA_EXCEEDED": _you(
         "The request quota of the key, the principal or the account's class is used up for now.",
-        "Wait as long as the message says; the client does so by itself while its deadline allows. An administrator can "
-        "set another limit: strongroom quota put.",
+        "Wait as long as the message says; the client does so by itself while its deadline allows. An "
+        "administrator can set another limit: strongroom quota put.",
     ),
     "INVALID_PAGE_TOKEN": _you(
         "The page token is not one of this list: it is bound to caller, method and filters.",
@@ -153,12 +157,13 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     ),
     "DEADLINE_EXCEEDED": _operator(
         "The deadline passed before the work could be done. A change may nevertheless have been made.",
-        "Repeat it with the same request_id to learn what happened, or with a longer deadline (--timeout). If it is "
-        "usual, the operator looks at the load and the HSM's latency.",
+        "Repeat it with the same request_id to learn what happened, or with a longer deadline "
+        "(--timeout). If it is usual, the operator looks at the load and the HSM's latency.",
     ),
     "OVERLOADED": _operator(
         "The daemon has more work than it can do within the deadlines of its callers.",
-        "Wait and try again; the client does so by itself. The operator looks at the queue in front of the HSM.",
+        "Wait and try again; the client does so by itself. The operator looks at the queue in front of "
+        "the HSM.",
     ),
     "HSM_UNAVAILABLE": _operator(
         "The HSM cannot be used now.",
@@ -174,7 +179,8 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     ),
     "INTEGRITY_FAILURE": _operator(
         "A record in the daemon's store was changed behind its back, and is not used.",
-        "Tell the operator at once: this is damage or tampering, and every such record is in the daemon's log.",
+        "Tell the operator at once: this is damage or tampering, and every such record is in the daemon's "
+        "log.",
     ),
     "CONFIGURATION": _operator(
         "The daemon's configuration is not valid.",
@@ -186,16 +192,19 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Report it with the request id, which finds the details in the daemon's log.",
     ),
     "CONNECTION_FAILED": _operator(
-        "The daemon cannot be reached, does not accept your certificate, or the connection was lost. Found by the client.",
-        "Check the endpoint and that the daemon runs. If it does: ca must be the authority of its certificate, the "
-        "certificate must name the endpoint's host, and your certificate must be valid and of an authority that it accepts.",
+        "The daemon cannot be reached, does not accept your certificate, or the connection was lost. "
+        "Found by the client.",
+        "Check the endpoint and that the daemon runs. If it does: ca must be the authority of its "
+        "certificate, the certificate must name the endpoint's host, and your certificate must be valid "
+        "and of an authority that it accepts.",
     ),
     "UNSUPPORTED_BY_DAEMON": _operator(
         "The daemon does not know this method: it is older than your client, or it is another service.",
         "Check the endpoint; have the daemon upgraded, or use a client of its age.",
     ),
     "REPLY_DAMAGED": _operator(
-        "The answer did not match its checksum, or was not the answer to the question. Found by the client, which dropped it.",
+        "The answer did not match its checksum, or was not the answer to the question. Found by the "
+        "client, which dropped it.",
         "Try again; the client has tried once already. If it happens often, suspect memory or a middlebox.",
     ),
     "CLIENT_CONFIGURATION": _you(
@@ -204,7 +213,8 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "~/.config/strongroom/config.toml.",
     ),
     "FILE_DAMAGED": _you(
-        "The encrypted file was changed, cut off, reordered or extended, or is no encrypted file. No plaintext was kept.",
+        "The encrypted file was changed, cut off, reordered or extended, or is no encrypted file. No "
+        "plaintext was kept.",
         "Fetch the file again from where it was made. If it stays so, do not trust its source.",
     ),
     "FILE_PROBLEM": _you(

@@ -2,15 +2,16 @@
 
 Tried again are calls that may be repeated (all but mutations sent with an empty request_id), after:
 
-- QUOTA_EXCEEDED with a wait named by the daemon: exactly that wait and a little jitter, as often as the deadline
-  allows, for the daemon has already made room for the call.
-- UNAVAILABLE in every form, a lost connection, and QUOTA_EXCEEDED without a wait: exponential backoff with full
-  jitter, at most `max_attempts` in all and as the budget lasts. A wait named by the daemon is honoured here too.
+- QUOTA_EXCEEDED with a wait named by the daemon: exactly that wait and a little jitter, as often as the
+  deadline allows, for the daemon has already made room for the call.
+- UNAVAILABLE in every form, a lost connection, and QUOTA_EXCEEDED without a wait: exponential backoff with
+  full jitter, at most `max_attempts` in all and as the budget lasts. A wait named by the daemon is honoured
+  here too.
 - An answer that was damaged on its way: once, at once.
 
 No wait goes past the deadline of the call: then the error is raised at once. The budget is a bucket of tokens
 that all calls of a client share; a retry takes tokens, a success gives some back, so that a daemon in trouble
-sees few more calls than usual.
+sees few more calls than usual. The first retry after a lost connection is free.
 """
 
 import random
@@ -32,8 +33,8 @@ class RetryPolicy:
         cap: no backoff is longer.
         budget: tokens that all calls share.
         cost: tokens that one retry takes. A success after a retry gives them back, any other success gives 1.
-        wait_for_connection: whether a retry waits, as its deadline allows, until a connection stands: rides out the
-            restart of a daemon. If not, a daemon that is down is reported after `max_attempts`.
+        wait_for_connection: whether a retry waits, as its deadline allows, until a connection stands: rides
+            out the restart of a daemon. If not, a daemon that is down is reported after `max_attempts`.
     """
 
     max_attempts: int = 5
@@ -82,7 +83,7 @@ class Attempts:
         uniform: random number between two bounds.
     """
 
-    def __init__(  # noqa: PLR0913 - collaborators
+    def __init__(
         self,
         policy: RetryPolicy,
         budget: Budget,
@@ -99,6 +100,7 @@ class Attempts:
         self._clock = clock
         self._uniform = uniform
         self._failures = 0
+        self._paid = 0
         self._damaged = False
         self._last: StrongroomError | None = None
 
@@ -114,14 +116,14 @@ class Attempts:
 
     def succeeded(self) -> None:
         """Note the success of the call."""
-        self._budget.give_back(self._failures)
+        self._budget.give_back(self._paid)
 
     def wait_after(self, failure: StrongroomError) -> float:
         """Say how many seconds to wait before the next attempt.
 
         Raises:
-            StrongroomError: the failure, where there is no next attempt. If it is a deadline that passed while
-                trying again, the failure before it is its cause.
+            StrongroomError: the failure, where there is no next attempt. If it is a deadline that passed
+                while trying again, the failure before it is its cause.
         """
         wait = self._wait_after(failure) if self._repeatable and self._policy.max_attempts > 1 else None
         remaining = self.remaining
@@ -135,18 +137,21 @@ class Attempts:
             case Throttled(retry_after=float(named)):
                 return named + self._uniform(0.0, 0.005 + named / 20)
             case Throttled():
-                return self._backoff(self._policy.throttled_base, None)
+                return self._backoff(self._policy.throttled_base, None, paid=True)
             case Unavailable():
-                return self._backoff(self._policy.base, failure.retry_after)
+                # The death of one worker hits every call of its connection at once, and is no sign of load.
+                lost = failure.reason == "CONNECTION_FAILED" and self._failures == 0
+                return self._backoff(self._policy.base, failure.retry_after, paid=not lost)
             case IntegrityError(reason="REPLY_DAMAGED" | "CHECKSUM_MISMATCH") if not self._damaged:
                 self._damaged = True
                 return 0.0
             case _:
                 return None
 
-    def _backoff(self, base: float, named: float | None) -> float | None:
+    def _backoff(self, base: float, named: float | None, *, paid: bool) -> float | None:
         self._failures += 1
-        if self._failures >= self._policy.max_attempts or not self._budget.take():
+        if self._failures >= self._policy.max_attempts or (paid and not self._budget.take()):
             return None
+        self._paid += paid
         jitter = self._uniform(0.0, min(self._policy.cap, base * 2.0 ** (self._failures - 1)))
         return jitter if named is None else named + jitter / 10

@@ -1,8 +1,8 @@
 """Where the daemon is and who the caller is: from arguments, the environment, or a profile.
 
 Each setting is taken from the first place that has it: an argument, `STRONGROOM_ENDPOINT`, `STRONGROOM_CA`,
-`STRONGROOM_CERT`, `STRONGROOM_KEY`, `STRONGROOM_SERVER_NAME`, `STRONGROOM_TIMEOUT`, then the profile. Profiles
-stand in `$XDG_CONFIG_HOME/strongroom/config.toml`, by default `~/.config/strongroom/config.toml`:
+`STRONGROOM_CERT`, `STRONGROOM_KEY`, `STRONGROOM_SERVER_NAME`, `STRONGROOM_TIMEOUT`, then the profile.
+Profiles stand in `$XDG_CONFIG_HOME/strongroom/config.toml`, by default `~/.config/strongroom/config.toml`:
 
     default_profile = "home"
 
@@ -12,7 +12,8 @@ stand in `$XDG_CONFIG_HOME/strongroom/config.toml`, by default `~/.config/strong
     cert = "me.pem"
     key = "me-key.pem"
 
-`STRONGROOM_PROFILE` chooses another profile than `default_profile`, and `STRONGROOM_CLIENT_CONFIG` another file.
+`STRONGROOM_PROFILE` chooses another profile than `default_profile`, and `STRONGROOM_CLIENT_CONFIG` another
+file.
 """
 
 import os

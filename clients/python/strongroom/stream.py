@@ -1,7 +1,8 @@
 """Many operations over one stream, pipelined: `Client.stream()`.
 
 Every operation returns a future at once. Up to 64 are under way; the next one waits for room. If the stream
-breaks, what was unanswered is sent again on a new one, by the client's retry policy and each operation's deadline.
+breaks, what was unanswered is sent again on a new one, by the client's retry policy and each operation's
+deadline.
 """
 
 import queue
@@ -105,7 +106,9 @@ class _Pipe:
             return _streams.unwrap(request, waiting.result(timeout))
         except FutureTimeoutError:
             session.forget(request.id)
-            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the answer came") from None
+            raise DeadlineExceeded(
+                "DEADLINE_EXCEEDED", "the deadline passed before the answer came"
+            ) from None
 
     def close(self) -> None:
         """End the stream."""
@@ -174,4 +177,4 @@ class _Session:
             left = list(self._waiting.values())
             self._waiting.clear()
         for waiting in left:
-            waiting.set_exception(failure)
+            waiting.set_exception(_streams.again(failure))

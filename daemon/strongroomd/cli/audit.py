@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strongroomd.cli.common import DEFAULT_CONFIG, Config, fail, reported, settings_of
 from strongroomd.config import ExitCode
-from strongroomd.domain.audit import Checkpoint
-from strongroomd.frontends.ops.signatures import checkpoint_verifier
-from strongroomd.storage.audit_reader import Report
-from strongroomd.storage.audit_reader import verify as verify_directory
-from strongroomd.storage.checkpoints import CheckpointFile, parse_signed
+
+if TYPE_CHECKING:
+    from strongroomd.domain.audit import Checkpoint
+    from strongroomd.storage.audit_reader import Report
 
 app = typer.Typer(help="Verify the audit log; print its newest signed checkpoint.", no_args_is_help=True)
 Directory = Annotated[Path | None, typer.Option(help="The audit directory, if not the configuration's.")]
@@ -30,6 +29,9 @@ def verify(
     ] = None,
 ) -> None:
     """Verify every chain and checkpoint; exits with 1 if anything is wrong."""
+    from strongroomd.frontends.ops.signatures import checkpoint_verifier  # noqa: PLC0415
+    from strongroomd.storage.audit_reader import verify as verify_directory  # noqa: PLC0415
+
     if directory is None or public_key is None:
         settings = settings_of(config, check_files=False)
         directory = directory or settings.audit_directory
@@ -48,6 +50,8 @@ def verify(
 @app.command("checkpoint")
 def newest(config: Config = DEFAULT_CONFIG, directory: Directory = None) -> None:
     """Print the newest signed checkpoint: keep it off this machine, and give it to `audit verify`."""
+    from strongroomd.storage.checkpoints import CheckpointFile  # noqa: PLC0415
+
     directory = directory or settings_of(config, check_files=False).audit_directory
     with reported():
         signed = CheckpointFile(directory).newest()
@@ -56,8 +60,10 @@ def newest(config: Config = DEFAULT_CONFIG, directory: Directory = None) -> None
     typer.echo(signed.line(), nl=False)
 
 
-def _held(path: Path, signature_ok: Callable[[bytes, bytes], bool]) -> Checkpoint:
+def _held(path: Path, signature_ok: Callable[[bytes, bytes], bool]) -> "Checkpoint":
     """Read the verifier's own checkpoint, trusting it only for its signature."""
+    from strongroomd.storage.checkpoints import parse_signed  # noqa: PLC0415
+
     try:
         signed = parse_signed(_read(path))
     except ValueError:
@@ -74,7 +80,7 @@ def _read(path: Path) -> bytes:
         fail(f"{path} cannot be read: {getattr(error, 'strerror', 'not a usable path')}", ExitCode.REFUSED)
 
 
-def _print(report: Report) -> None:
+def _print(report: "Report") -> None:
     for problem in report.problems:
         line = f" line {problem.line}" if problem.line else ""
         typer.echo(f"WRONG  {problem.where}{line}: {problem.text}")

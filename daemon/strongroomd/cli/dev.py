@@ -25,7 +25,6 @@ from strongroomd.cli.common import fail, reported, say
 from strongroomd.cli.founding import found
 from strongroomd.cli.softhsm import find_module, make_token
 from strongroomd.config import Settings, daemon_file, load
-from strongroomd.frontends.grpc.pki import Authority
 
 ACCOUNT: Final = "111122223333"
 TRUST_DOMAIN: Final = "strongroom.dev"
@@ -134,6 +133,8 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
 
 def make_certificates(folder: Path) -> None:
     """Write `ca.pem`, and `server`, `admin`, `service` as `.pem` and `.key`; forget the CA's key."""
+    from strongroomd.frontends.grpc.pki import Authority  # noqa: PLC0415
+
     authority = Authority.make()
     (folder / "ca.pem").write_bytes(authority.certificate)
     authority.server(["localhost", "127.0.0.1", "::1"]).write(folder / "server.pem", folder / "server.key")

@@ -11,7 +11,6 @@ import platform
 import resource
 import shutil
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -27,10 +26,8 @@ import typer
 
 from strongroomd import __version__
 from strongroomd.cli.common import DEFAULT_CONFIG, Config, settings_of
-from strongroomd.config import Address, Settings, daemon_file
+from strongroomd.config import Address, Settings, daemon_file, file_mistakes
 from strongroomd.domain.errors import StrongroomError
-from strongroomd.frontends.grpc.pki import expires_at
-from strongroomd.storage.migration import SchemaState, schema_state
 
 PKCS11_VERSION: Final = "0.10.1"  # the one whose inner workings the hsm room relies on
 MIN_FREE: Final = 64 << 20  # bytes; below this the audit log soon stops the daemon
@@ -93,17 +90,16 @@ def _versions(_settings: Settings) -> _Outcomes:
         yield Verdict.OK, f"python-pkcs11 {found}"
 
 
-def _sqlite(_settings: Settings) -> _Outcomes:
-    version = sqlite3.sqlite_version_info
-    mode = "WAL" if version >= (3, 51, 3) else "a rollback journal (WAL needs 3.51.3)"
-    verdict = Verdict.OK if version >= (3, 37, 0) else Verdict.FAIL
-    yield verdict, f"SQLite {sqlite3.sqlite_version}, with {mode}", "SQLite 3.37 or newer is needed"
+def _journal(_settings: Settings) -> _Outcomes:
+    from strongroomd.storage.database import journal_mode  # noqa: PLC0415
+
+    mode = journal_mode()
+    why = "" if mode == "WAL" else ", since WAL is safe from SQLite 3.51.3 on only"
+    yield Verdict.OK, f"SQLite with the {mode} journal{why}"
 
 
 def _files(settings: Settings) -> _Outcomes:
     """The same checks of files as at the daemon's start."""
-    from strongroomd.config import file_mistakes  # noqa: PLC0415
-
     mistakes = list(file_mistakes(settings))
     for mistake in mistakes:
         yield Verdict.FAIL, str(mistake), "correct the path, the owner or the mode"
@@ -166,6 +162,8 @@ def _token(settings: Settings) -> _Outcomes:
 
 
 def _store(settings: Settings) -> _Outcomes:
+    from strongroomd.storage.migration import SchemaState, schema_state  # noqa: PLC0415
+
     try:
         state = schema_state(settings.store_url)
     except StrongroomError as error:
@@ -190,6 +188,8 @@ def _clock(_settings: Settings) -> _Outcomes:
 
 
 def _certificates(settings: Settings) -> _Outcomes:
+    from strongroomd.frontends.grpc.pki import expires_at  # noqa: PLC0415
+
     grpc = settings.grpc
     for name, path in (("server", grpc.certificate_file), ("client CA", grpc.client_ca_file)):
         try:
@@ -252,7 +252,7 @@ def _has_swap() -> bool:
 
 _CHECKS: Final[tuple[Callable[[Settings], _Outcomes], ...]] = (
     _versions,
-    _sqlite,
+    _journal,
     _files,
     _folders,
     _disk_space,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from strongroomd.config import Settings
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.frontends.ops.signatures import public_key_pem
 
 CHECKPOINT_ROLE = "checkpoint"
 
@@ -21,6 +20,7 @@ def found(settings: Settings, so_pin_file: Path | None = None) -> None:
         StrongroomError: CONFIGURATION for a used token or store; what token and store raise.
     """
     from strongroomd import wiring  # noqa: PLC0415 - it loads every room
+    from strongroomd.frontends.ops.signatures import public_key_pem  # noqa: PLC0415
     from strongroomd.hsm.pin import PinSource  # noqa: PLC0415
 
     settings.daemon.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

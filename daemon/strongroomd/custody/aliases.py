@@ -118,7 +118,7 @@ class Aliases(UseCases):
         else:
             passage.claim_keyless()
         limit = pages.page_size(size)
-        binding = (account, where.get("key_id", ""))
+        binding = (*pages.asker(passage), where.get("key_id", ""))
         after = pages.decode(token, *binding)
         stored = await self._store.page(AliasRecord, after=after, limit=limit + 1, where=where)
         found = [await self._mutations.ledger.verify(s) for s in stored[:limit]]

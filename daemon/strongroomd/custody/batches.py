@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from strongroomd.custody.catalog import Catalog
-from strongroomd.custody.crypto import Ciphertext, Opened, Sealed, Sealer, choose_encryption
+from strongroomd.custody.crypto import (
+    Ciphertext,
+    Opened,
+    Sealed,
+    Sealer,
+    Source,
+    check_capacity,
+    choose_encryption,
+)
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.signing import Signature, Signing, ToSign, check_message, choose_signing, to_sign
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import EncryptionAlgorithm
 from strongroomd.domain.context import Context
-from strongroomd.domain.errors import StrongroomError, invalid, too_large
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.limits import MAX_BATCH
 
 _STRIDE = 32
 A = TypeVar("A")
-T = TypeVar("T")
+T = TypeVar("T", Sealed, Opened, Signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +59,16 @@ class Batches(UseCases):
         _check_count(items)
         entry = await passage.claim(key, cost=len(items))
         chosen = choose_encryption(entry, algorithm)
-        passage.proceed(dry_run=dry_run)
+
+        async def check(item: tuple[bytes, Context]) -> None:
+            self._sealer.check_plaintext(item[0])
+            check_capacity(entry, chosen, *item)
 
         async def seal(item: tuple[bytes, Context]) -> Sealed:
-            self._sealer.check_plaintext(item[0])
-            return await self._sealer.seal(passage, entry, item[0], item[1], chosen)
+            await check(item)
+            return await self._sealer.seal(passage, entry, *item, chosen)
 
-        return await _each(passage, items, seal)
+        return await (_tried(passage, items, check) if dry_run else _each(passage, items, seal))
 
     @gated(Action.DECRYPT)
     async def decrypt(
@@ -65,20 +76,14 @@ class Batches(UseCases):
     ) -> Batch[Opened]:
         """Decrypt every item under the key that it names itself."""
         _check_count(items)
-        if dry_run:
-            await self._try(passage, items)
-        passage.proceed(dry_run=dry_run)
+
+        async def claim(item: Ciphertext) -> Source:
+            return await self._sealer.claim(passage, item, Action.DECRYPT)
 
         async def open_(item: Ciphertext) -> Opened:
-            return await self._sealer.open(passage, await self._sealer.claim(passage, item, Action.DECRYPT))
+            return await self._sealer.open(passage, await claim(item))
 
-        return await _each(passage, items, open_)
-
-    async def _try(self, passage: Passage, items: Sequence[Ciphertext | StrongroomError]) -> None:
-        for item in items:
-            if isinstance(item, StrongroomError):
-                raise item
-            await self._sealer.claim(passage, item, Action.DECRYPT)
+        return await (_tried(passage, items, claim) if dry_run else _each(passage, items, open_))
 
     @gated(Action.SIGN)
     async def sign(
@@ -94,17 +99,18 @@ class Batches(UseCases):
         _check_count(items)
         entry = await passage.claim(key, cost=len(items))
         algorithm = choose_signing(entry, wanted.algorithm)
-        passage.proceed(dry_run=dry_run)
         bound = await self._catalog.version(entry, wanted.version)
         passage.facts["version"] = bound.version
 
-        async def sign(item: bytes) -> Signature:
+        async def check(item: bytes) -> bytes:
             check_message(item, empty=True)
-            data = to_sign(algorithm, wanted.kind, item)
-            made = await self._signing.sign_bound(passage, entry, bound, algorithm, data)
+            return to_sign(algorithm, wanted.kind, item)
+
+        async def sign(item: bytes) -> Signature:
+            made = await self._signing.sign_bound(passage, entry, bound, algorithm, await check(item))
             return Signature(made, entry.arn, bound.version, algorithm)
 
-        return await _each(passage, items, sign)
+        return await (_tried(passage, items, check) if dry_run else _each(passage, items, sign))
 
 
 def _check_count(items: Sequence[object]) -> None:
@@ -121,16 +127,31 @@ async def _each(
     for number, item in enumerate(items):
         if number % _STRIDE == _STRIDE - 1:
             await asyncio.sleep(0)  # let other calls of this worker in: quick items never wait by themselves
-        results.append(item if isinstance(item, StrongroomError) else await _one(number, item, work))
+        results.append(item if isinstance(item, StrongroomError) else await _one(item, work))
     reasons = Counter(r.reason.value if isinstance(r, StrongroomError) else "OK" for r in results)
     passage.facts["items"] = dict(sorted(reasons.items()))
+    passage.used(r.key_arn.rpartition("/")[2] for r in results if not isinstance(r, StrongroomError))
     return Batch(results)
 
 
-async def _one(number: int, item: A, work: Callable[[A], Awaitable[T]]) -> T | StrongroomError:
+async def _one(item: A, work: Callable[[A], Awaitable[T]]) -> T | StrongroomError:
     try:
         return await work(item)
     except StrongroomError as error:
-        if error.field:
-            error.field = f"items[{number}].{error.field}"
         return error
+
+
+async def _tried(
+    passage: Passage, items: Sequence[A | StrongroomError], check: Callable[[A], Awaitable[object]]
+) -> Batch[T]:
+    """Answer a dry run: DRY_RUN_SUCCEEDED for the call if all items pass, else for each item that does."""
+
+    async def tried(item: A) -> T:
+        await check(item)
+        raise StrongroomError(Reason.DRY_RUN_SUCCEEDED)
+
+    batch = await _each(passage, items, tried)
+    if passage.facts["items"].keys() == {Reason.DRY_RUN_SUCCEEDED.value}:
+        passage.proceed(dry_run=True)
+    passage.facts["dry_run"] = True
+    return batch

@@ -6,7 +6,6 @@ failed: nobody was told of it. An answer is remembered only with the second phas
 """
 
 import dataclasses
-import logging
 from collections.abc import Awaitable, Callable
 
 from strongroomd.custody.admission import Lane
@@ -18,8 +17,9 @@ from strongroomd.domain.keys import Material
 from strongroomd.domain.limits import MAX_VERSIONS
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord, VersionState
 from strongroomd.ports import Vault
+from strongroomd.telemetry import logs
 
-_log = logging.getLogger(__name__)
+_log = logs.get("custody")
 Commit = Callable[[Change, VersionRecord], Awaitable[KeyRecord]]
 
 
@@ -135,7 +135,7 @@ async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> None:
                 row_version = key.row_version + 1
                 await change.put(dataclasses.replace(key, state=KeyState.DESTROYED, row_version=row_version))
     except StrongroomError as error:
-        _log.warning("birth not undone yet; upkeep will", extra={"reason": error.reason.value})
+        _log.warning("birth not undone yet; upkeep will", reason=error.reason.value)
 
 
 def _next(version: VersionRecord, state: VersionState) -> VersionRecord:

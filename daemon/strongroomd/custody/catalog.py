@@ -113,7 +113,7 @@ class Catalog:
             _remember(self._aliases, record_id, alias.key_id, _MOST_ALIASES)
         return alias.key_id
 
-    async def version(self, entry: Entry, number: int = 0) -> BoundVersion:
+    async def version(self, entry: Entry, number: int = 0, field_name: str = "key_version") -> BoundVersion:
         """Give one version of a key, 0 meaning the current one.
 
         Raises:
@@ -121,13 +121,13 @@ class Catalog:
         """
         bound = entry.versions.get(number or entry.key.current_version)
         if bound is None:
-            bound = await self._load_version(entry, number or entry.key.current_version)
+            bound = await self._load_version(entry, number or entry.key.current_version, field_name)
         return bound
 
-    async def _load_version(self, entry: Entry, number: int) -> BoundVersion:
+    async def _load_version(self, entry: Entry, number: int, field_name: str) -> BoundVersion:
         record = await self._ledger.read(VersionRecord, f"{entry.key.key_id}/{number}")
         if record is None or record.state in _NEVER_WAS:
-            raise StrongroomError(Reason.INVALID_FIELD, "the key has no such version", field="key_version")
+            raise StrongroomError(Reason.INVALID_FIELD, "the key has no such version", field=field_name)
         if record.state is not VersionState.ACTIVE:
             raise StrongroomError(Reason.KEY_UNAVAILABLE, detail=f"version is {record.state}")
         key = entry.key

@@ -97,9 +97,12 @@ class Ciphertext:
     """What a caller wants opened: an envelope, or raw RSA ciphertext with the key's name.
 
     Attributes:
+        data: the bytes.
         key: names the key; empty if an envelope does.
         version: key version for raw RSA ciphertext, 0 for the current one.
         algorithm: None for the symmetric default.
+        context: the caller's pairs, symmetric only.
+        prefix: what the request's fields about the source begin with, for errors.
     """
 
     data: bytes
@@ -107,8 +110,7 @@ class Ciphertext:
     version: int = 0
     algorithm: EncryptionAlgorithm | None = None
     context: Context = EMPTY
-    key_field: str = "key"
-    field: str = "ciphertext"
+    prefix: str = ""
 
 
 class Sealer:
@@ -125,19 +127,19 @@ class Sealer:
         self.catalog = catalog
         self.max_plaintext = max_plaintext
 
-    def check_plaintext(self, plaintext: bytes, field_name: str = "plaintext") -> None:
+    def check_plaintext(self, plaintext: bytes) -> None:
         """Refuse an empty or over-long plaintext."""
         if not plaintext:
-            raise invalid(field_name, "must not be empty")
+            raise invalid("plaintext", "must not be empty")
         if len(plaintext) > self.max_plaintext:
-            raise too_large(field_name, self.max_plaintext)
+            raise too_large("plaintext", self.max_plaintext)
 
-    def check_ciphertext(self, ciphertext: bytes, field_name: str = "ciphertext") -> None:
+    def check_ciphertext(self, ciphertext: bytes) -> None:
         """Refuse an empty or over-long ciphertext."""
         if not ciphertext:
-            raise invalid(field_name, "must not be empty")
+            raise invalid("ciphertext", "must not be empty")
         if len(ciphertext) > self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD:
-            raise too_large(field_name, self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD)
+            raise too_large("ciphertext", self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD)
 
     async def seal(
         self,
@@ -147,11 +149,10 @@ class Sealer:
         context: Context,
         algorithm: EncryptionAlgorithm,
     ) -> Sealed:
-        """Encrypt under the key's current version."""
+        """Encrypt under the key's current version; the caller has checked what the algorithm can carry."""
         bound = await self.catalog.version(entry)
         passage.facts["version"] = bound.version
         if algorithm is not _SYMMETRIC:
-            check_oaep(entry, algorithm, plaintext, context)
             sealed = publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
             return Sealed(sealed, entry.arn, bound.version, algorithm)
         ciphertext = await passage.work(Lane.QUICK, self.seal_bound(passage, bound, plaintext, context))
@@ -173,19 +174,42 @@ class Sealer:
             another
                 key than the envelope; and whatever `Passage.claim` refuses.
         """
-        self.check_ciphertext(wanted.data, wanted.field)
+        self.check_ciphertext(wanted.data)
         if (wanted.algorithm or _SYMMETRIC) is not _SYMMETRIC:
-            return await _claim_rsa(passage, wanted, action)
+            return await self._claim_rsa(passage, wanted, action)
+        if wanted.version:
+            raise invalid(f"{wanted.prefix}key_version", "must be 0: the ciphertext names its version")
         parsed = envelope.parse(wanted.data)
         entry = await passage.claim_id(parsed.key_id, action=action)
-        if wanted.key and await passage.named(wanted.key, wanted.key_field) != parsed.key_id:
-            raise StrongroomError(Reason.KEY_MISMATCH, field=wanted.key_field)
+        key_field = f"{wanted.prefix}key"
+        if wanted.key and not await passage.means(wanted.key, entry, key_field):
+            raise StrongroomError(Reason.KEY_MISMATCH, field=key_field)
         require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
-        return Source(entry, wanted, _SYMMETRIC, parsed)
+        return Source(entry, wanted, _SYMMETRIC, parsed, await self._named_version(entry, parsed.version))
+
+    async def _claim_rsa(self, passage: Passage, wanted: Ciphertext, action: Action) -> "Source":
+        prefix = wanted.prefix
+        if not wanted.key:
+            raise invalid(f"{prefix}key", "must name the key: RSA ciphertexts do not")
+        if wanted.context:
+            raise invalid(f"{prefix}encryption_context", "works with symmetric keys only")
+        entry = await passage.claim(wanted.key, action=action, field=f"{prefix}key")
+        algorithm = choose_encryption(entry, wanted.algorithm, f"{prefix}encryption_algorithm")
+        bound = await self.catalog.version(entry, wanted.version, f"{prefix}key_version")
+        return Source(entry, wanted, algorithm, None, bound)
+
+    async def _named_version(self, entry: Entry, number: int) -> BoundVersion:
+        """Find the version; one that only an envelope knows of is a bad ciphertext, not a bad field."""
+        try:
+            return await self.catalog.version(entry, number)
+        except StrongroomError as error:
+            if error.reason is Reason.INVALID_FIELD:
+                raise StrongroomError(Reason.INVALID_CIPHERTEXT) from None
+            raise
 
     async def open(self, passage: Passage, source: "Source") -> Opened:
         """Decrypt a claimed ciphertext. Raises INVALID_CIPHERTEXT, for every cause the same."""
-        bound = await self._source_version(source)
+        bound = source.bound
         passage.facts["version"] = bound.version
         wanted, deadline = source.wanted, passage.deadline
         if source.parsed is None:
@@ -197,17 +221,6 @@ class Sealer:
             plaintext = await passage.work(Lane.QUICK, job)
         return Opened(plaintext, source.entry.arn, bound.version, source.algorithm)
 
-    async def _source_version(self, source: "Source") -> BoundVersion:
-        """Find the version; one that only an envelope speaks of makes a bad ciphertext."""
-        if source.parsed is None:
-            return await self.catalog.version(source.entry, source.wanted.version)
-        try:
-            return await self.catalog.version(source.entry, source.parsed.version)
-        except StrongroomError as error:
-            if error.reason is Reason.INVALID_FIELD:
-                raise StrongroomError(Reason.INVALID_CIPHERTEXT) from None
-            raise
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -217,15 +230,7 @@ class Source:
     wanted: Ciphertext
     algorithm: EncryptionAlgorithm
     parsed: Envelope | None
-
-
-async def _claim_rsa(passage: Passage, wanted: Ciphertext, action: Action) -> Source:
-    if not wanted.key:
-        raise invalid(wanted.key_field, "must name the key: RSA ciphertexts do not")
-    if wanted.context:
-        raise invalid("encryption_context", "works with symmetric keys only")
-    entry = await passage.claim(wanted.key, action=action, field=wanted.key_field)
-    return Source(entry, wanted, choose_encryption(entry, wanted.algorithm), None)
+    bound: BoundVersion
 
 
 class Crypto(UseCases):
@@ -251,6 +256,7 @@ class Crypto(UseCases):
         self._sealer.check_plaintext(plaintext)
         entry = await passage.claim(key)
         chosen = choose_encryption(entry, algorithm)
+        check_capacity(entry, chosen, plaintext, context)
         note_context(passage, context)
         passage.proceed(dry_run=dry_run)
         return await self._sealer.seal(passage, entry, plaintext, context, chosen)
@@ -278,9 +284,13 @@ class Crypto(UseCases):
         source = await self._sealer.claim(passage, wanted, Action.RE_ENCRYPT_FROM)
         target = await passage.claim(destination, action=Action.RE_ENCRYPT_TO, field="destination_key")
         chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
+        check_context(chosen, context, "destination_encryption_context")
+        note_context(passage, wanted.context, "source_context")
+        note_context(passage, context, "destination_context")
         passage.proceed(dry_run=dry_run)
         opened = await self._sealer.open(passage, source)
         passage.facts["source_version"] = opened.version
+        check_oaep(target, chosen, opened.plaintext, "ciphertext")
         sealed = await self._sealer.seal(passage, target, opened.plaintext, context, chosen)
         return ReSealed(sealed, opened.key_arn, opened.version, opened.algorithm)
 
@@ -376,22 +386,36 @@ def choose_encryption(
 ) -> EncryptionAlgorithm:
     """Settle the algorithm: the one asked for if the key supports it; the default is the symmetric one."""
     require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
+    if asked is None and SPECS[entry.key.spec].family is KeyFamily.RSA:
+        raise invalid(field_name, "must be set: RSA keys have two schemes")
     chosen = asked or _SYMMETRIC
     if chosen not in encryption_algorithms(entry.key.spec, entry.key.usage):
         raise StrongroomError(Reason.UNSUPPORTED_ALGORITHM, field=field_name)
     return chosen
 
 
-def check_oaep(entry: Entry, algorithm: EncryptionAlgorithm, plaintext: bytes, context: Context) -> None:
-    """Refuse what OAEP cannot carry: a context, or more bytes than the padding leaves."""
-    if context:
-        raise invalid("encryption_context", "works with symmetric keys only")
+def check_capacity(entry: Entry, algorithm: EncryptionAlgorithm, plaintext: bytes, context: Context) -> None:
+    """Refuse what the algorithm cannot carry: with RSA a context, or more bytes than the padding leaves."""
+    check_context(algorithm, context, "encryption_context")
+    check_oaep(entry, algorithm, plaintext, "plaintext")
+
+
+def check_context(algorithm: EncryptionAlgorithm, context: Context, field_name: str) -> None:
+    """Refuse an encryption context that the algorithm cannot bind."""
+    if context and algorithm is not _SYMMETRIC:
+        raise invalid(field_name, "works with symmetric keys only")
+
+
+def check_oaep(entry: Entry, algorithm: EncryptionAlgorithm, plaintext: bytes, field_name: str) -> None:
+    """Refuse more bytes than OAEP's padding leaves; symmetric encryption has no limit of its own."""
+    if algorithm is _SYMMETRIC:
+        return
     limit = oaep_limit(entry.key.spec, algorithm)
     if len(plaintext) > limit:
-        raise too_large("plaintext", limit)
+        raise too_large(field_name, limit, "bytes of plaintext")
 
 
-def note_context(passage: Passage, context: Context) -> None:
+def note_context(passage: Passage, context: Context, name: str = "context") -> None:
     """Put the context into the audit record, in clear as CloudTrail does: it must never be secret."""
     if context:
-        passage.facts["context"] = {key.decode(): value.decode() for key, value in context}
+        passage.facts[name] = {key.decode(): value.decode() for key, value in context}

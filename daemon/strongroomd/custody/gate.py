@@ -9,8 +9,8 @@ AUDIT_UNAVAILABLE and no result.
 
 import asyncio
 import functools
-import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from strongroomd.custody.admission import Admission, Lane
@@ -24,10 +24,11 @@ from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.policy import Question
 from strongroomd.domain.principals import Caller
 from strongroomd.ports import AuditLog
+from strongroomd.telemetry import logs
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = logs.get("custody")
 
 
 class GateMeter(Protocol):
@@ -94,7 +95,7 @@ class Passage:
     def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
         self._gate = gate
         self._arn = caller.principal.arn
-        self._used: list[str] = []
+        self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
         self.action = action
         self.facts: dict[str, Any] = {}
@@ -125,11 +126,12 @@ class Passage:
         self._admit(entry, act, action or self.action, cost)
         return entry
 
-    async def named(self, key: str, field: str = "key") -> str:
-        """Give the id of the key that a name means, without claiming it. Raises ACCESS_DENIED for none."""
+    async def means(self, key: str, entry: Entry, field: str = "key") -> bool:
+        """Say whether a name means this key, without claiming it. Raises ACCESS_DENIED for no alias."""
         catalog = self._gate.catalog
         name = catalog.realm.parse_key(key, self.caller.principal.account, field)
-        return name.key_id or await catalog.alias_target(name)
+        key_id = name.key_id or await catalog.alias_target(name)
+        return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int) -> None:
         self.note_key(entry.arn)
@@ -141,7 +143,7 @@ class Passage:
         class_ = SPECS[entry.key.spec].quota if act is Act.USE else QuotaClass.MANAGEMENT
         self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
         if act is Act.USE:
-            self._used.append(key_id)
+            self._used[key_id, action] = 1
 
     def note_key(self, arn: str) -> None:
         """Put a key into the audit record: the first as `key`, further ones as `other_keys`."""
@@ -206,17 +208,21 @@ class Passage:
         finally:
             admission.leave(lane)
 
+    def used(self, key_ids: Iterable[str]) -> None:
+        """Say which key each successful item of a batch used; without this each claimed key counts once."""
+        self._used = dict(Counter((key_id, self.action) for key_id in key_ids))
+
     def count_uses(self) -> None:
         """Count the keys that this call used, once it succeeded."""
-        for key_id in self._used:
-            self._gate.usage.count(key_id, self.action.value)
+        for (key_id, action), times in self._used.items():
+            self._gate.usage.count(key_id, action.partition(":")[2], times)
 
     async def refuse(self, error: StrongroomError) -> None:
         """Write a refusal down and count it."""
         self._gate.meter.refused(error)
         if error.detail:
-            facts = {"reason": error.reason.value, "detail": error.detail}
-            _log.info("refused", extra={**facts, "request_id": self.caller.request_id})
+            reason, request_id = error.reason.value, self.caller.request_id
+            _log.info("refused", reason=reason, detail=error.detail, request_id=request_id)
         await self.outcome(error.reason.value)
 
 
@@ -248,7 +254,7 @@ def gated(
                 await passage.refuse(error)
                 raise
             except Exception as error:
-                _log.exception("use case failed", extra={"action": action.value})
+                _log.exception("use case failed", action=action.value, request_id=caller.request_id)
                 failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)
                 await passage.refuse(failure)
                 raise failure from error

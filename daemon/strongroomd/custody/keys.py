@@ -174,7 +174,7 @@ class Keys(UseCases):
         """List the account's keys, in order of their ids, for an administrator."""
         passage.claim_keyless()
         limit, account = pages.page_size(size), passage.caller.principal.account
-        binding = (account, wanted.state or "", wanted.spec or "", wanted.tag_key, wanted.tag_value or "")
+        binding = (*pages.asker(passage), *_check_filter(wanted))
         after = pages.decode(token, *binding)
         found: list[KeyRecord] = []
         while len(found) <= limit:
@@ -298,13 +298,13 @@ class Keys(UseCases):
     async def versions(self, passage: Passage, key: str, size: int = 0, token: str = "") -> VersionPage:
         """List a key's versions, oldest first."""
         entry = await passage.claim(key, Act.READ)
-        limit = pages.page_size(size)
-        after = pages.decode(token, entry.arn)
+        limit, binding = pages.page_size(size), (*pages.asker(passage), entry.arn)
+        after = pages.decode_number(token, *binding)
         stored = await self._store.versions(entry.key.key_id)
         records = [await self._mutations.ledger.verify(s) for s in stored]
-        shown = [r for r in records if r.state in _SHOWN and r.version > int(after or 0)]
+        shown = [r for r in records if r.state in _SHOWN and r.version > after]
         more = len(shown) > limit
-        next_token = pages.encode(str(shown[limit - 1].version), entry.arn) if more else ""
+        next_token = pages.encode(str(shown[limit - 1].version), *binding) if more else ""
         return VersionPage(shown[:limit], entry.key.current_version, next_token)
 
     @gated(Action.GET_PUBLIC_KEY)
@@ -336,12 +336,13 @@ class Keys(UseCases):
         """Replace a key's policy; in force in every worker within a second."""
         if not text:
             raise invalid("policy", "must not be empty")
-        checked = self._settle_policy(passage, text, bypass=bypass)
+        policy.parse(text)
 
         def edit(current: KeyRecord) -> KeyRecord:
-            return dataclasses.replace(current, policy=checked)
+            # Not earlier: whoever may not put this policy at all shall hear of nothing else.
+            return dataclasses.replace(current, policy=self._settle_policy(passage, text, bypass=bypass))
 
-        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [checked, bypass])
+        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass])
 
     @gated(Action.TAG_KEY)
     async def tag(
@@ -371,6 +372,8 @@ class Keys(UseCases):
             raise invalid("tag_keys", "must not be empty")
         if len(tag_keys) > MAX_TAGS:
             raise too_large("tag_keys", MAX_TAGS, "tags")
+        for number, tag_key in enumerate(tag_keys):
+            _check_tag_key(f"tag_keys[{number}]", tag_key)
         unwanted = frozenset(tag_keys)
 
         def edit(current: KeyRecord) -> KeyRecord:
@@ -407,6 +410,18 @@ def _where(account: str, wanted: KeyFilter) -> dict[str, str]:
     if wanted.spec:
         where["spec"] = wanted.spec.value
     return where
+
+
+def _check_filter(wanted: KeyFilter) -> tuple[str, ...]:
+    """Check a filter and spell it, for page tokens; an absent value is not an empty one."""
+    if wanted.tag_key:
+        _check_tag_key("tag_key", wanted.tag_key)
+    elif wanted.tag_value is not None:
+        raise invalid("tag_value", "is of no use without tag_key")
+    if wanted.tag_value is not None and len(wanted.tag_value) > MAX_TAG_VALUE:
+        raise too_large("tag_value", MAX_TAG_VALUE, "characters")
+    value = () if wanted.tag_value is None else (wanted.tag_value,)
+    return (wanted.state or "", wanted.spec or "", wanted.tag_key, *value)
 
 
 def _wanted(key: KeyRecord, wanted: KeyFilter) -> bool:
@@ -450,11 +465,15 @@ def check_tags(tags: Tags) -> Tags:
     return tuple(sorted(tags))
 
 
-def _check_tag(place: str, key: str, value: str) -> None:
+def _check_tag_key(place: str, key: str) -> None:
     if not key:
-        raise invalid(f"{place}.key", "must not be empty")
+        raise invalid(place, "must not be empty")
     if len(key) > MAX_TAG_KEY:
-        raise too_large(f"{place}.key", MAX_TAG_KEY, "characters")
+        raise too_large(place, MAX_TAG_KEY, "characters")
+
+
+def _check_tag(place: str, key: str, value: str) -> None:
+    _check_tag_key(f"{place}.key", key)
     if len(value) > MAX_TAG_VALUE:
         raise too_large(f"{place}.value", MAX_TAG_VALUE, "characters")
     if key.lower().startswith("aws:"):

@@ -142,7 +142,7 @@ class Limits(UseCases):
     ) -> LimitPage:
         """List the limits that are set, and the defaults of the caller's account's classes."""
         passage.claim_keyless()
-        limit, binding = pages.page_size(size), (scope or "",)
+        limit, binding = pages.page_size(size), (*pages.asker(passage), scope or "")
         after = pages.decode(token, *binding)
         account = passage.caller.principal.account
         found = {f"{LimitScope.CLASS}/{account}/{c}": self._default(f"{account}/{c}") for c in QuotaClass}

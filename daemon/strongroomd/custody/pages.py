@@ -1,13 +1,18 @@
-"""Opaque page tokens, bound to the request that they continue."""
+"""Opaque page tokens, bound to the request that they continue.
+
+A token is a bookmark and no secret: whoever makes one up sees nothing that the request itself would not show.
+"""
 
 import base64
 import binascii
 import hashlib
 
+from strongroomd.custody.gate import Passage
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.limits import DEFAULT_PAGE, MAX_PAGE
 
 _TAG_BYTES = 12
+_MOST_DIGITS = 18
 
 
 def page_size(asked: int, field: str = "page_size") -> int:
@@ -15,6 +20,11 @@ def page_size(asked: int, field: str = "page_size") -> int:
     if not 0 <= asked <= MAX_PAGE:
         raise invalid(field, f"must be from 0 to {MAX_PAGE}")
     return asked or DEFAULT_PAGE
+
+
+def asker(passage: Passage) -> tuple[str, str]:
+    """Give what every token is bound to: the method and who calls it."""
+    return passage.action.value, passage.caller.principal.arn
 
 
 def encode(after: str, *request: str) -> str:
@@ -40,5 +50,16 @@ def decode(token: str, *request: str) -> str:
     return after
 
 
+def decode_number(token: str, *request: str) -> int:
+    """Give the number after which a token continues; 0 for the first page. Raises INVALID_PAGE_TOKEN."""
+    after = decode(token, *request)
+    if not after:
+        return 0
+    if not (after.isascii() and after.isdigit() and len(after) <= _MOST_DIGITS):
+        raise StrongroomError(Reason.INVALID_PAGE_TOKEN, field="page_token")
+    return int(after)
+
+
 def _tag(request: tuple[str, ...]) -> bytes:
-    return hashlib.sha256(b"\x00".join(part.encode() for part in request)).digest()[:_TAG_BYTES]
+    body = b"".join(len(part).to_bytes(4) + part for part in (text.encode() for text in request))
+    return hashlib.sha256(body).digest()[:_TAG_BYTES]

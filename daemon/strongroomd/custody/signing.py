@@ -21,7 +21,7 @@ from strongroomd.domain.algorithms import (
 )
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.keys import BoundVersion
-from strongroomd.domain.limits import MAX_MESSAGE, MAX_PUBLIC_KEY, MAX_SIGNATURE
+from strongroomd.domain.limits import MAX_MAC, MAX_MESSAGE, MAX_PUBLIC_KEY, MAX_SIGNATURE
 from strongroomd.ports import Vault
 
 
@@ -82,8 +82,8 @@ class Signing(UseCases):
     async def sign(self, passage: Passage, key: str, wanted: ToSign, *, dry_run: bool = False) -> Signature:
         """Sign a message or digest inside the HSM."""
         entry, algorithm, data = await self._claim_signing(passage, key, wanted)
-        passage.proceed(dry_run=dry_run)
         bound = await self._version(passage, entry, wanted.version)
+        passage.proceed(dry_run=dry_run)
         signature = await self.sign_bound(passage, entry, bound, algorithm, data)
         return Signature(signature, entry.arn, bound.version, algorithm)
 
@@ -104,8 +104,8 @@ class Signing(UseCases):
         if len(signature) > MAX_SIGNATURE:
             raise too_large("signature", MAX_SIGNATURE)
         entry, algorithm, data = await self._claim_signing(passage, key, wanted)
-        passage.proceed(dry_run=dry_run)
         bound = await self._version(passage, entry, wanted.version)
+        passage.proceed(dry_run=dry_run)
         publickeys.verify(bound.record.public_key, algorithm, data, signature)
         return Signature(b"", entry.arn, bound.version, algorithm)
 
@@ -149,8 +149,8 @@ class Signing(UseCases):
         """Make the HMAC again and compare in constant time. Raises INVALID_MAC."""
         if not mac:
             raise invalid("mac", "must not be empty")
-        if len(mac) > MAX_SIGNATURE:
-            raise too_large("mac", MAX_SIGNATURE)
+        if len(mac) > MAX_MAC:
+            raise too_large("mac", MAX_MAC)
         entry, chosen, bound = await self._claim_mac(
             passage, key, message, algorithm, version, dry_run=dry_run
         )
@@ -175,8 +175,9 @@ class Signing(UseCases):
         chosen = algorithm or allowed[0]
         if chosen not in allowed:
             raise StrongroomError(Reason.UNSUPPORTED_ALGORITHM, field="mac_algorithm")
+        bound = await self._version(passage, entry, version)
         passage.proceed(dry_run=dry_run)
-        return entry, chosen, await self._version(passage, entry, version)
+        return entry, chosen, bound
 
     async def _make_mac(
         self, passage: Passage, bound: BoundVersion, algorithm: MacAlgorithm, message: bytes
@@ -200,8 +201,8 @@ class Signing(UseCases):
         entry = await passage.claim(key)
         require_usage(entry, KeyUsage.KEY_AGREEMENT)
         peer = publickeys.peer_point(entry.key.spec, public_key)
-        passage.proceed(dry_run=dry_run)
         bound = await self._version(passage, entry, version)
+        passage.proceed(dry_run=dry_run)
         job = self._vault.agree(bound, peer, deadline=passage.deadline)
         return SharedSecret(await passage.work(Lane.QUICK, job), entry.arn, bound.version)
 
@@ -224,9 +225,7 @@ def choose_signing(entry: Entry, asked: SigningAlgorithm | None) -> SigningAlgor
     require_usage(entry, KeyUsage.SIGN_VERIFY)
     allowed = signing_algorithms(entry.key.spec, entry.key.usage)
     if asked is None and len(allowed) > 1:
-        raise StrongroomError(
-            Reason.UNKNOWN_ENUM, "must be set: the key supports several", field="signing_algorithm"
-        )
+        raise invalid("signing_algorithm", "must be set: the key supports several")
     chosen = asked or allowed[0]
     if chosen not in allowed:
         raise StrongroomError(Reason.UNSUPPORTED_ALGORITHM, field="signing_algorithm")

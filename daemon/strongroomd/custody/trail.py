@@ -63,7 +63,8 @@ class Trail(UseCases):
         """List records of all chains, verified on the way."""
         passage.claim_keyless()
         wanted = await self._wanted(passage, key, principal, since)
-        limit, binding = pages.page_size(size), (wanted.key, wanted.principal, wanted.since)
+        limit = pages.page_size(size)
+        binding = (*pages.asker(passage), wanted.key, wanted.principal, wanted.since)
         after = pages.decode(token, *binding)
         found = await self._trail.page(wanted, after=after, limit=limit + 1)
         shown = found[:limit]

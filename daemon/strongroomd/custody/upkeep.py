@@ -5,7 +5,6 @@ repeat and safe to run twice at once: the store's transactions decide.
 """
 
 import dataclasses
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -26,9 +25,10 @@ from strongroomd.domain.records import (
     VersionState,
 )
 from strongroomd.ports import AuditLog, AuditTrail, Store, Vault
+from strongroomd.telemetry import logs
 
 R = TypeVar("R")
-_log = logging.getLogger(__name__)
+_log = logs.get("custody")
 LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
@@ -153,7 +153,7 @@ class Upkeep:
         try:
             await task(record)
         except StrongroomError as error:
-            _log.warning("upkeep task failed", extra={"reason": error.reason.value, "detail": error.detail})
+            _log.warning("upkeep task failed", reason=error.reason.value, detail=error.detail)
 
     async def _destroy(self, key: KeyRecord) -> None:
         """Make a key's tombstone: wrapped material is gone with this; resident objects follow."""

@@ -12,12 +12,12 @@ class UsageCounter:
         self._clock = clock
         self._pending: dict[tuple[str, str], list[int]] = {}
 
-    def count(self, key_id: str, operation: str) -> None:
-        """Count one successful use now."""
+    def count(self, key_id: str, operation: str, times: int = 1) -> None:
+        """Count successful uses now."""
         cell = self._pending.get((key_id, operation))
         if cell is None:
             cell = self._pending[key_id, operation] = [0, 0]
-        cell[0] += 1
+        cell[0] += times
         cell[1] = self._clock.wall_ms()
 
     async def flush(self) -> None:

@@ -40,6 +40,9 @@ ALLOWED: Final[dict[Act, frozenset[KeyState]]] = {
     Act.CANCEL_DELETION: frozenset({_P}),
 }
 
+_NOT_SCHEDULED: Final = frozenset({_E, _D, _U})
+"""States in which there is no deletion to cancel: that, not the state itself, is what is wrong."""
+
 _REFUSALS: Final[dict[KeyState, Reason]] = {
     _E: Reason.INVALID_KEY_STATE,
     _D: Reason.KEY_DISABLED,
@@ -57,5 +60,8 @@ def require(state: KeyState, act: Act) -> None:
         StrongroomError: KEY_DISABLED, KEY_PENDING_DELETION, KEY_UNAVAILABLE, INVALID_KEY_STATE, or
             ACCESS_DENIED for a destroyed key, which no caller may tell from one that never was.
     """
-    if state not in ALLOWED[act]:
-        raise StrongroomError(_REFUSALS[state])
+    if state in ALLOWED[act]:
+        return
+    if act is Act.CANCEL_DELETION and state in _NOT_SCHEDULED:
+        raise StrongroomError(Reason.INVALID_KEY_STATE, "the key is not pending deletion")
+    raise StrongroomError(_REFUSALS[state])

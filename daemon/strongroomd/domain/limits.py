@@ -29,6 +29,7 @@ DEFAULT_PAGE: Final = 100
 MAX_KEY_NAME: Final = 512  # characters of any way to name a key (id, ARN, alias, alias ARN)
 MAX_VERSIONS: Final = 1_000  # rotations of one key
 MAX_SIGNATURE: Final = 1_024
+MAX_MAC: Final = 64  # the longest tag, HMAC-SHA-512
 MAX_PUBLIC_KEY: Final = 8_192
 DELETION_WINDOW_MIN: Final = 7  # days
 DELETION_WINDOW_MAX: Final = 30  # days

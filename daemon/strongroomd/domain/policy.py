@@ -17,6 +17,7 @@ from typing import Any, Final
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError, too_large
 from strongroomd.domain.limits import MAX_POLICY, MAX_POLICY_DEPTH, MAX_POLICY_STATEMENTS
+from strongroomd.domain.names import plain_text
 
 _VERSIONS: Final = ("2012-10-17", "2008-10-17")
 _POLICY_KEYS: Final = {"Version", "Id", "Statement"}
@@ -265,9 +266,13 @@ def _texts(value: object, place: str) -> list[str]:
 
 
 def _text(value: object, place: str) -> str:
+    """Take a Sid or Id, which logs will show: JSON's escapes can spell what no log or file can hold."""
     if not isinstance(value, str):
         raise _malformed(place, "must be a text")
-    return value
+    try:
+        return plain_text(value, place)
+    except StrongroomError as error:
+        raise _malformed(place, error.message) from None
 
 
 def _as_list(value: object) -> list[Any]:

@@ -39,7 +39,7 @@ from strongroomd.hsm.house import Household, sign_digest
 from strongroomd.hsm.lanes import Lane
 from strongroomd.hsm.leaving import release_pair
 from strongroomd.hsm.loading import Loader
-from strongroomd.hsm.login import Login
+from strongroomd.hsm.login import Login, login_lock
 from strongroomd.hsm.mechanisms import INLINE_SIGNING, Offer
 from strongroomd.hsm.observer import Observer
 from strongroomd.hsm.sessions import Keeper, Pool, Writer
@@ -89,6 +89,7 @@ class TokenVault:
 
     def __init__(self, settings: HsmSettings, parts: Parts, observer: Observer) -> None:
         forgiving = parts.login.module.quirks.keeps_session_after_bad_data
+        self._settings = settings
         self._parts = parts
         self._house = parts.house
         self._observer = observer
@@ -386,8 +387,18 @@ class TokenVault:
     def _writable(
         self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do work on a read-write session of its own, never twice: what it does may not be repeatable."""
-        return self._writer.run_once(name, work, *args, **kwargs)
+        """Do work on a read-write session of its own, never twice: what it does may not be repeatable.
+
+        One process of the host at a time, and only after a look at the token as the others left it: SoftHSM
+        counts its changes without that look, and would never see what another process did in between.
+        """
+
+        def seeing(session: Session) -> T:
+            resident.demand_sentinel(session, self._house.sentinel)
+            return work(session, *args, **kwargs)
+
+        with login_lock(self._settings):
+            return self._writer.run_once(name, seeing)
 
     def _sync(self) -> None:
         if self._parts.login.guard is not None:

@@ -67,7 +67,10 @@ def log_in(settings: HsmSettings, pin: Pin, observer: Observer) -> Login:
         token = module.token(settings)
         session = _open(token, pin, marker)
         if guard is not None:
-            guard.protect(token.serial.decode())
+            serial = token.serial.decode()
+            guard.protect(serial)
+            guard.touch(serial)
+            module.token(settings)  # asks about it: the file is read again while nobody changes anything
     return Login(module, token, session, guard)
 
 
@@ -88,7 +91,9 @@ def _open(token: Any, pin: Pin, marker: "RefusedPin") -> Session:  # noqa: ANN40
 
 @contextmanager
 def login_lock(settings: HsmSettings) -> Iterator[None]:
-    """Hold the lock that serialises logins on this host; the kernel frees it when the holder dies.
+    """Hold the lock that serialises logins and changes of token objects on this host.
+
+    The kernel frees it when the holder dies.
 
     Raises:
         StrongroomError: HSM_UNAVAILABLE when it stays taken for `lock_seconds`.

@@ -18,10 +18,12 @@ from strongroomd.hsm.settings import HsmSettings
 
 _NAME: Final = "token.object"
 _READ_ONLY: Final = 0o400
+_GENERATION: Final = struct.Struct(">Q")  # first field: SoftHSM reads the rest again when it changed
+_MAX_GENERATION: Final = 1 << 62
 _MAX_BYTES: Final = 1 << 20
 _FIXED: Final = {1: 1, 2: 8}  # SoftHSM's attribute kinds: boolean of one byte, number of eight
 _COUNTED: Final = {3, 4, 5}  # byte string, attribute map, mechanism set: an eight-byte length first
-_MIN_ATTRIBUTES: Final = 4  # label, serial, flags and at least one PIN
+_MIN_ATTRIBUTES: Final = 5  # label, serial, flags and both PINs: `init` comes after the user PIN is set
 
 
 class TokenFileGuard:
@@ -59,10 +61,26 @@ class TokenFileGuard:
             if serial_of(folder.name) == serial:
                 content = _read(folder / _NAME)
                 copy = self._copies / f"{folder.name}.object"
-                if is_whole(content) and _read(copy) != content:
+                if is_whole(content) and _read(copy)[_GENERATION.size :] != content[_GENERATION.size :]:
                     self._copies.mkdir(mode=0o700, parents=True, exist_ok=True)
                     _write(copy, content)
                 _make_read_only(folder / _NAME)
+
+    def touch(self, serial: str) -> None:
+        """Raise the file's generation number, so that SoftHSM reads it again when next asked about the token.
+
+        A login that could not write the file has marked it invalid in memory, and the next change by another
+        process would then freeze this process's view of the token for good: new objects unseen, none made
+        (SoftHSM 2.6.1, OSToken::index, "Token integrity check failed"). Reading it again clears the mark.
+        """
+        for folder in self._tokens.iterdir():
+            if serial_of(folder.name) == serial:
+                content = _read(folder / _NAME)
+                (generation,) = _GENERATION.unpack_from(content)
+                _write(
+                    folder / _NAME,
+                    _GENERATION.pack(generation % _MAX_GENERATION + 1) + content[_GENERATION.size :],
+                )
 
     def sync(self) -> None:
         """Push the token's files to the disk; SoftHSM itself never does (facts, reliability.md M8)."""

@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.storage.faults import translated
+from strongroomd.storage.standback import Standback
 
 T = TypeVar("T")
 
@@ -104,13 +105,14 @@ def reading_engine(url: URL, connections: int) -> Engine:
 class Turn:
     """One writing transaction while it is open; statements run one after the other in the writer's thread."""
 
-    def __init__(self, executor: ThreadPoolExecutor, connection: Connection) -> None:
+    def __init__(self, executor: ThreadPoolExecutor, connection: Connection, standback: Standback) -> None:
         self._executor = executor
         self._connection = connection
+        self._standback = standback
 
     async def run(self, work: Callable[[Connection], T], conflict: Reason = Reason.INTERNAL) -> T:
         """Run `work` in the writer's thread, inside the transaction; `conflict` as in `faults.translated`."""
-        with translated(conflict):
+        with translated(conflict), self._standback:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work, self._connection)
 
 
@@ -124,6 +126,7 @@ class Database:
     def __init__(self, settings: StoreSettings) -> None:
         url = parse_url(settings.url)
         self._turn = asyncio.Lock()
+        self._standback = Standback()
         self._writer = writing_engine(url)
         self._writer_thread = ThreadPoolExecutor(1, "store-writer")
         self._open: Connection | None = None  # the transaction under way; touched by the writer's thread only
@@ -137,7 +140,7 @@ class Database:
             StrongroomError: STORE_UNAVAILABLE, after two seconds at the latest.
         """
         loop = asyncio.get_running_loop()
-        with translated():
+        with translated(), self._standback:
             async with asyncio.timeout(READ_SECONDS):
                 return await loop.run_in_executor(self._reader_threads, self._read, work)
 
@@ -171,10 +174,11 @@ class Database:
         with translated():
             async with asyncio.timeout_at(deadline + 0.1):  # SQLite's own timeout comes first, and says more
                 connection = await self._in_writer(lambda: self._open_transaction(left))
-        return Turn(self._writer_thread, connection)
+        return Turn(self._writer_thread, connection, self._standback)
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, work)
+        with self._standback:
+            return await asyncio.get_running_loop().run_in_executor(self._writer_thread, work)
 
     def _open_transaction(self, seconds: float) -> Connection:
         self._open = self._writer.connect().execution_options(begin_seconds=seconds)

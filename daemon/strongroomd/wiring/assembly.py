@@ -114,7 +114,7 @@ class WorkerAssembly:
         every(FOLLOW_SECONDS, self._follow)
         every(5.0, core.usage.flush)
         every(5.0, self._probe)
-        every(1.0, self._measure)
+        every(0.5, self._measure)
         every(1.0, self._elected(core.upkeep.checkpoint))
         every(10.0, self._elected(core.upkeep.settle))
         every(600.0, self._elected(core.upkeep.reconcile), at_once=True)
@@ -187,6 +187,8 @@ class WorkerAssembly:
 
     async def _measure(self) -> None:
         opened = self._opened()
+        self._metrics.flush()
+        self._hsm_metrics.flush()
         self._metrics.audit_queue.set(opened.audit.queued)
         self._metrics.hsm_cached_keys.set(opened.vault.loaded()[0])
         self._metrics.resident_bytes.set(_resident_bytes())

@@ -4,6 +4,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import LimitScope
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
+from strongroomd.telemetry.tally import CounterTally, HistogramTally
 
 _BREAKER = {"closed": 0, "half-open": 1, "open": 2, "fatal": 2}
 _SHED = {Reason.OVERLOADED: "overload", Reason.DEADLINE_EXCEEDED: "deadline"}
@@ -57,18 +58,34 @@ class HsmMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._calls: dict[str, HistogramTally] = {}
+        self._lookups: dict[tuple[str, str], CounterTally] = {}
         self.leaked_objects = 0
         metrics.hsm_breaker_state.set(0)
 
     def called(self, function: str, seconds: float, ckr: int) -> None:
         """Observe one token call."""
-        self._metrics.hsm_call_seconds.labels(function).observe(seconds)
+        calls = self._calls.get(function)
+        if calls is None:
+            calls = self._calls[function] = HistogramTally(self._metrics.hsm_call_seconds.labels(function))
+        calls.observe(seconds)
         if ckr:
             self._metrics.hsm_errors.labels(f"0x{ckr:x}").inc()
 
     def cached(self, cache: str, outcome: str) -> None:
         """Count a cache look-up."""
-        self._metrics.hsm_cache_lookups.labels(f"{cache}_{outcome}").inc()
+        lookups = self._lookups.get((cache, outcome))
+        if lookups is None:
+            child = self._metrics.hsm_cache_lookups.labels(f"{cache}_{outcome}")
+            lookups = self._lookups[cache, outcome] = CounterTally(child)
+        lookups.inc()
+
+    def flush(self) -> None:
+        """Hand over what was counted; to be called about twice a second."""
+        for calls in tuple(self._calls.values()):
+            calls.flush()
+        for lookups in tuple(self._lookups.values()):
+            lookups.flush()
 
     def sessions(self, opened: int, idle: int) -> None:
         """Note the pool's state."""

@@ -1,6 +1,7 @@
 """What `write` acknowledged is on the disk, in a chain that verifies, whatever happens to disk or worker."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -25,8 +27,10 @@ from strongroomd.storage.audit_chain import (
     growing_chains,
     is_alive,
 )
-from strongroomd.storage.audit_log import AuditSettings, ChainWriter, FileAuditLog, close_dead_chains
+from strongroomd.storage.audit_log import AuditSettings, FileAuditLog, close_dead_chains
 from strongroomd.storage.audit_reader import verify
+from strongroomd.storage.chain_writer import ChainWriter
+from strongroomd.storage.syncing import Done, KernelSyncer, ThreadSyncer
 
 TIME = "2026-11-22T00:00:00.000Z"
 
@@ -104,13 +108,13 @@ async def test_many_writers_share_syncs_and_lose_nothing(
     log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     syncs: list[int] = []
-    sync = os.fdatasync
+    write = os.write
 
-    def counted(file: int) -> None:
+    def counted(file: int, data: bytes) -> int:
         syncs.append(file)
-        sync(file)
+        return write(file, data)
 
-    monkeypatch.setattr(os, "fdatasync", counted)
+    monkeypatch.setattr(os, "write", counted)
 
     await asyncio.gather(*(log.write({"n": n}) for n in range(500)))
 
@@ -159,21 +163,68 @@ async def test_a_record_whose_caller_went_away_is_still_written(log: FileAuditLo
     assert [record["n"] for record in records(directory / f"{log.origin}.jsonl")[1:]] == [1, 2]
 
 
+class SlowSyncer:
+    """A disk that takes its time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, done: Done, seconds: float, code: int = 0) -> None:
+        self._loop, self._done, self._seconds, self._code = loop, done, seconds, code
+
+    def start(self, descriptor: int) -> None:
+        self._loop.call_later(self._seconds, self._done, self._code)
+
+    def close(self) -> None:
+        pass
+
+
 async def test_a_slow_disk_refuses_in_time_and_the_chain_stays_right(
     log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", lambda _: time.sleep(0.6))
-        start = time.monotonic()
+    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done: SlowSyncer(loop, done, 0.6))
+    start = time.monotonic()
 
-        with pytest.raises(StrongroomError) as caught:
-            await log.write({"n": 1})
+    with pytest.raises(StrongroomError) as caught:
+        await log.write({"n": 1})
 
-        assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
-        assert time.monotonic() - start < 0.4
-        await asyncio.sleep(0.5)
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+    assert time.monotonic() - start < 0.4
+    await asyncio.sleep(0.5)
+    log._syncer = SlowSyncer(asyncio.get_running_loop(), log._synced, 0.0)
     await log.write({"n": 2})
     assert [record["n"] for record in records(directory / f"{log.origin}.jsonl")[1:]] == [1, 2]
+
+
+async def test_a_sync_that_fails_is_final(log: FileAuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done: SlowSyncer(loop, done, 0.0, code=5))
+
+    outcomes = await asyncio.gather(log.write({"n": 1}), log.write({"n": 2}), return_exceptions=True)
+
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == [Reason.AUDIT_UNAVAILABLE] * 2
+    assert log.failed
+    with pytest.raises(StrongroomError):
+        await log.write({"n": 3})
+
+
+@pytest.mark.parametrize("make", [KernelSyncer, ThreadSyncer])
+async def test_either_way_of_syncing_says_when_it_is_done_and_when_it_failed(
+    make: type[KernelSyncer] | type[ThreadSyncer], tmp_path: Path
+) -> None:
+    answers: asyncio.Queue[int] = asyncio.Queue()
+    syncer = make(asyncio.get_running_loop(), answers.put_nowait)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        for n in range(20):
+            file.write(b"x" * n)
+            syncer.start(file.fileno())
+            assert await asyncio.wait_for(answers.get(), 5) == 0
+    reading, writing = os.pipe()
+    try:
+        syncer.start(writing)  # a pipe cannot be synced
+        assert await asyncio.wait_for(answers.get(), 5) == errno.EINVAL
+    except OSError as error:
+        assert error.errno == errno.EINVAL  # noqa: PT017 - refused at once is as good
+    finally:
+        os.close(reading)
+        os.close(writing)
+        syncer.close()
 
 
 async def test_a_full_disk_refuses_what_does_not_fit_and_heals(
@@ -211,11 +262,14 @@ async def test_a_failed_sync_is_final(
 ) -> None:
     log = open_log()
 
-    def fail(_: int) -> None:
+    write = os.write
+
+    def fail(file: int, data: bytes) -> int:
+        write(file, data)
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", fail)
+        patch.setattr(os, "write", fail)
         with pytest.raises(StrongroomError) as caught:
             await log.write({"n": 1})
     assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
@@ -233,6 +287,36 @@ async def test_a_failed_sync_is_final(
         "chain.closed",
     ], "what may have been written is in the chain"
     assert records(first)[-1]["successor"] == successor.origin
+
+
+async def test_a_busy_loop_does_not_starve_the_writer(log: FileAuditLog) -> None:
+    stop = False
+
+    async def burn() -> None:
+        while not stop:
+            sum(range(5_000))
+            await asyncio.sleep(0)
+
+    burning = asyncio.create_task(burn())
+    for n in range(50):
+        await log.write({"n": n})
+    stop = True
+    await burning
+
+
+async def test_no_record_is_acknowledged_before_its_sync(
+    log: FileAuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(
+        audit_log, "open_syncer", lambda loop, done: SimpleNamespace(start=started.append, close=lambda: None)
+    )
+
+    with pytest.raises(StrongroomError) as caught:
+        await log.write({"n": 1})
+
+    assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
+    assert started == [log._chain.descriptor]
 
 
 async def test_too_many_waiting_records_are_refused_at_once(

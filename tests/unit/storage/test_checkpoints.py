@@ -10,9 +10,9 @@ import pytest
 from strongroomd.domain.audit import Checkpoint, Head, next_checkpoint, parse_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.storage.audit_chain import ARCHIVE, close_dead_chain
-from strongroomd.storage.audit_log import ChainWriter
 from strongroomd.storage.audit_reader import verify
 from strongroomd.storage.audit_records import AuditFilter, place, read_records, tail_records
+from strongroomd.storage.chain_writer import ChainWriter
 from strongroomd.storage.checkpoints import ChainFollower, CheckpointFile, SignedCheckpoint, parse_signed
 
 TIME = "2026-11-22T00:00:00.000Z"

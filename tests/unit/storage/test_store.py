@@ -1,7 +1,11 @@
 """The store keeps what it was given, says so only when it is durable, and believes no edited row."""
 
 import asyncio
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -433,3 +437,69 @@ async def test_transactions_of_several_workers_lose_no_change(url: str, make_key
     assert stored.record.row_version == 16
     for store in stores:
         await store.close()
+
+
+_WRITER = """
+import asyncio, sys
+from strongroomd.ports import JournalEntry
+from strongroomd.storage.database import StoreSettings
+from strongroomd.storage.store import open_store
+
+async def main():
+    store = open_store(StoreSettings(sys.argv[1]))
+    while True:
+        async with store.transaction() as transaction:
+            last = await transaction.last_entry()
+            number = last.sequence + 1 if last else 1
+            await transaction.append(JournalEntry(number, "key", "k", 1, b"", b"", b""))
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def kill_after_some(url: str, commits: int) -> int:
+    """Let another process commit, kill it, and give the last number that it acknowledged."""
+    process = subprocess.Popen([sys.executable, "-c", _WRITER, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(commits):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    acknowledged = [
+        int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")
+    ]
+    process.wait()
+    process.stdout.close()
+    return max(acknowledged, default=0)
+
+
+async def test_a_killed_writer_loses_no_acknowledged_commit(url: str) -> None:
+    for commits in (1, 5, 17):
+        acknowledged = await asyncio.to_thread(kill_after_some, url, commits)
+        store = open_store(StoreSettings(url))
+
+        entries = await store.journal(0, 10_000)
+
+        assert [one.sequence for one in entries] == list(range(1, len(entries) + 1))
+        assert len(entries) >= max(acknowledged, commits)
+        async with store.transaction() as transaction:
+            await transaction.append(entry(len(entries) + 1))
+        await store.close()
+
+
+async def test_a_busy_loop_does_not_starve_readers(store: SqlStore) -> None:
+    stop = False
+
+    async def burn() -> None:
+        while not stop:
+            sum(range(5_000))
+            await asyncio.sleep(0)
+
+    burning = asyncio.create_task(burn())
+    start = time.monotonic()
+    for _ in range(50):
+        await store.get(KeyRecord, "k1")
+    stop = True
+    await burning
+
+    assert time.monotonic() - start < 2

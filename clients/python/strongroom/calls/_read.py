@@ -1,20 +1,23 @@
 """Readers of the messages that several answers share."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom import _enums as enums
 from strongroom import results
 from strongroom.v1 import types_pb2 as types
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def time_of(message: Message, field: str) -> datetime | None:
     """Read a timestamp field as an aware datetime, to the microsecond; None where it is absent."""
     if not message.HasField(field):
         return None
-    stamp: Timestamp = getattr(message, field)
+    stamp = cast("Timestamp", getattr(message, field))
     return stamp.ToDatetime(tzinfo=UTC)
 
 

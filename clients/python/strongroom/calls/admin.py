@@ -41,7 +41,7 @@ def get_limit(scope: str, subject: str) -> Call[results.Limit]:
     return _GET.call(_GET.make(scope=_scope(scope), subject=subject), _limit)
 
 
-def put_limit(  # noqa: PLR0913 - the fields of the request
+def put_limit(
     scope: str,
     subject: str,
     per_second: int,
@@ -62,9 +62,7 @@ def put_limit(  # noqa: PLR0913 - the fields of the request
     return _PUT.call(request, _limit)
 
 
-def delete_limit(
-    scope: str, subject: str, *, etag: str = "", request_id: str | None = None
-) -> Call[None]:
+def delete_limit(scope: str, subject: str, *, etag: str = "", request_id: str | None = None) -> Call[None]:
     """Take the limit of one subject away; a class falls back to its configured default."""
     request = _DELETE.make(scope=_scope(scope), subject=subject, etag=etag, request_id=request_id)
     return _DELETE.call(request, _nothing)

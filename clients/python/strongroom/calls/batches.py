@@ -20,15 +20,15 @@ from strongroom.v1 import crypto_pb2 as pb
 WithContext = tuple[bytes, Context]
 """An item of a batch with an encryption context of its own."""
 
-Success = TypeVar("Success", bound=Message, covariant=True)
+Success_co = TypeVar("Success_co", bound=Message, covariant=True)
 Answer = TypeVar("Answer")
 
 
-class _Result(Protocol[Success]):
+class _Result(Protocol[Success_co]):
     """One result of a batch answer: a oneof of success and error."""
 
     @property
-    def success(self) -> Success: ...
+    def success(self) -> Success_co: ...
     @property
     def error(self) -> pb.ItemError: ...
     def WhichOneof(self, oneof_group: Literal["result"], /) -> str | None: ...  # noqa: N802 - protobuf's name
@@ -89,7 +89,7 @@ def batch_decrypt(
     return _DECRYPT.call(request, lambda reply: _results(len(items), reply.results, _decrypted))
 
 
-def batch_sign(  # noqa: PLR0913 - the fields of the request
+def batch_sign(
     key: str,
     messages: Sequence[bytes],
     *,
@@ -133,7 +133,7 @@ def _decrypted(success: pb.BatchDecryptSuccess) -> results.Decrypted:
 
 
 def _results(
-    asked: int, found: Sequence[_Result[Success]], read: Callable[[Success], Answer]
+    asked: int, found: Sequence[_Result[Success_co]], read: Callable[[Success_co], Answer]
 ) -> tuple[Answer | StrongroomError, ...]:
     """Read the items of an answer, in order; one that was damaged fails the whole answer."""
     if len(found) != asked:
@@ -141,7 +141,7 @@ def _results(
     return tuple(_result(each, read) for each in found)
 
 
-def _result(found: _Result[Success], read: Callable[[Success], Answer]) -> Answer | StrongroomError:
+def _result(found: _Result[Success_co], read: Callable[[Success_co], Answer]) -> Answer | StrongroomError:
     kind = found.WhichOneof("result")
     if kind == "error":
         return from_item(found.error)

@@ -47,7 +47,7 @@ def encrypt(
     return _ENCRYPT.call(request, _encrypted)
 
 
-def decrypt(  # noqa: PLR0913 - the fields of the request
+def decrypt(
     ciphertext: bytes,
     *,
     key: str = "",
@@ -58,8 +58,8 @@ def decrypt(  # noqa: PLR0913 - the fields of the request
 ) -> Call[results.Decrypted]:
     """Open a ciphertext; a symmetric one names its key itself, an RSA one needs `key` and `algorithm`.
 
-    A `key` that is given must be the ciphertext's: KEY_MISMATCH otherwise. Any other mistake, and any forgery,
-    is INVALID_CIPHERTEXT.
+    A `key` that is given must be the ciphertext's: KEY_MISMATCH otherwise. Any other mistake, and any
+    forgery, is INVALID_CIPHERTEXT.
     """
     request = _DECRYPT.make(
         ciphertext=ciphertext,
@@ -101,7 +101,7 @@ def re_encrypt(  # noqa: PLR0913
     return _RE_ENCRYPT.call(request, _re_encrypted)
 
 
-def sign(  # noqa: PLR0913
+def sign(
     key: str,
     message: bytes,
     *,
@@ -131,7 +131,7 @@ def sign(  # noqa: PLR0913
     return _SIGN.call(request, _signature)
 
 
-def verify(  # noqa: PLR0913
+def verify(
     key: str,
     message: bytes,
     signature: bytes,
@@ -168,7 +168,7 @@ def generate_mac(
     return _GENERATE_MAC.call(request, _mac)
 
 
-def verify_mac(  # noqa: PLR0913
+def verify_mac(
     key: str,
     message: bytes,
     mac: bytes,

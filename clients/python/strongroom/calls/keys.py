@@ -22,9 +22,7 @@ _DISABLE: Final = Rpc(_SERVICE, "DisableKey", pb.DisableKeyRequest, pb.DisableKe
 _SCHEDULE: Final = Rpc(
     _SERVICE, "ScheduleKeyDeletion", pb.ScheduleKeyDeletionRequest, pb.ScheduleKeyDeletionResponse
 )
-_CANCEL: Final = Rpc(
-    _SERVICE, "CancelKeyDeletion", pb.CancelKeyDeletionRequest, pb.CancelKeyDeletionResponse
-)
+_CANCEL: Final = Rpc(_SERVICE, "CancelKeyDeletion", pb.CancelKeyDeletionRequest, pb.CancelKeyDeletionResponse)
 _ROTATE: Final = Rpc(_SERVICE, "RotateKey", pb.RotateKeyRequest, pb.RotateKeyResponse)
 _VERSIONS: Final = Rpc(_SERVICE, "ListKeyVersions", pb.ListKeyVersionsRequest, pb.ListKeyVersionsResponse)
 _PUBLIC_KEY: Final = Rpc(_SERVICE, "GetPublicKey", pb.GetPublicKeyRequest, pb.GetPublicKeyResponse)
@@ -86,7 +84,7 @@ def describe_key(key: str) -> Call[results.Key]:
     return _DESCRIBE.call(_DESCRIBE.make(key=key), _key)
 
 
-def list_keys(  # noqa: PLR0913
+def list_keys(
     *,
     state: str = "",
     spec: str = "",
@@ -164,7 +162,6 @@ def get_key_usage(key: str) -> Call[results.UsageReport]:
 
 def tag_messages(tags: Mapping[str, str]) -> list[types_pb2.Tag]:
     """Make the messages of some tags."""
-
     return [make(types_pb2.Tag, key=name, value=value) for name, value in tags.items()]
 
 

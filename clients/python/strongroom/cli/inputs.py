@@ -1,4 +1,4 @@
-"""Bytes in and out of the command line: files, `-` for the standard streams, base64. No secret on the command line."""
+"""Bytes in and out: files, `-` for the standard streams, base64. No secret stands on the command line."""
 
 import base64
 import binascii
@@ -12,19 +12,26 @@ import typer
 from strongroom.cli.output import is_terminal
 from strongroom.errors import StrongroomError, error, invalid
 
-MAX_INPUT = 1 << 20  # bytes; far above what any call takes, so that a wrong file is refused and not read for ever
+MAX_INPUT = (
+    1 << 20
+)  # bytes; far above what any call takes, so that a wrong file is refused and not read for ever
 
 In = Annotated[str, typer.Option("--in", "-i", help="File to read; - is standard input.", metavar="FILE")]
 Out = Annotated[
     str,
     typer.Option(
-        "--out", "-o", help="File to write, mode 0600, replacing what is there; - is standard output.", metavar="FILE"
+        "--out",
+        "-o",
+        help="File to write, mode 0600, replacing what is there; - is standard output.",
+        metavar="FILE",
     ),
 ]
 Base64 = Annotated[bool, typer.Option("--base64", help="Binary input and output is base64 text.")]
 ContextOption = Annotated[
     list[str] | None,
-    typer.Option("--context", "-c", help="Encryption context; may be repeated. Not secret.", metavar="NAME=VALUE"),
+    typer.Option(
+        "--context", "-c", help="Encryption context; may be repeated. Not secret.", metavar="NAME=VALUE"
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Make the checks only.")]
 KeyVersionOption = Annotated[int, typer.Option("--key-version", min=0, help="0 is the current one.")]

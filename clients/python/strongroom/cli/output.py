@@ -1,4 +1,4 @@
-"""How results are shown: JSON that programs can rely on, or tables for people. Secrets only where asked for."""
+"""How results are shown: JSON for programs, or tables for people. Secrets only where asked for."""
 
 import base64
 import dataclasses
@@ -36,7 +36,7 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> object:  # noqa: PLR0911 - a case for each type
     """Make JSON's own types of a result."""
     match value:
         case None | bool() | int() | float() | str():

@@ -1,4 +1,4 @@
-"""The two-statement key policy of `key create --administrator P --user P`: who manages cannot use, who uses cannot manage."""
+"""The policy of `key create --administrator P --user P`: who manages cannot use, and the reverse."""
 
 import json
 import re
@@ -8,7 +8,13 @@ from typing import Final
 from strongroom.errors import invalid
 
 MANAGE: Final = (
-    *("kms:DescribeKey", "kms:GetPublicKey", "kms:ListKeyRotations", "kms:ListResourceTags", "kms:GetKeyLastUsage"),
+    *(
+        "kms:DescribeKey",
+        "kms:GetPublicKey",
+        "kms:ListKeyRotations",
+        "kms:ListResourceTags",
+        "kms:GetKeyLastUsage",
+    ),
     *("kms:UpdateKeyDescription", "kms:EnableKey", "kms:DisableKey", "kms:RotateKeyOnDemand"),
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:GetKeyPolicy", "kms:PutKeyPolicy"),
     *("kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias", "kms:TagResource", "kms:UntagResource"),
@@ -17,7 +23,11 @@ MANAGE: Final = (
 
 USE: Final = (
     *("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey"),
-    *("kms:GenerateDataKeyWithoutPlaintext", "kms:GenerateDataKeyPair", "kms:GenerateDataKeyPairWithoutPlaintext"),
+    *(
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:GenerateDataKeyPair",
+        "kms:GenerateDataKeyPairWithoutPlaintext",
+    ),
     *("kms:Sign", "kms:Verify", "kms:GenerateMac", "kms:VerifyMac", "kms:DeriveSharedSecret"),
     *("kms:DescribeKey", "kms:GetPublicKey"),
 )

@@ -24,7 +24,7 @@ def seal(source: Reader, chunk: int, keys: FileKeys) -> Iterator[bytes]:
 
 
 def unseal(source: Reader, chunk: int, keys: FileKeys) -> Iterator[bytes]:
-    """Decrypt chunk by chunk. What it gives is genuine so far, and complete only once it has ended without error.
+    """Decrypt chunk by chunk: genuine so far, and complete only once it has ended without error.
 
     Raises:
         IntegrityError: FILE_DAMAGED: changed, cut off, reordered, or with something behind its end.

@@ -53,7 +53,7 @@ class FileReport:
     key_version: int
 
 
-def encrypt_file(  # noqa: PLR0913 - what a file needs
+def encrypt_file(
     client: KeySource,
     key: str,
     source: Source,
@@ -88,7 +88,7 @@ def encrypt_file(  # noqa: PLR0913 - what a file needs
         return FileReport(counted.size, data_key.key_arn, data_key.key_version)
 
 
-def decrypt_file(  # noqa: PLR0913
+def decrypt_file(
     client: KeySource,
     source: Source,
     target: Target,
@@ -98,21 +98,21 @@ def decrypt_file(  # noqa: PLR0913
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FileReport:
-    """Decrypt a file that encrypt_file made. The target gets its bytes only after the last chunk has verified.
+    """Decrypt a file that encrypt_file made; nothing appears before the last chunk has verified.
 
     Args:
         client: a `Client`.
         source: path, or binary stream to read to its end.
-        target: path, which appears only when all is verified, with mode 0600; or binary stream, for which the plaintext
-            waits in a nameless temporary file until it is verified.
+        target: path, which appears only when all is verified, with mode 0600; or binary stream, for which
+            the plaintext waits in a nameless temporary file until it is verified.
         key: key that the file's data key must be encrypted under; empty accepts what the file says.
         context: encryption context, as given to encrypt_file.
         overwrite: replace a target that exists.
         progress: called after each chunk.
 
     Raises:
-        StrongroomError: FILE_DAMAGED for a file that was changed, cut off, reordered or extended; as of decrypt
-            for its data key; FILE_PROBLEM for the files. No plaintext is left behind.
+        StrongroomError: FILE_DAMAGED for a file that was changed, cut off, reordered or extended; as of
+            decrypt for its data key; FILE_PROBLEM for the files. No plaintext is left behind.
     """
     with _file_problems(), _reading(source) as reader:
         header = _read_header(reader)
@@ -191,9 +191,7 @@ def _writing(target: Target, *, overwrite: bool) -> Iterator[BinaryIO]:
         yield file
 
 
-def _writing_verified(
-    target: Target, *, overwrite: bool
-) -> contextlib.AbstractContextManager[BinaryIO]:
+def _writing_verified(target: Target, *, overwrite: bool) -> contextlib.AbstractContextManager[BinaryIO]:
     if not isinstance(target, str | Path):
         return after_success(target)
     return whole_file(_path(target), overwrite=overwrite)

@@ -1,8 +1,9 @@
 """Output files that appear whole or not at all.
 
-Where the file system can, the bytes go to a file without a name (O_TMPFILE, mode 0600), which the kernel removes
-with the process, however it ends; it gets its name only when everything is written, verified and synced. Elsewhere it
-is a file with a temporary name and the same mode beside the target, removed on any failure but a kill -9.
+Where the file system can, the bytes go to a file without a name (O_TMPFILE, mode 0600), which the kernel
+removes with the process, however it ends; it gets its name only when everything is written, verified and
+synced. Elsewhere it is a file with a temporary name and the same mode beside the target, removed on any
+failure but a kill -9.
 """
 
 import contextlib

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,7 +34,7 @@ class CryptoServicer(CryptoMethods):
         super().__init__(crypto, signing)
         self._batches = batches
         self._stream_seconds = stream_seconds
-        self._operations: dict[str, Callable[[Any, Call], Awaitable["Message"]]] = {
+        self._operations: dict[str, Callable[[Any, Call], Awaitable[Message]]] = {
             "encrypt": self.Encrypt,
             "decrypt": self.Decrypt,
             "re_encrypt": self.ReEncrypt,
@@ -127,10 +128,8 @@ class CryptoServicer(CryptoMethods):
         which = request.WhichOneof("operation")
         if which is None:
             return pb.OperateResponse(id=request.id, error=item_error(invalid("operation", "must be set")))
-        now = asyncio.get_running_loop().time()
-        caller = dataclasses.replace(
-            call.caller, request_id=secrets.token_hex(8), deadline=now + self._stream_seconds
-        )
+        deadline = min(call.caller.deadline, time.monotonic() + self._stream_seconds)
+        caller = dataclasses.replace(call.caller, request_id=secrets.token_hex(8), deadline=deadline)
         try:
             reply = await self._operations[which](getattr(request, which), Call(caller, call.peer))
         except StrongroomError as error:
@@ -145,11 +144,10 @@ def _items(items: Sequence[Any], convert_item: Callable[[Any], T]) -> list[T | S
     if len(items) > MAX_BATCH:
         raise too_large("items", MAX_BATCH, "items")
     converted: list[T | StrongroomError] = []
-    for number, item in enumerate(items):
+    for item in items:
         try:
             converted.append(convert_item(item))
         except StrongroomError as error:
-            error.field = f"items[{number}].{error.field}"
             converted.append(error)
     return converted
 

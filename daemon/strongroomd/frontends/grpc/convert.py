@@ -15,7 +15,7 @@ from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
 from strongroomd.custody import publickeys
 from strongroomd.domain import algorithms as alg
 from strongroomd.domain.context import EMPTY, Context, parse_context
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.names import Realm
 from strongroomd.domain.records import (
     AliasRecord,
@@ -78,7 +78,7 @@ def required(kind: type[E], number: int, field: str) -> E:
     """Turn an enum's number into the core's value, refusing UNSPECIFIED."""
     value = from_wire(kind, number, field)
     if value is None:
-        raise StrongroomError(Reason.UNKNOWN_ENUM, "must be set", field=field)
+        raise invalid(field, "must be set")
     return value
 
 

@@ -13,7 +13,7 @@ from strongroomd.domain.algorithms import (
     MessageType,
     SigningAlgorithm,
 )
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.convert import crc
 from strongroomd.frontends.grpc.door import Call
@@ -80,7 +80,7 @@ class CryptoMethods:
             version=request.source_key_version,
             algorithm=encryption(request.source_encryption_algorithm, "source_encryption_algorithm"),
             context=convert.context(request.source_encryption_context, "source_encryption_context"),
-            key_field="source_key",
+            prefix="source_",
         )
         made = await self._crypto.re_encrypt(
             call.caller,
@@ -297,15 +297,17 @@ def _data_key_length(request: Any) -> int:  # noqa: ANN401 - two requests with t
     if which == "number_of_bytes":
         check_length(request.number_of_bytes)
         return int(request.number_of_bytes)
+    if not request.data_key_spec:
+        raise invalid("data_key_spec", "must be set, or else number_of_bytes")
     length = convert.DATA_KEY_BYTES.get(request.data_key_spec)
     if length is None:
-        raise StrongroomError(
-            Reason.UNKNOWN_ENUM, "must be set, or else number_of_bytes", field="data_key_spec"
-        )
+        raise StrongroomError(Reason.UNKNOWN_ENUM, field="data_key_spec")
     return length
 
 
 def _pair_spec(number: pb.DataKeyPairSpec.ValueType) -> KeySpec:
+    if not number:
+        raise invalid("key_pair_spec", "must be set")
     spec = convert.PAIR_SPECS.get(number)
     if spec is None:
         raise StrongroomError(Reason.UNKNOWN_ENUM, field="key_pair_spec")

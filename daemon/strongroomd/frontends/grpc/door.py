@@ -5,7 +5,6 @@ A message that does not parse, or is over the size limit, is answered with a typ
 input.
 """
 
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,8 +22,9 @@ from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.domain.principals import Caller
 from strongroomd.frontends.grpc.identity import Identities, Peer
 from strongroomd.frontends.grpc.status import CODES, wire_status
+from strongroomd.telemetry import logs
 
-_log = logging.getLogger(__name__)
+_log = logs.get("grpc")
 _NEVER: Final = float("inf")
 BIRTHS: Final = frozenset(
     {"CreateKey", "RotateKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
@@ -161,7 +161,7 @@ def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[An
             await context.abort_with_status(wire_status(error, request_id))
         except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
             code = "INTERNAL"
-            _log.exception("call failed", extra={"method": name, "request_id": request_id})
+            _log.exception("call failed", method=name, request_id=request_id)
             await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
         finally:
             meter.observe(code, time.perf_counter() - started)
@@ -209,7 +209,7 @@ async def _streamed(
         await context.abort_with_status(wire_status(error, request_id))
     except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
         code = "INTERNAL"
-        _log.exception("call failed", extra={"method": name, "request_id": request_id})
+        _log.exception("call failed", method=name, request_id=request_id)
         await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
     finally:
         meter.observe(code, time.perf_counter() - started)

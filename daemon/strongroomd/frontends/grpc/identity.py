@@ -9,6 +9,7 @@ certificates.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,8 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Principal
 
 _MOST_REMEMBERED = 10_000
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+X = TypeVar("X", bound=x509.ExtensionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,13 @@ class Identities:
         try:
             certificate = x509.load_pem_x509_certificate(pem)
             principal = self._principal(certificate)
-        except (ValueError, x509.DuplicateExtension) as error:
+        except _UNREADABLE as error:
             raise _unknown(f"the certificate cannot be read: {type(error).__name__}") from None
         der = certificate.public_bytes(Encoding.DER)
         return Peer(principal, hashlib.sha256(der).hexdigest(), certificate.not_valid_after_utc.timestamp())
 
     def _principal(self, certificate: x509.Certificate) -> Principal:
+        _require_leaf(certificate)
         uris = _uris(certificate)
         if len(uris) > 1:
             raise _unknown("the certificate has several URI names")
@@ -115,11 +119,25 @@ class Identities:
 
 
 def _uris(certificate: x509.Certificate) -> list[str]:
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    return [] if names is None else names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def _require_leaf(certificate: x509.Certificate) -> None:
+    """Refuse a certificate that may sign others (SPIFFE X509-SVID, sections 4.1 and 4.3)."""
+    basic = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if basic is not None and basic.ca:
+        raise _unknown("the certificate is a certificate authority's")
+    if usage is not None and (usage.key_cert_sign or usage.crl_sign or not usage.digital_signature):
+        raise _unknown("the certificate's key usage is not that of a client")
+
+
+def _extension(certificate: x509.Certificate, kind: type[X]) -> X | None:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return []
-    return names.value.get_values_for_type(x509.UniformResourceIdentifier)
+        return None
 
 
 def _unknown(detail: str) -> StrongroomError:

@@ -29,7 +29,7 @@ class KeyServicer:
     async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
         """Create a key."""
         wanted = NewKey(
-            spec=convert.required(KeySpec, request.key_spec, "key_spec"),
+            spec=convert.from_wire(KeySpec, request.key_spec, "key_spec") or KeySpec.SYMMETRIC_DEFAULT,
             usage=convert.from_wire(KeyUsage, request.key_usage, "key_usage"),
             mode=convert.from_wire(CustodyMode, request.custody_mode, "custody_mode"),
             exportable=request.exportable,

@@ -1,6 +1,5 @@
 """The gRPC server: mutual TLS, bounds, health, and the services."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +14,6 @@ from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, keys_pb2, quota_pb2
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.frontends.grpc.door import Door, generic_handler
 
-_log = logging.getLogger(__name__)
 SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "keys": keys_pb2.DESCRIPTOR.services_by_name["KeyService"],
     "crypto": crypto_pb2.DESCRIPTOR.services_by_name["CryptoService"],

@@ -1,15 +1,6 @@
-"""Starts the workers as fresh processes, watches them, replaces them, drains them.
-
-A worker that crashes is noticed at once (its pidfd), one that hangs within two seconds (its heartbeat pipe
-falls silent); it is replaced while its siblings serve. The supervisor imports neither gRPC nor PKCS#11 and
-runs no threads, so nothing that a caller sends and no module's fault can reach it. It owns three things that
-must outlive a worker: the ports (as bound sockets that never listen), the PIN when it came by descriptor
-(sealed in memory), and the last good configuration, so that a replacement starts even while a bad one is
-being edited.
-"""
+"""The supervisor's loop: wait, hear, judge, staff, publish."""
 
 import ctypes
-import fcntl
 import json
 import os
 import resource
@@ -17,22 +8,21 @@ import selectors
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from strongroomd.config import Address, Beat, ConfigurationErrors, ExitCode, Settings, daemon_file, load, read
+from strongroomd.supervisor.fleet import DEFAULT_TIMING, Cause, Fleet, Timing, Worker
+from strongroomd.supervisor.holdings import RefusalError, only_one, reserve, seal_pin
+from strongroomd.supervisor.launch import WORKER_COMMAND, Launcher
+from strongroomd.supervisor.notices import Notifier, replace
 from strongroomd.telemetry import logs
 
-WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "strongroomd", "worker")
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
-_MAX_PIN: Final = 4_096  # bytes; tokens allow far fewer
 _STATES: Final = {
     Beat.STARTING: "starting",
     Beat.READY: "ready",
@@ -42,82 +32,10 @@ _STATES: Final = {
 _log = logs.get("supervisor")
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """The supervisor's patience, in seconds.
-
-    Attributes:
-        tick: how often it looks around without being woken.
-        start: silence allowed before a worker is ready: imports, the login lock, a slow module. A kill during
-            a login can damage a SoftHSM token, so this is generous.
-        silence: silence allowed of a serving worker; with a tick it stays under the two seconds promised.
-        first_backoff, longest_backoff: pause before the second replacement in a row that died before it was
-            ready, doubled for each one more.
-        reload: how often the configuration file is looked at.
-    """
-
-    tick: float = 0.2
-    start: float = 30.0
-    silence: float = 1.75
-    first_backoff: float = 0.25
-    longest_backoff: float = 10.0
-    reload: float = 1.0
-
-
-class Cause(StrEnum):
-    """Why a worker was replaced; the label of a metric."""
-
-    CRASH = "crash"
-    HANG = "hang"
-    FATAL = "fatal"
-    RECYCLE = "recycle"
-
-
-@dataclass(slots=True)
-class _Worker:
-    index: int
-    process: subprocess.Popen[bytes]
-    pipe: int
-    pidfd: int
-    last_beat: float
-    state: str = "starting"
-    was_ready: bool = False
-    outdated: bool = False
-    retiring: bool = False
-    told_to_stop_at: float | None = None
-    killed_as: Cause | None = None
-
-
 @dataclass(slots=True)
 class _Stop:
     deadline: float
     code: int
-
-
-@dataclass(slots=True)
-class _Fleet:
-    """Which workers there are and which are missing: arithmetic only."""
-
-    wanted: int
-    workers: dict[int, _Worker] = field(default_factory=dict)
-    due: list[float] = field(default_factory=list)
-    early_deaths: int = 0
-
-    def free_index(self) -> int:
-        return next(index for index in range(len(self.workers) + 1) if index not in self.workers)
-
-    def missing(self) -> int:
-        return self.wanted - len(self.due) - sum(not worker.retiring for worker in self.workers.values())
-
-    def may_retire(self) -> bool:
-        """One worker at a time, and only while nothing else is missing."""
-        return not any(worker.retiring for worker in self.workers.values()) and not self.due
-
-    def dispensable(self) -> list[_Worker]:
-        """List retiring workers whose successors are ready."""
-        fresh = sum(w.state == "ready" and not w.retiring for w in self.workers.values())
-        leaving = [w for w in self.workers.values() if w.retiring and w.told_to_stop_at is None]
-        return leaving[: max(0, len(leaving) - (self.wanted - fresh))]
 
 
 class Supervisor:
@@ -135,32 +53,30 @@ class Supervisor:
         settings: Settings,
         data: bytes,
         command: Sequence[str] = WORKER_COMMAND,
-        timing: Timing = Timing(),
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self._settings = settings
-        self._command = tuple(command)
         self._timing = timing
-        self._fleet = _Fleet(settings.daemon.workers)
+        self._fleet = Fleet(settings.daemon.workers)
         self._selector = selectors.DefaultSelector()
-        self._snapshot = _sealed("strongroom-config", data)
-        self._pin: int | None = None
         self._held: list[socket.socket] = []
         self._addresses: dict[str, Address] = {}
         self._metrics = settings.daemon.run_dir / "metrics"
+        self._launcher = Launcher(command, settings.source, self._metrics, data)
         self._restarts = dict.fromkeys((cause.value for cause in Cause), 0)
         self._stop: _Stop | None = None
         self._announced = False
         self._published = b""
         self._stamp = _stamp(settings.source)
         self._looked_at = 0.0
-        self._notify = _Notifier()
+        self._notify = Notifier()
         self._lock: int | None = None
 
     def run(self) -> int:
         """Serve until told to stop; returns the process's exit code."""
         try:
             self._prepare()
-        except (OSError, _RefusalError) as error:
+        except (OSError, RefusalError) as error:
             _log.error("cannot start", cause=str(error))
             self._close()
             return ExitCode.REFUSED
@@ -180,17 +96,18 @@ class Supervisor:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         run_dir = self._settings.daemon.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _only_one(run_dir / "daemon.lock")
+        self._lock = only_one(run_dir / "daemon.lock")
         shutil.rmtree(self._metrics, ignore_errors=True)
         self._metrics.mkdir(mode=0o700)
-        self._reserve("grpc", self._settings.grpc.address)
-        self._reserve("ops", self._settings.ops.address)
+        self._hold("grpc", self._settings.grpc.address)
+        self._hold("ops", self._settings.ops.address)
         if self._settings.hsm.pin_fd is not None:
-            self._pin = _seal_pin(self._settings.hsm.pin_fd)
+            self._launcher.pin = seal_pin(self._settings.hsm.pin_fd)
+        self._launcher.ports = {door: address.port for door, address in self._addresses.items()}
         self._listen_to_signals()
 
-    def _reserve(self, door: str, address: Address) -> None:
-        holder = _reserve(address)
+    def _hold(self, door: str, address: Address) -> None:
+        holder = reserve(address)
         self._held.append(holder)
         self._addresses[door] = Address(address.host, holder.getsockname()[1])
 
@@ -239,7 +156,7 @@ class Supervisor:
         for worker in self._fleet.workers.values():
             self._tell_to_stop(worker, now)
 
-    def _tell_to_stop(self, worker: _Worker, now: float) -> None:
+    def _tell_to_stop(self, worker: Worker, now: float) -> None:
         if worker.told_to_stop_at is None:
             worker.told_to_stop_at = now
             worker.process.send_signal(signal.SIGTERM)
@@ -257,7 +174,8 @@ class Supervisor:
         """Take a good new configuration and tell the workers; keep the old one instead of a bad one."""
         source = self._settings.source
         self._stamp = _stamp(source)
-        self._notify.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        if self._announced:
+            self._notify.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             data = read(source)
             settings = load(source, data)
@@ -266,14 +184,14 @@ class Supervisor:
             _log.error("configuration refused, the old one stays", mistakes=mistakes)
         else:
             self._adopt(settings, data)
-        self._notify.send("READY=1")
+        if self._announced:
+            self._notify.send("READY=1")
 
     def _adopt(self, settings: Settings, data: bytes) -> None:
-        fixed = _fixed_changes(self._settings, settings)
-        if fixed:
-            _log.warning("these settings change with a restart only", settings=fixed)
-        os.close(self._snapshot)
-        self._snapshot = _sealed("strongroom-config", data)
+        if fixed := _fixed_changes(self._settings, settings):
+            _log.error("these change with a restart only, so the old configuration stays", settings=fixed)
+            return
+        self._launcher.use(data)
         for worker in self._fleet.workers.values():
             # A worker that still starts would die of the signal; it hears of the change once it is ready.
             worker.outdated = not worker.was_ready
@@ -286,7 +204,7 @@ class Supervisor:
     def _staff(self, now: float) -> None:
         """Start what is missing, now or after a pause, and let go whoever has a successor."""
         fleet = self._fleet
-        fleet.due.extend(now + self._pause() for _ in range(fleet.missing()))
+        fleet.due.extend(now + fleet.pause(self._timing) for _ in range(fleet.missing()))
         starting = sum(when <= now for when in fleet.due)
         fleet.due = [when for when in fleet.due if when > now]
         for _ in range(starting):
@@ -295,59 +213,22 @@ class Supervisor:
             self._restarts[Cause.RECYCLE] += 1
             self._tell_to_stop(worker, now)
 
-    def _pause(self) -> float:
-        repeats = self._fleet.early_deaths - 1
-        if repeats < 1:
-            return 0.0
-        return float(
-            min(self._timing.first_backoff * 2 ** min(repeats - 1, 16), self._timing.longest_backoff)
-        )
-
     def _start(self) -> None:
-        """Start one worker as a fresh program: never a fork that goes on with our memory."""
-        index = self._fleet.free_index()
-        for stale in self._metrics.glob(f"gauge_live*_{index}.db"):
-            stale.unlink(missing_ok=True)
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        inherited = {"heartbeat": writer, "config": _reopened(self._snapshot)}
-        if self._pin is not None:
-            inherited["pin"] = _reopened(self._pin)
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program, our own arguments
-                self._arguments(index, inherited),
-                stdin=subprocess.DEVNULL,
-                pass_fds=tuple(inherited.values()),
-                env=_environment(self._metrics),
-                process_group=0,
-            )
+            worker = self._launcher.start(self._fleet.free_index())
         except OSError as error:
-            os.close(reader)
             self._fleet.early_deaths += 1
             _log.error("worker cannot be started", errno=error.errno)
-            return
-        finally:
-            for descriptor in inherited.values():
-                os.close(descriptor)
-        self._enlist(_Worker(index, process, reader, os.pidfd_open(process.pid), time.monotonic()))
+        else:
+            self._enlist(worker)
 
-    def _arguments(self, index: int, inherited: dict[str, int]) -> list[str]:
-        values: dict[str, object] = {
-            "config": self._settings.source,
-            "index": index,
-            "parent": os.getpid(),
-            "grpc-port": self._addresses["grpc"].port,
-            "ops-port": self._addresses["ops"].port,
-        }
-        values |= {f"{name}-fd": descriptor for name, descriptor in inherited.items()}
-        return [*self._command, *(f"--{name}={value}" for name, value in values.items())]
-
-    def _enlist(self, worker: _Worker) -> None:
+    def _enlist(self, worker: Worker) -> None:
         self._fleet.workers[worker.index] = worker
         self._selector.register(worker.pipe, selectors.EVENT_READ, lambda: self._hear(worker))
         self._selector.register(worker.pidfd, selectors.EVENT_READ, lambda: self._bury(worker))
         _log.info("worker started", index=worker.index, pid=worker.process.pid)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         """Take in a worker's beats; the newest tells its state."""
         if self._fleet.workers.get(worker.index) is not worker:
             return  # its death was noticed in the same turn
@@ -364,7 +245,7 @@ class Supervisor:
         with suppress(ValueError):
             self._note(worker, Beat(beats[-1:]))
 
-    def _note(self, worker: _Worker, beat: Beat) -> None:
+    def _note(self, worker: Worker, beat: Beat) -> None:
         if beat is Beat.HUNG:
             self._kill(worker, "a call into the module does not return")
             return
@@ -387,7 +268,7 @@ class Supervisor:
             elif worker.told_to_stop_at is not None and now > self._stop_deadline(worker.told_to_stop_at):
                 worker.process.kill()
 
-    def _is_silent(self, worker: _Worker, now: float) -> bool:
+    def _is_silent(self, worker: Worker, now: float) -> bool:
         """Look into the pipe once more before blaming: it may be the supervisor that was paused."""
         patience = self._timing.silence if worker.was_ready else self._timing.start
         if now - worker.last_beat > patience:
@@ -398,13 +279,13 @@ class Supervisor:
         deadline = told_at + self._settings.daemon.drain_seconds
         return deadline if self._stop is None else min(deadline, self._stop.deadline)
 
-    def _kill(self, worker: _Worker, why: str) -> None:
+    def _kill(self, worker: Worker, why: str) -> None:
         if worker.killed_as is None:
             worker.killed_as = Cause.HANG
             worker.process.kill()
             _log.error("worker hangs and is killed", index=worker.index, pid=worker.process.pid, cause=why)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         """Take note of a worker's death and of what it means for the others."""
         code = worker.process.wait()
         for descriptor in (worker.pipe, worker.pidfd):
@@ -412,6 +293,8 @@ class Supervisor:
                 self._selector.unregister(descriptor)
             os.close(descriptor)
         del self._fleet.workers[worker.index]
+        for gauge in self._metrics.glob(f"gauge_live*_{worker.index}.db"):
+            gauge.unlink(missing_ok=True)  # what a dead worker last measured is no longer so
         if worker.told_to_stop_at is not None:
             _log.info("worker stopped", index=worker.index, pid=worker.process.pid, code=code)
         elif code == ExitCode.REFUSED:
@@ -422,7 +305,7 @@ class Supervisor:
         else:
             self._mourn(worker, code)
 
-    def _mourn(self, worker: _Worker, code: int) -> None:
+    def _mourn(self, worker: Worker, code: int) -> None:
         cause = worker.killed_as or (Cause.FATAL if code == ExitCode.RESTART else Cause.CRASH)
         self._restarts[cause] += 1
         if not worker.was_ready:
@@ -449,7 +332,7 @@ class Supervisor:
         content = json.dumps(document, indent=1).encode()
         if content != self._published:
             self._published = content
-            _replace(daemon_file(self._settings), content)
+            replace(daemon_file(self._settings), content)
             self._notify.send(f"STATUS={ready} of {self._fleet.wanted} workers ready")
         if ready and not self._announced:
             self._announced = True
@@ -476,118 +359,8 @@ class Supervisor:
             os.close(self._lock)
         for held in self._held:
             held.close()
-        for descriptor in (self._snapshot, self._pin):
-            if descriptor is not None:
-                os.close(descriptor)
+        self._launcher.close()
         self._selector.close()
-
-
-class _RefusalError(Exception):
-    """The daemon cannot start here; the text says why."""
-
-
-class _Notifier:
-    """Speaks sd_notify(3) to systemd, if it listens."""
-
-    def __init__(self) -> None:
-        self._address = os.environ.get("NOTIFY_SOCKET", "")
-        usec = os.environ.get("WATCHDOG_USEC", "")
-        self._interval = int(usec) / 2_000_000 if usec.isascii() and usec.isdigit() else 0.0
-        self._last = 0.0
-
-    def send(self, message: str) -> None:
-        """Send one message; systemd's absence is no error."""
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with (
-            suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
-        ):
-            sender.sendto(message.encode(), socket.MSG_DONTWAIT, address)
-
-    def alive(self, now: float) -> None:
-        """Feed the watchdog twice in its period."""
-        if self._interval and now - self._last >= self._interval:
-            self._last = now
-            self.send("WATCHDOG=1")
-
-
-def _environment(metrics: Path) -> dict[str, str]:
-    """What a worker inherits: ours, without what systemd meant for the supervisor alone."""
-    own = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-    environment = {name: value for name, value in os.environ.items() if name not in own}
-    return environment | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
-
-
-def _sealed(name: str, data: bytes | bytearray) -> int:
-    """Keep bytes in memory that no longer change and reach no disk but swap (memfd_create(2))."""
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(descriptor, data)
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor
-
-
-def _seal_pin(descriptor: int) -> int:
-    """Read the PIN's descriptor to its end, once, so that every worker can be given the PIN anew."""
-    pin = bytearray()
-    try:
-        while chunk := os.read(descriptor, _MAX_PIN + 1 - len(pin)):
-            pin += chunk
-        os.close(descriptor)
-    except OSError as error:
-        raise _RefusalError(f"[hsm] pin_fd: cannot be read: {error.strerror}") from error
-    if not 0 < len(pin) <= _MAX_PIN:
-        raise _RefusalError(f"[hsm] pin_fd: must give 1 to {_MAX_PIN} bytes")
-    sealed = _sealed("strongroom-pin", pin)
-    pin[:] = bytes(len(pin))
-    return sealed
-
-
-def _reopened(descriptor: int) -> int:
-    """Open the same memory again: descriptors that are merely inherited would share one read position."""
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _reserve(address: Address) -> socket.socket:
-    """Hold a port by a socket that never listens; workers join it by SO_REUSEPORT.
-
-    The kernel would let a second daemon of the same user join too, so first ask for the port alone.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        if address.port:
-            with socket.socket(family, socket.SOCK_STREAM) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind(address)
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
-    except OSError as error:
-        raise _RefusalError(f"{address} cannot be bound: {error.strerror}") from error
-    return holder
-
-
-def _only_one(path: Path) -> int:
-    """Hold the run folder for this daemon alone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise _RefusalError("another daemon runs with the same [daemon] run_dir") from error
-    return descriptor
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old one or the new one."""
-    fresh = path.with_suffix(".new")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(path)
-    except OSError as error:
-        _log.warning("cannot publish the daemon's state", errno=error.errno)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,0 +1,91 @@
+"""Rules between settings, and rules about the files that they name."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from strongroomd.config.mistakes import Mistake
+from strongroomd.config.sections import (
+    AccessSection,
+    DaemonSection,
+    GrpcSection,
+    HsmSection,
+    Identity,
+    OpsSection,
+    Section,
+    Settings,
+)
+
+_OWNER_ONLY: Final = stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR
+
+
+def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -> Iterator[Mistake]:
+    """Find settings that are each valid but not together."""
+    match sections.get("daemon"):
+        case DaemonSection(allow_root=False) if os.geteuid() == 0:
+            yield Mistake(
+                "[daemon] allow_root", "must be true to run as root; better, run as a user of its own"
+            )
+    match sections.get("hsm"):
+        case HsmSection() as hsm:
+            yield from _hsm_conflicts(hsm)
+    match sections.get("access"):
+        case AccessSection() as access:
+            known = {identity.arn for identity in identities}
+            for number, arn in enumerate(access.administrators, start=1):
+                if arn not in known:
+                    yield Mistake(f"[access] administrators.#{number}", "has no [[identities]] entry")
+    match sections.get("grpc"), sections.get("ops"):
+        case GrpcSection() as grpc, OpsSection() as ops if grpc.address == ops.address and grpc.address.port:
+            yield Mistake("[ops] address", "must differ from [grpc] address")
+
+
+def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
+    if [hsm.pin_file, hsm.pin_fd, hsm.pin_credential].count(None) != 2:
+        yield Mistake("[hsm]", "needs exactly one of pin_file, pin_fd and pin_credential")
+    if not hsm.token_label and not hsm.token_serial:
+        yield Mistake("[hsm]", "needs token_label or token_serial, better both")
+    if hsm.sessions <= hsm.slow_threads + hsm.birth_threads:
+        yield Mistake("[hsm] sessions", "must be more than slow_threads and birth_threads together")
+
+
+def file_mistakes(settings: Settings) -> Iterator[Mistake]:
+    """Look at the files that settings name, as they are now: present, readable, with safe modes."""
+    yield from section_file_mistakes({"grpc": settings.grpc, "hsm": settings.hsm})
+
+
+def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
+    """Look at the files that those sections name which are valid."""
+    match sections.get("grpc"):
+        case GrpcSection() as grpc:
+            yield from _file("[grpc] certificate_file", grpc.certificate_file, 0)
+            yield from _file("[grpc] key_file", grpc.key_file, stat.S_IROTH | stat.S_IWOTH)
+            yield from _file("[grpc] client_ca_file", grpc.client_ca_file, stat.S_IWOTH)
+    match sections.get("hsm"):
+        case HsmSection() as hsm:
+            yield from _file("[hsm] module", hsm.module, stat.S_IWOTH)
+            if hsm.pin_file is not None:
+                yield from _file("[hsm] pin_file", hsm.pin_file, _OWNER_ONLY)
+            if hsm.softhsm_conf is not None:
+                yield from _file("[hsm] softhsm_conf", hsm.softhsm_conf, stat.S_IWOTH)
+            if hsm.recovery_public_key is not None:
+                yield from _file("[hsm] recovery_public_key", hsm.recovery_public_key, stat.S_IWOTH)
+
+
+def _file(place: str, path: Path, forbidden: int) -> Iterator[Mistake]:
+    """Check that a file is there, is a file, and grants none of the forbidden mode bits."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        yield Mistake(place, f"cannot be read: {error.strerror}")
+        return
+    if not stat.S_ISREG(status.st_mode):
+        yield Mistake(place, "must be a regular file")
+    elif status.st_mode & forbidden:
+        yield Mistake(place, f"has too open a mode, {stat.S_IMODE(status.st_mode):04o}")
+    elif forbidden == _OWNER_ONLY and status.st_uid != os.geteuid():
+        yield Mistake(place, "must belong to the daemon's user")
+    elif not os.access(path, os.R_OK):
+        yield Mistake(place, "cannot be read by this user")

@@ -1,0 +1,89 @@
+"""Starting a worker: a fresh program that is handed what it needs, and nothing of our memory."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from strongroomd.supervisor.fleet import Worker
+from strongroomd.supervisor.holdings import reopened, sealed
+
+WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "strongroomd", "worker")
+_OURS: Final = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
+
+
+class Launcher:
+    """Starts workers.
+
+    Args:
+        command: the program and its first arguments.
+        source: the configuration file.
+        metrics: the folder of the shared metric files.
+        data: the configuration's bytes.
+
+    Attributes:
+        ports: the resolved port of each door.
+        pin: the sealed PIN, if it came by descriptor.
+    """
+
+    def __init__(self, command: Sequence[str], source: Path, metrics: Path, data: bytes) -> None:
+        self._command = tuple(command)
+        self._source = source
+        self._metrics = metrics
+        self._snapshot = sealed("strongroom-config", data)
+        self.ports: dict[str, int] = {}
+        self.pin: int | None = None
+
+    def use(self, data: bytes) -> None:
+        """Give later workers this configuration."""
+        os.close(self._snapshot)
+        self._snapshot = sealed("strongroom-config", data)
+
+    def start(self, index: int) -> Worker:
+        """Start one worker. Raises OSError if the system refuses."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        inherited = {"heartbeat": writer, "config": reopened(self._snapshot)}
+        if self.pin is not None:
+            inherited["pin"] = reopened(self.pin)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own program, our own arguments
+                self._arguments(index, inherited),
+                stdin=subprocess.DEVNULL,
+                pass_fds=tuple(inherited.values()),
+                env=self._environment(),
+                process_group=0,
+            )
+        except OSError:
+            os.close(reader)
+            raise
+        finally:
+            for descriptor in inherited.values():
+                os.close(descriptor)
+        return Worker(index, process, reader, os.pidfd_open(process.pid), time.monotonic())
+
+    def close(self) -> None:
+        """Forget the configuration and the PIN."""
+        for descriptor in (self._snapshot, self.pin):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _arguments(self, index: int, inherited: dict[str, int]) -> list[str]:
+        values: dict[str, object] = {"config": self._source, "index": index, "parent": os.getpid()}
+        values |= {f"{door}-port": port for door, port in self.ports.items()}
+        values |= {f"{name}-fd": descriptor for name, descriptor in inherited.items()}
+        return [*self._command, *(f"--{name}={value}" for name, value in values.items())]
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, without what systemd meant for the supervisor alone."""
+        environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+        return environment | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics)}

@@ -1,0 +1,133 @@
+"""A kit of keys of every usage, and for each RPC a request that an administrator's call succeeds with."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.message import Message
+from strongroom import Client
+from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
+from tests.conformance.wire import METHODS, request
+from tests.harness import ADMIN
+
+MESSAGE = b"a message"
+KEYLESS = frozenset(
+    {
+        "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
+        "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
+        "GetCallerIdentity",
+    }
+)  # fmt: skip
+"""RPCs that no key's policy decides."""
+FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity"})
+USES = frozenset(
+    name
+    for name, method in METHODS.items()
+    if method.containing_service.name == "CryptoService" and name not in KEYLESS
+) | {"GetPublicKey"}
+"""RPCs that need an enabled key."""
+MUTATIONS = frozenset(n for n, m in METHODS.items() if "request_id" in m.input_type.fields_by_name)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """One key of each usage and what they made while they were enabled."""
+
+    seal: str
+    sign: str
+    mac: str
+    agree: str
+    alias: str
+    ciphertext: bytes
+    signature: bytes
+    tag: bytes
+
+    def keys(self) -> tuple[str, ...]:
+        """The key ids."""
+        return self.seal, self.sign, self.mac, self.agree
+
+    def unknown(self) -> "Kit":
+        """The same kit if none of its keys existed."""
+        ghost = uuid.uuid4()
+        foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
+        alias = "alias/" + "x" * (len(self.alias) - 6)
+        return Kit(str(ghost), str(ghost), str(ghost), str(ghost), alias, foreign, self.signature, self.tag)
+
+
+def make_kit(admin: Client) -> Kit:
+    """Make a kit whose policies name nobody but the administrator."""
+    seal = admin.create_key().key_id
+    sign = admin.create_key(spec="ECC_NIST_P256", usage="SIGN_VERIFY").key_id
+    mac = admin.create_key(spec="HMAC_256").key_id
+    agree = admin.create_key(spec="ECC_NIST_P256", usage="KEY_AGREEMENT").key_id
+    alias = f"alias/kit-{uuid.uuid4()}"
+    admin.create_alias(alias, seal)
+    return Kit(
+        seal, sign, mac, agree, alias,
+        admin.encrypt(seal, MESSAGE).ciphertext,
+        admin.sign(sign, MESSAGE).signature,
+        admin.generate_mac(mac, MESSAGE).mac,
+    )  # fmt: skip
+
+
+PEER = (
+    ec.generate_private_key(ec.SECP256R1())
+    .public_key()
+    .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+)
+_POLICY = (
+    '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "%s"},'
+    ' "Action": "kms:*", "Resource": "*"}}' % ADMIN
+)
+_AES = crypto_pb2.DATA_KEY_SPEC_AES_256
+_P256 = crypto_pb2.DATA_KEY_PAIR_SPEC_ECC_NIST_P256
+_CLASS = quota_pb2.LIMIT_SCOPE_CLASS
+
+_FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
+    "CreateKey": lambda kit: {},
+    "ListKeys": lambda kit: {},
+    "ListAliases": lambda kit: {},
+    "UpdateKeyDescription": lambda kit: {"key": kit.seal, "description": "words"},
+    "GetPublicKey": lambda kit: {"key": kit.sign},
+    "CreateAlias": lambda kit: {"key": kit.seal, "alias": f"alias/{uuid.uuid4()}"},
+    "UpdateAlias": lambda kit: {"key": kit.seal, "alias": kit.alias},
+    "DeleteAlias": lambda kit: {"alias": kit.alias},
+    "TagKey": lambda kit: {"key": kit.seal, "tags": [types_pb2.Tag(key="team", value="blue")]},
+    "UntagKey": lambda kit: {"key": kit.seal, "tag_keys": ["team"]},
+    "PutKeyPolicy": lambda kit: {"key": kit.seal, "policy": _POLICY},
+    "Encrypt": lambda kit: {"key": kit.seal, "plaintext": MESSAGE},
+    "Decrypt": lambda kit: {"ciphertext": kit.ciphertext},
+    "ReEncrypt": lambda kit: {"ciphertext": kit.ciphertext, "destination_key": kit.seal},
+    "GenerateDataKey": lambda kit: {"key": kit.seal, "data_key_spec": _AES},
+    "GenerateDataKeyWithoutPlaintext": lambda kit: {"key": kit.seal, "data_key_spec": _AES},
+    "GenerateDataKeyPair": lambda kit: {"key": kit.seal, "key_pair_spec": _P256},
+    "GenerateDataKeyPairWithoutPlaintext": lambda kit: {"key": kit.seal, "key_pair_spec": _P256},
+    "Sign": lambda kit: {"key": kit.sign, "message": MESSAGE},
+    "Verify": lambda kit: {"key": kit.sign, "message": MESSAGE, "signature": kit.signature},
+    "GenerateMac": lambda kit: {"key": kit.mac, "message": MESSAGE},
+    "VerifyMac": lambda kit: {"key": kit.mac, "message": MESSAGE, "mac": kit.tag},
+    "DeriveSharedSecret": lambda kit: {"key": kit.agree, "public_key": PEER},
+    "GenerateRandom": lambda kit: {"number_of_bytes": 16},
+    "BatchEncrypt": lambda kit: {"key": kit.seal, "items": [crypto_pb2.BatchEncryptItem(plaintext=MESSAGE)]},
+    "BatchDecrypt": lambda kit: {"items": [crypto_pb2.BatchDecryptItem(ciphertext=kit.ciphertext)]},
+    "BatchSign": lambda kit: {"key": kit.sign, "items": [crypto_pb2.BatchSignItem(message=MESSAGE)]},
+    "Operate": lambda kit: {"encrypt": crypto_pb2.EncryptRequest(key=kit.seal, plaintext=MESSAGE)},
+    "GetLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
+    "PutLimit": lambda kit: {"scope": _CLASS, "subject": "RSA", "per_second": 100_000},
+    "DeleteLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
+    "ListLimits": lambda kit: {},
+    "GetQuotaUsage": lambda kit: {"scope": _CLASS, "subject": "RSA"},
+    "ListAuditRecords": lambda kit: {"page_size": 1},
+    "TailAuditRecords": lambda kit: {},
+    "GetAuditCheckpoint": lambda kit: {},
+    "GetCallerIdentity": lambda kit: {},
+}
+
+
+def valid(name: str, kit: Kit) -> Message:
+    """Make a request that succeeds for an administrator while the kit's keys are enabled."""
+    fields = _FIELDS[name](kit) if name in _FIELDS else {"key": kit.seal}
+    return request(name, **fields)

@@ -1,0 +1,60 @@
+"""A zoo of certificates: of those with a fault, none is accepted."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from strongroom.v1 import access_pb2
+from tests.conformance.certificates import BAD, GOOD, Forge, Recipe
+from tests.harness import Daemon
+
+_REQUEST = access_pb2.GetCallerIdentityRequest()
+_REFUSED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED}
+
+
+@pytest.fixture(scope="module")
+def forge(daemon: Daemon) -> Iterator[Forge]:
+    return Forge(daemon)
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_bad_certificate_speaks_for_nobody(forge: Forge, name: str) -> None:
+    with forge.connect(BAD[name]) as wire:
+        outcome = wire.call("GetCallerIdentity", _REQUEST, 5.0)
+
+    assert outcome.code in _REFUSED, outcome
+    if outcome.code is grpc.StatusCode.UNAUTHENTICATED:
+        assert outcome.reason == "UNAUTHENTICATED_PEER"
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_good_certificate_speaks_for_its_principal(forge: Forge, name: str) -> None:
+    with forge.connect(GOOD[name]) as wire:
+        outcome = wire.call("GetCallerIdentity", _REQUEST)
+
+    assert outcome.ok, outcome
+    assert outcome.reply is not None
+    assert getattr(outcome.reply, "principal_arn").endswith("user/admin")
+
+
+def test_bad_certificates_all_look_alike_to_their_holders(forge: Forge) -> None:
+    texts = set()
+    for name in ("unknown principal", "two URIs", "wildcard", "no URI, configured common name"):
+        with forge.connect(BAD[name]) as wire:
+            texts.add(wire.call("GetCallerIdentity", _REQUEST).message)
+
+    assert len(texts) == 1
+
+
+def test_a_certificate_of_today_does_not_outlive_its_end_on_an_open_connection(forge: Forge) -> None:
+    import datetime as dt
+    import time
+
+    soon = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
+    with forge.connect(Recipe(ends=soon)) as wire:
+        before = wire.call("GetCallerIdentity", _REQUEST)
+        time.sleep(max(0.0, soon.timestamp() + 1.1 - time.time()))
+        after = wire.call("GetCallerIdentity", _REQUEST)
+
+    assert before.ok
+    assert after.reason == "UNAUTHENTICATED_PEER"

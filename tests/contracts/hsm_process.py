@@ -1,0 +1,90 @@
+"""A process that opens a vault, for tests of logging in: `python hsm_process.py FOLDER PIN ACTION`.
+
+Prints one JSON line: the reason and detail of a refusal, or what the action gave.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from tests.softhsm import module_path
+
+from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.records import HouseRecord
+from strongroomd.hsm.ceremony import initialise
+from strongroomd.hsm.login import login_lock
+from strongroomd.hsm.module import load
+from strongroomd.hsm.observer import Silent
+from strongroomd.hsm.opening import open_vault
+from strongroomd.hsm.pin import Pin
+from strongroomd.hsm.privileges import drop_override_capability
+from strongroomd.hsm.settings import HsmSettings
+
+
+class Alerts(Silent):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def alert(self, event: str, text: str) -> None:
+        self.events.append(event)
+
+
+def settings_of(folder: Path) -> HsmSettings:
+    return HsmSettings(
+        module_path(),
+        folder / "state",
+        token_label="strongroom",
+        softhsm_conf=folder / "softhsm2.conf",
+        lock_seconds=float(os.environ.get("LOCK_SECONDS", "30")),
+    )
+
+
+def house_of(folder: Path) -> list[HouseRecord]:
+    rows = json.loads((folder / "house.json").read_text())
+    return [HouseRecord(r[0], r[1], bytes.fromhex(r[2]), bytes.fromhex(r[3])) for r in rows]
+
+
+def init(folder: Path, pin: Pin) -> object:
+    records = initialise(settings_of(folder), pin)
+    rows = [(r.role, r.hsm_id, r.public_key.hex(), r.check_value.hex()) for r in records]
+    (folder / "house.json").write_text(json.dumps(rows))
+    return {"made": len(rows)}
+
+
+def serve(folder: Path, pin: Pin) -> object:
+    drop_override_capability()
+    alerts = Alerts()
+    start = time.monotonic()
+    vault = open_vault(settings_of(folder), pin, house_of(folder), alerts)
+    mac = asyncio.run(vault.row_mac(b"data"))
+    return {
+        "mac": mac.hex(),
+        "alerts": alerts.events,
+        "hook": load(settings_of(folder)).hook.calls,
+        "seconds": time.monotonic() - start,
+    }
+
+
+def hold_lock(folder: Path, pin: Pin) -> object:
+    with login_lock(settings_of(folder)):
+        sys.stdout.write("held\n")
+        sys.stdout.flush()
+        time.sleep(60)
+    return {}
+
+
+def main() -> None:
+    folder, pin, action = Path(sys.argv[1]), Pin(sys.argv[2]), sys.argv[3]
+    try:
+        result = {"init": init, "serve": serve, "hold": hold_lock}[action](folder, pin)
+    except StrongroomError as error:
+        result = {"reason": error.reason, "detail": error.detail}
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+main()

@@ -1,0 +1,469 @@
+"""The command line: every RPC has its verb, and every mistake a clean end."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from tests.unit.client.fake_daemon import ARN, FILES, FakeDaemon, refusal
+
+from strongroom import errors
+from strongroom.cli import main as cli
+from strongroom.cli import policies
+from strongroom.cli.verbs import VERBS
+from strongroom.reasons import EXPLANATIONS
+from strongroom.v1 import keys_pb2
+from strongroomd.domain.actions import KEYLESS, MUTATIONS, Action
+from strongroomd.domain.errors import Fault, Reason, fault_of
+from strongroomd.domain.policy import Policy, Question
+
+Run = Callable[..., tuple[int, bytes, str]]
+ADMIN = "arn:aws:iam::111122223333:user/admin"
+USER = "arn:aws:iam::111122223333:service/pay"
+
+
+@pytest.fixture
+def run(
+    daemon: FakeDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    tmp_path: Path,
+) -> Run:
+    """Run one command in this process; answers exit code, standard output and standard error."""
+    settings = daemon.settings
+    monkeypatch.setenv("STRONGROOM_ENDPOINT", settings.endpoint)
+    monkeypatch.setenv("STRONGROOM_CA", str(settings.ca))
+    monkeypatch.setenv("STRONGROOM_CERT", str(settings.cert))
+    monkeypatch.setenv("STRONGROOM_KEY", str(settings.key))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("STRONGROOM_PROFILE", raising=False)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+
+    def invoke(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err.decode()
+
+    return invoke
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every verb of a command tree that does something."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        return {" ".join(path): command}
+    return {
+        name: leaf for key, child in children.items() for name, leaf in leaves(child, (*path, key)).items()
+    }
+
+
+def test_every_unary_rpc_has_a_verb() -> None:
+    rpcs = {
+        f"{service.name}.{method.name}"
+        for file in FILES
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if not method.client_streaming
+    }
+
+    assert set(VERBS) == rpcs
+
+
+def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> None:
+    tree = leaves(typer.main.get_command(cli.app))
+
+    assert len(set(VERBS.values())) == len(VERBS)
+    assert set(tree) - set(VERBS.values()) == {"file encrypt", "file decrypt", "explain", "completion"}
+    assert set(VERBS.values()) <= set(tree)
+    assert all(command.help for command in tree.values())
+
+
+@pytest.mark.parametrize(
+    ("rpc", "arguments"),
+    [
+        ("CreateKey", ["key", "create", "--spec", "RSA_2048", "--usage", "SIGN_VERIFY", "--tag", "a=b"]),
+        ("DescribeKey", ["key", "describe", "alias/k"]),
+        ("ListKeys", ["key", "list", "--state", "ENABLED"]),
+        ("UpdateKeyDescription", ["key", "set-description", "alias/k", "text"]),
+        ("EnableKey", ["key", "enable", "alias/k"]),
+        ("DisableKey", ["key", "disable", "alias/k"]),
+        ("ScheduleKeyDeletion", ["key", "schedule-deletion", "alias/k", "--days", "7"]),
+        ("CancelKeyDeletion", ["key", "cancel-deletion", "alias/k"]),
+        ("RotateKey", ["key", "rotate", "alias/k", "--etag", "e"]),
+        ("ListKeyVersions", ["key", "versions", "alias/k"]),
+        ("GetPublicKey", ["key", "public-key", "alias/k"]),
+        ("GetKeyPolicy", ["key", "policy", "get", "alias/k"]),
+        ("PutKeyPolicy", ["key", "policy", "put", "alias/k", "--in", "-"]),
+        ("GetKeyUsage", ["key", "usage", "alias/k"]),
+        ("CreateAlias", ["alias", "create", "pay", ARN]),
+        ("UpdateAlias", ["alias", "update", "alias/pay", ARN]),
+        ("DeleteAlias", ["alias", "delete", "alias/pay"]),
+        ("ListAliases", ["alias", "list"]),
+        ("TagKey", ["tag", "set", "alias/k", "a=b", "c=d"]),
+        ("UntagKey", ["tag", "remove", "alias/k", "a", "c"]),
+        ("ListTags", ["tag", "list", "alias/k"]),
+        ("Encrypt", ["encrypt", "alias/k", "--context", "tenant=blue"]),
+        ("Decrypt", ["decrypt", "--key", "alias/k"]),
+        ("ReEncrypt", ["re-encrypt", "alias/k"]),
+        ("GenerateDataKey", ["datakey", "generate", "alias/k"]),
+        ("GenerateDataKeyWithoutPlaintext", ["datakey", "generate-sealed", "alias/k", "--bytes", "16"]),
+        ("GenerateDataKeyPair", ["datakey", "generate-pair", "alias/k", "--spec", "RSA_2048"]),
+        (
+            "GenerateDataKeyPairWithoutPlaintext",
+            ["datakey", "generate-sealed-pair", "alias/k", "--spec", "RSA_2048"],
+        ),
+        ("Sign", ["sign", "alias/k", "--algorithm", "ECDSA_SHA_256"]),
+        ("Verify", ["verify", "alias/k", "--signature", "FILE"]),
+        ("GenerateMac", ["mac", "generate", "alias/k"]),
+        ("VerifyMac", ["mac", "verify", "alias/k", "--mac", "FILE"]),
+        ("DeriveSharedSecret", ["derive", "alias/k", "--public-key", "FILE"]),
+        ("GenerateRandom", ["random", "32"]),
+        ("BatchEncrypt", ["batch", "encrypt", "alias/k", "--in", "LINES"]),
+        ("BatchDecrypt", ["batch", "decrypt", "--in", "LINES"]),
+        ("BatchSign", ["batch", "sign", "alias/k", "--in", "LINES"]),
+        ("GetLimit", ["quota", "get", "CLASS", "RSA"]),
+        ("PutLimit", ["quota", "put", "CLASS", "RSA", "500", "--burst", "900"]),
+        ("DeleteLimit", ["quota", "delete", "PRINCIPAL", USER]),
+        ("ListLimits", ["quota", "list"]),
+        ("GetQuotaUsage", ["quota", "usage", "KEY", ARN]),
+        ("ListAuditRecords", ["audit", "list", "--since", "2027-01-31"]),
+        ("TailAuditRecords", ["audit", "tail"]),
+        ("GetAuditCheckpoint", ["audit", "checkpoint"]),
+        ("GetCallerIdentity", ["whoami"]),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_every_verb_calls_its_rpc(
+    run: Run, daemon: FakeDaemon, tmp_path: Path, rpc: str, arguments: list[str], as_json: bool
+) -> None:
+    (tmp_path / "FILE").write_bytes(b"x")
+    (tmp_path / "LINES").write_text('{"data": "eA=="}\n\n{"data": "eQ==", "context": {"a": "b"}}\n')
+    given = [str(tmp_path / word) if word in {"FILE", "LINES"} else word for word in arguments]
+
+    code, out, err = run(*given, *(["--json"] if as_json else []), stdin=b"input")
+
+    assert (code, daemon.methods) == (0, [rpc]), err
+    assert VERBS[next(name for name in VERBS if name.endswith("." + rpc))] == " ".join(
+        word for word in arguments[: len(VERBS[next(n for n in VERBS if n.endswith("." + rpc))].split())]
+    )
+    if as_json and out and rpc not in {"BatchEncrypt", "BatchDecrypt", "BatchSign", "TailAuditRecords"}:
+        json.loads(out)
+
+
+def test_encrypted_text_comes_back_through_pipes(run: Run) -> None:
+    code, sealed, _ = run("encrypt", "alias/k", "--base64", stdin=b"hello")
+    assert code == 0
+    assert base64.b64decode(sealed) == b"SR:hello"
+
+    assert run("decrypt", "--base64", stdin=sealed) == (0, b"hello", "")
+    assert run("decrypt", stdin=b"SR:hello")[1] == b"hello"
+
+
+def test_files_in_and_out_are_private(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"hello")
+
+    run("encrypt", "alias/k", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"))
+
+    assert (tmp_path / "out").read_bytes() == b"SR:hello"
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_data_key_is_not_shown_unless_asked_for(run: Run, tmp_path: Path) -> None:
+    shown = run("datakey", "generate", "alias/k", "--plaintext-out", str(tmp_path / "key"))
+    as_json = run("--json", "datakey", "generate", "alias/k")
+
+    assert b"hidden" in shown[1]
+    assert base64.b64encode(b"\x07" * 32) not in shown[1]
+    assert (tmp_path / "key").read_bytes() == b"\x07" * 32
+    assert json.loads(as_json[1])["plaintext"] == base64.b64encode(b"\x07" * 32).decode()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("ACCESS_DENIED", 3),
+        ("UNAUTHENTICATED_PEER", 3),
+        ("INVALID_FIELD", 4),
+        ("KEY_DISABLED", 4),
+        ("NOT_FOUND", 4),
+        ("ETAG_MISMATCH", 4),
+        ("QUOTA_EXCEEDED", 5),
+        ("HSM_UNAVAILABLE", 6),
+        ("DEADLINE_EXCEEDED", 6),
+        ("INVALID_CIPHERTEXT", 7),
+        ("INVALID_SIGNATURE", 7),
+        ("INTEGRITY_FAILURE", 7),
+        ("INTERNAL", 1),
+        ("DRY_RUN_SUCCEEDED", 0),
+    ],
+)
+def test_errors_name_reason_field_wait_and_where_to_read_on(
+    run: Run, daemon: FakeDaemon, reason: str, code: int
+) -> None:
+    daemon.faults.extend([refusal(reason, field="plaintext", retry_after=60.0)] * 10)
+
+    ended, out, err = run("encrypt", "alias/k", stdin=b"x")
+
+    assert (ended, out) == (code, b"")
+    if reason != "DRY_RUN_SUCCEEDED":
+        assert f"error: {reason}: " in err
+        assert "field: plaintext" in err
+        assert "try again in 60 s" in err
+        assert "request id: req-1" in err
+        assert f"strongroom explain {reason}" in err
+
+
+def test_errors_can_be_read_by_programs(run: Run, daemon: FakeDaemon) -> None:
+    daemon.faults.append(refusal("KEY_DISABLED"))
+
+    code, out, err = run("encrypt", "alias/k", "--json", stdin=b"x")
+
+    assert (code, out) == (4, b"")
+    assert json.loads(err)["error"]["reason"] == "KEY_DISABLED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code"),
+    [
+        (["encrypt", "alias/\udcff"], b"x", 4),
+        (["encrypt", "alias/k", "--context", "\udcff=x"], b"x", 4),
+        (["encrypt", "alias/k", "--context", "no-equals"], b"x", 4),
+        (["encrypt", "alias/k", "--context", "a=1", "--context", "a=2"], b"x", 4),
+        (["encrypt", "alias/k", "--in", "/nowhere/\udcff"], b"", 4),
+        (["encrypt", "alias/k", "--in", "a\0b"], b"", 4),
+        (["encrypt", "alias/k", "--out", "/nowhere/x"], b"x", 4),
+        (["encrypt", "alias/k"], b"x" * ((1 << 20) + 1), 4),
+        (["decrypt", "--base64"], b"!!!", 4),
+        (["decrypt", "--base64"], b"\xff\xfe", 4),
+        (["key", "policy", "put", "alias/k"], b"\xff", 4),
+        (["key", "create", "--user", "nobody"], b"", 4),
+        (["key", "create", "--user", "\udcff"], b"", 4),
+        (["key", "create", "--policy", "-", "--user", "user/a"], b"{}", 4),
+        (["key", "create", "--description", "\udcff"], b"", 4),
+        (["audit", "list", "--since", "yesterday"], b"", 4),
+        (["audit", "list", "--since", "\udcff"], b"", 4),
+        (["audit", "list", "--since", "0001-01-01T00:00:00+14:00"], b"", 4),
+        (["batch", "encrypt", "alias/k"], b"not json", 4),
+        (["batch", "encrypt", "alias/k"], b"[" * 100_000, 4),
+        (["batch", "encrypt", "alias/k"], b'{"data": 5}', 4),
+        (["batch", "encrypt", "alias/k"], b'{"data": "eA==", "context": {"a": 5}}', 4),
+        (["batch", "encrypt", "alias/k"], b'{"data": "eA==", "more": 1}', 4),
+        (["batch", "encrypt", "alias/k"], b'{"data": "\\ud800"}', 4),
+        (["explain", "\udcff"], b"", 4),
+        (["random", "0"], b"", 2),
+        (["random", "\udcff"], b"", 2),
+        (["key", "create", "--spec", "DES"], b"", 2),
+        (["key", "create", "--spec", "\udcff"], b"", 2),
+        (["nonsense"], b"", 2),
+        (["\udcff"], b"", 2),
+        (["encrypt"], b"", 2),
+        (["--profile"], b"", 2),
+        (["key", "list", "--profile", "nobody"], b"", 8),
+        (["key", "list", "--profile", "\udcff"], b"", 8),
+        (["--endpoint", "nonsense", "whoami"], b"", 8),
+        (["--endpoint", "a\udcff:1", "whoami"], b"", 8),
+        (["--timeout", "never", "whoami"], b"", 8),
+        (["--timeout", "nan", "whoami"], b"", 8),
+        (["--ca", "/nowhere", "whoami"], b"", 8),
+        (["--ca", "a\0b", "whoami"], b"", 8),
+        (["--server-name", "\udcff", "whoami"], b"", 8),
+        (["file", "decrypt", "-", "-"], b"nothing", 7),
+        (["file", "encrypt", "alias/k", "/nowhere", "-"], b"", 4),
+    ],
+)
+def test_mistakes_end_cleanly_and_quote_nothing(
+    run: Run, arguments: list[str], stdin: bytes, code: int
+) -> None:
+    ended, _, err = run(*arguments, stdin=stdin)
+
+    assert ended == code, err
+    assert "Traceback" not in err
+    assert err.strip()
+
+
+def test_a_daemon_that_is_down_is_reported_soon(run: Run, daemon: FakeDaemon) -> None:
+    daemon.stop()
+
+    code, _, err = run("whoami")
+
+    assert code == 6
+    assert "CONNECTION_FAILED" in err
+
+
+def test_an_alias_is_made_with_the_key(run: Run, daemon: FakeDaemon) -> None:
+    code, _, err = run("key", "create", "--alias", "payroll")
+
+    assert (code, daemon.methods) == (0, ["CreateKey", "CreateAlias"])
+    assert daemon.calls[1][1].alias == "alias/payroll"  # type: ignore[attr-defined]
+    assert daemon.calls[1][1].key == ARN  # type: ignore[attr-defined]
+    assert "alias/payroll" in err
+
+
+def test_a_key_whose_alias_is_taken_is_not_lost(run: Run, daemon: FakeDaemon) -> None:
+    daemon.faults.extend([None, refusal("ALREADY_EXISTS")])
+
+    code, _, err = run("key", "create", "--alias", "payroll")
+
+    assert code == 4
+    assert ARN in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["alias", "create", "alias/b", "alias/a"], ["quota", "put", "KEY", "alias/a", "5"]]
+)
+def test_an_alias_names_the_key_everywhere(run: Run, daemon: FakeDaemon, arguments: list[str]) -> None:
+    run(*arguments)
+
+    assert daemon.methods[0] == "DescribeKey"
+    sent: Any = daemon.calls[1][1]
+    assert ARN in {getattr(sent, "key", ""), getattr(sent, "subject", "")}
+
+
+def test_who_manages_cannot_use_and_who_uses_cannot_manage() -> None:
+    policy = (
+        Policy.parse(policies.compose([ADMIN], [USER]))
+        if hasattr(Policy, "parse")
+        else Policy(policies.compose([ADMIN], [USER]))
+    )
+
+    def allowed(principal: str) -> set[Action]:
+        return {action for action in Action if policy.decide(Question(principal, action)).allowed}
+
+    manages, uses = allowed(ADMIN), allowed(USER)
+    using = {
+        Action.ENCRYPT,
+        Action.DECRYPT,
+        Action.SIGN,
+        Action.GENERATE_MAC,
+        Action.GENERATE_DATA_KEY,
+        Action.RE_ENCRYPT_TO,
+    }
+    assert manages.isdisjoint(using)
+    assert using <= uses
+    assert uses.isdisjoint(MUTATIONS)
+    assert set(MUTATIONS) - manages <= KEYLESS
+    assert Action.PUT_KEY_POLICY in manages
+
+
+def test_principals_may_be_short(run: Run, daemon: FakeDaemon) -> None:
+    from strongroom.v1 import access_pb2  # noqa: PLC0415 - used here only
+
+    identity = access_pb2.GetCallerIdentityResponse(principal_arn=ADMIN, account="111122223333")
+    daemon.answers["GetCallerIdentity"] = lambda _: identity
+
+    run("key", "create", "--user", "service/pay")
+
+    request = daemon.calls[1][1]
+    assert isinstance(request, keys_pb2.CreateKeyRequest)
+    statements = json.loads(request.policy)["Statement"]
+    assert [statement["Principal"]["AWS"] for statement in statements] == [[ADMIN], [USER]]
+
+
+def test_every_reason_is_explained(run: Run) -> None:
+    assert set(EXPLANATIONS) == {*map(str, Reason), *errors.CLIENT_REASONS}
+    for reason in (*Reason, *errors.CLIENT_REASONS):
+        code, out, _ = run("explain", reason.lower())
+        assert code == 0
+        assert reason in out.decode()
+    assert all(name.encode() in run("explain")[1] for name in EXPLANATIONS)
+
+
+def test_explanations_blame_whom_the_daemon_blames() -> None:
+    who = {Fault.CALLER: "you", Fault.OPERATOR: "the operator", Fault.DAEMON: "the authors"}
+    # A passed deadline is the caller's choice to the daemon; to the caller it is the load's.
+    different = {r for r in Reason if EXPLANATIONS[r].who != who[fault_of(r)]}
+
+    assert different <= {Reason.DEADLINE_EXCEEDED}
+
+
+def test_explanations_name_only_verbs_that_exist() -> None:
+    tree = set(leaves(typer.main.get_command(cli.app)))
+    import re  # noqa: PLC0415 - used here only
+
+    for explanation in EXPLANATIONS.values():
+        for text in re.findall(r"strongroom ((?:[a-z-]+ ?){1,3})", explanation.action):
+            words = text.split()
+            assert any(" ".join(words[:count]) in tree for count in (1, 2, 3)), text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["key", "list", "--json"], ["--json", "key", "list"]),
+        (["key", "--profile", "p", "list"], ["--profile", "p", "key", "list"]),
+        (["whoami", "--profile=p", "--json"], ["--json", "--profile=p", "whoami"]),
+        (["tag", "set", "k", "--", "--json"], ["tag", "set", "k", "--", "--json"]),
+        ([], []),
+    ],
+)
+def test_global_options_may_stand_behind_the_verb(given: list[str], expected: list[str]) -> None:
+    assert cli.hoist(given) == expected
+
+
+def test_a_profile_names_the_daemon(
+    run: Run, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("ENDPOINT", "CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"STRONGROOM_{name}")
+    folder = tmp_path / "config" / "strongroom"
+    folder.mkdir(parents=True)
+    (folder / "ca.pem").write_bytes(daemon.pems.ca.read_bytes())
+    (folder / "config.toml").write_text(
+        f'default_profile = "other"\n[profiles.home]\nendpoint = "{daemon.endpoint}"\nca = "ca.pem"\n'
+        f'cert = "{daemon.pems.cert}"\nkey = "{daemon.pems.key}"\ntimeout = 3\n'
+    )
+
+    assert run("--profile", "home", "whoami")[0] == 0
+    assert run("whoami")[0] == 8
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed(shell: str) -> None:
+    command = [sys.executable, "-m", "strongroom.cli", "completion", shell]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode == 0, done.stderr
+    assert "_STRONGROOM_COMPLETE" in done.stdout
+
+
+def test_file_verbs_keep_a_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+
+    assert run("file", "encrypt", "alias/k", a, b, "--context", "a=b")[0] == 0
+    assert run("file", "decrypt", b, c, "--context", "a=b")[0] == 0
+    assert run("file", "decrypt", b, c, "--context", "a=b")[0] == 4
+    assert run("file", "decrypt", b, "-", "--context", "a=b")[1] == b"x" * 100_000
+
+    assert (tmp_path / "c").read_bytes() == b"x" * 100_000
+
+
+def test_help_says_what_the_exit_codes_mean(run: Run) -> None:
+    _, out, _ = run("--help")
+
+    assert b"Exit codes" in out
+
+
+def test_the_command_line_starts_without_grpc_and_rich() -> None:
+    script = (
+        "import sys, strongroom.cli.main as m\n"
+        "slow = {'grpc', 'cryptography', 'google.protobuf', 'rich.console'} & set(sys.modules)\n"
+        "print(sorted(slow))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert done.stdout.strip() == "[]"
