@@ -182,7 +182,7 @@ _BAD_VALUES: dict[int, tuple[tuple[str, object], ...]] = {
     _F.TYPE_UINT32: (("the largest number in", 2**32 - 1), ("zero in", 0)),
     _F.TYPE_FIXED32: (("a wrong checksum", 12345),),
     _F.TYPE_INT64: (("a huge number in", 2**62), ("a hugely negative number in", -(2**62))),
-    _F.TYPE_INT32: (("a huge number in", 2**31 - 1), ("a negative number in", -1)),
+    _F.TYPE_INT32: (("a huge number in", 2**31 - 1), ("a number below zero in", -1)),
 }
 
 

@@ -256,6 +256,10 @@ class Store(Protocol):
         """Read every record of a kind (limits, house keys; small sets)."""
         ...
 
+    async def names(self, kind: type[Record]) -> list[str]:
+        """List the ids of all records of a kind, whatever else their rows hold."""
+        ...
+
     async def due(self, state: str, before: int) -> list[Stored[Any]]:
         """Read keys in a state whose deletion_at is set and at most `before` (ms)."""
         ...
@@ -286,6 +290,10 @@ class Store(Protocol):
 
     async def usage(self, key_id: str) -> list[Usage]:
         """Read a key's usage."""
+        ...
+
+    async def key_states(self) -> dict[str, int]:
+        """Count the keys in each state; unverified statistics."""
         ...
 
     async def lease(self, name: str, holder: str, now: int, seconds: float) -> bool:

@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+from tests.hsmkeys import make
 from tests.softhsm import module_path
 
+from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import StrongroomError
-from strongroomd.domain.records import HouseRecord
+from strongroomd.domain.keys import Anchor
+from strongroomd.domain.records import CustodyMode, HouseRecord
 from strongroomd.hsm.ceremony import initialise
 from strongroomd.hsm.login import login_lock
 from strongroomd.hsm.module import load
@@ -68,6 +71,35 @@ def serve(folder: Path, pin: Pin) -> object:
     }
 
 
+def change(folder: Path, pin: Pin) -> object:
+    """Write anchors and make resident keys beside other processes that do the same."""
+    drop_override_capability()
+    vault = open_vault(settings_of(folder), pin, house_of(folder))
+    index = int(os.environ["INDEX"])
+
+    async def work() -> int:
+        for step in range(4):
+            await vault.write_anchor(Anchor(step * 10 + index, bytes(32), 0, bytes(32)))
+            await make(vault, KeySpec.HMAC_256, None, CustodyMode.RESIDENT)
+        return len(await vault.list_resident())
+
+    return {"seen": asyncio.run(work())}
+
+
+def listing(folder: Path, pin: Pin) -> object:
+    drop_override_capability()
+    vault = open_vault(settings_of(folder), pin, house_of(folder))
+
+    async def work() -> object:
+        anchor = await vault.read_anchor()
+        return {
+            "resident": len(await vault.list_resident()),
+            "sequence": anchor.sequence if anchor else None,
+        }
+
+    return asyncio.run(work())
+
+
 def hold_lock(folder: Path, pin: Pin) -> object:
     with login_lock(settings_of(folder)):
         sys.stdout.write("held\n")
@@ -79,7 +111,9 @@ def hold_lock(folder: Path, pin: Pin) -> object:
 def main() -> None:
     folder, pin, action = Path(sys.argv[1]), Pin(sys.argv[2]), sys.argv[3]
     try:
-        result = {"init": init, "serve": serve, "hold": hold_lock}[action](folder, pin)
+        result = {"init": init, "serve": serve, "hold": hold_lock, "change": change, "list": listing}[action](
+            folder, pin
+        )
     except StrongroomError as error:
         result = {"reason": error.reason, "detail": error.detail}
     sys.stdout.write(json.dumps(result) + "\n")

@@ -18,7 +18,6 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import CustodyMode
 from strongroomd.hsm import device, handles
 from strongroomd.hsm.faults import CODES, RULES, UNMAPPED, Fault, Refused, code_of, fault_of
-from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.opening import open_vault
 
 ALL = [
@@ -80,7 +79,7 @@ softhsm = pytest.mark.softhsm
 
 @softhsm
 async def test_flood_of_forgeries_leaves_the_breaker_closed(own: OpenedVault) -> None:
-    vault: TokenVault = own.vault
+    vault = own.vault
     key = await make(vault, KeySpec.SYMMETRIC_DEFAULT)
     sealed = await vault.seal(key, b"secret", b"", deadline=soon())
 
@@ -267,7 +266,7 @@ async def test_what_no_retry_can_mend_asks_for_a_new_process(
 
 @softhsm
 async def test_logged_out_process_asks_for_a_new_one(own: OpenedVault) -> None:
-    """What closing a session with a PIN does to every other (facts, hsm.md 0.3)."""
+    """What closing a session with a PIN does to every other."""
     vault = own.vault
     key = await make(vault, KeySpec.SYMMETRIC_DEFAULT)
     vault._parts.login.session.close()
@@ -284,7 +283,6 @@ async def test_logged_out_process_asks_for_a_new_one(own: OpenedVault) -> None:
 async def test_mistake_of_ours_is_internal_and_trips_nothing(
     own: OpenedVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = await make(own.vault, KeySpec.HMAC_256)
     failing(monkeypatch, "sign", exceptions.MechanismInvalid())
 
     with pytest.raises(StrongroomError) as refusal:
@@ -332,7 +330,7 @@ async def test_full_lane_refuses_at_once(own: OpenedVault) -> None:
     await asyncio.sleep(0.05)
 
     with pytest.raises(StrongroomError) as refusal:
-        await vault.list_resident()
+        await vault.data_key_pair(KeySpec.ECC_NIST_P256, deadline=soon())
     assert refusal.value.reason is Reason.OVERLOADED
     assert refusal.value.retry_after
     kind, seconds = vault.longest_call()

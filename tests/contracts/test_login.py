@@ -157,6 +157,16 @@ def test_kill_during_login_loses_no_token(home: tuple[Path, str]) -> None:
     assert "mac" in run(folder, pin, "serve")
 
 
+def test_processes_see_one_anothers_token_objects(home: tuple[Path, str]) -> None:
+    """Beside a token.object that none of them can write (SoftHSM would then freeze each one's view)."""
+    folder, pin = home
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda i: run(folder, pin, "change", INDEX=str(i)), range(3)))
+
+    assert max(answer["seen"] for answer in answers) == 12
+    assert run(folder, pin, "list") == {"resident": 12, "sequence": 32}
+
+
 def test_token_of_another_label_or_serial_is_refused(fresh_token: TokenFactory) -> None:
     token = fresh_token()
     wrong: list[dict[str, Any]] = [{"token_label": "none such"}, {"token_serial": "0" * 16}]

@@ -1,6 +1,7 @@
 """What a key must not do, tried with the PIN holder's full powers inside the token."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from pkcs11 import exceptions
@@ -115,7 +116,7 @@ async def test_loaded_key_does_only_its_duty(opened: OpenedVault, spec: KeySpec)
     duty = duty_of(key.spec, key.usage)
     with opened.vault._parts.pool.fresh() as session:
         handle = loaded.handle
-        attempts = {
+        attempts: dict[Attribute, Any] = {
             A.ENCRYPT: lambda: handles.encrypt_gcm(session, handle, bytes(12), b"", b"data"),
             A.DECRYPT: lambda: handles.decrypt_rsa(session, handle, Mechanism.RSA_PKCS, bytes(256)),
             A.SIGN: lambda: handles.sign(session, handle, Mechanism.SHA_1_HMAC, None, b"data"),
@@ -154,6 +155,18 @@ async def test_swapped_blobs_are_found(vault: TokenVault, spec: KeySpec) -> None
 
     assert refusal.value.reason is Reason.KEY_UNAVAILABLE
     assert "integrity" in str(refusal.value.detail)
+
+
+async def test_wrong_material_of_one_key_leaves_the_others_loaded(vault: TokenVault) -> None:
+    healthy = await make(vault, KeySpec.HMAC_256)
+    key, other = await make(vault, KeySpec.HMAC_256), await make(vault, KeySpec.HMAC_256)
+    loaded = await vault._load(healthy, soon())
+    record = dataclasses.replace(key.record, blob=other.record.blob)
+
+    with pytest.raises(StrongroomError):
+        await vault._load(dataclasses.replace(key, record=record), soon())
+
+    assert vault._keys.get(healthy) is loaded
 
 
 async def test_swapped_public_key_is_found(vault: TokenVault) -> None:

@@ -59,7 +59,7 @@ async def test_late_writer_never_takes_the_anchor_back(own: OpenedVault) -> None
 async def test_kill_between_making_and_destroying_leaves_the_newest_readable(own: OpenedVault) -> None:
     await own.vault.write_anchor(anchor(1))
     newest = anchor(2)
-    own.vault._writable("C_CreateObject", anchors.write, newest)
+    own.vault._objects.change("C_CreateObject", anchors.write, newest)
 
     assert count(own.vault) == 2
     assert await own.vault.read_anchor() == newest

@@ -76,7 +76,9 @@ async def inspect(settings: Settings) -> dict[str, int]:
     await audit.close()
     vault.close()
     await store.close()
-    problems = verify(settings.audit_directory, checkpoint_verifier(settings.checkpoint_public_key.read_bytes()))
+    problems = verify(
+        settings.audit_directory, checkpoint_verifier(settings.checkpoint_public_key.read_bytes())
+    )
     if not problems.ok:
         raise SystemExit(f"the audit log: {problems.problems[:5]}")
     found = {f"upkeep {kind}": count for kind, count in meter.found.items()}
@@ -103,4 +105,4 @@ async def _compared(ledger: Ledger, store: SqlStore) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(inspect(load(Path(sys.argv[1]))))))
+    sys.stdout.write(json.dumps(asyncio.run(inspect(load(Path(sys.argv[1]))))) + "\n")

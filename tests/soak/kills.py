@@ -10,16 +10,17 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from strongroom import Client
-from strongroom.errors import StrongroomError
-from strongroom.retry import RetryPolicy
 
 from tests.harness import Daemon, make_folder, running
 from tests.soak import folders
 from tests.soak.promises import Promise, WrongResult, new_key
+
+from strongroom import Client
+from strongroom.errors import StrongroomError
+from strongroom.retry import RetryPolicy
 
 SPECS = {
     "WRAPPED": ("SYMMETRIC_DEFAULT", "HMAC_256", "ECC_NIST_P256"),
@@ -148,6 +149,14 @@ class Figures:
     ready_seconds: float = 0.0
     left_over: dict[str, int] = field(default_factory=dict)
 
+    def lines(self) -> Iterator[str]:
+        """Say it for people."""
+        yield f"{self.rounds} kills of the whole daemon in {self.seconds:.0f} s; {self.keys} keys, each there once"
+        yield f"acknowledged before a kill: {dict(sorted(self.acknowledged.items()))}"
+        yield f"under way at a kill, then repeated: {dict(sorted(self.finished_late.items()))}"
+        yield f"longest start {self.ready_seconds:.1f} s; token.object repaired {self.repaired} times"
+        yield f"afterwards: {self.left_over}"
+
 
 def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int = 2) -> Figures:
     """Run the kill rounds.
@@ -166,7 +175,9 @@ def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int =
     with running(folder) as daemon:
         with daemon.client() as client:
             pools = {
-                (operation, mode): [new_key(client, random.choice(SPECS[mode]), mode, "pool") for _ in range(POOL)]
+                (operation, mode): [
+                    new_key(client, random.choice(SPECS[mode]), mode, "pool") for _ in range(POOL)
+                ]
                 for operation in ("rotate", "delete")
                 for mode in SPECS
             }

@@ -9,7 +9,8 @@ import grpc
 from strongroom.errors import misconfigured
 from strongroom.settings import Settings
 
-MAX_MESSAGE: Final = 1 << 20  # bytes of an answer; a page of 1,000 keys fits, a hostile peer's flood does not
+MAX_REQUEST: Final = 262_144  # bytes of one message, as the daemon takes it (protos/README.md)
+MAX_ANSWER: Final = 4 << 20  # bytes of an answer; a page of 1,000 keys or records fits, a flood does not
 _MAX_PEM: Final = 1 << 20
 
 Options = tuple[tuple[str, str | int], ...]
@@ -41,7 +42,10 @@ def options(settings: Settings) -> Options:
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 0),
-        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.max_receive_message_length", MAX_ANSWER),
+        ("grpc.max_send_message_length", MAX_REQUEST),
+        # Mutual TLS is end to end, and a proxy of the environment is meant for the web.
+        ("grpc.enable_http_proxy", 0),
         # Clients of one process do not share a connection by accident: each is balanced on its own.
         ("grpc.use_local_subchannel_pool", 1),
     )

@@ -6,7 +6,7 @@ includes all attempts. Share one client among threads (or tasks): it keeps one c
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -314,7 +314,9 @@ class AsyncClient(Operations, Awaiting):
             answers.cancel()
 
     @staticmethod
-    async def pages(method: Callable[..., Any], *args: object, **filters: object) -> AsyncIterator[Any]:
+    async def pages(
+        method: Callable[..., Coroutine[Any, Any, results.Page[Item]]], *args: object, **filters: object
+    ) -> AsyncIterator[Item]:
         """Go through all pages of a list: `client.pages(client.list_keys, state="ENABLED")`."""
         token = ""
         while True:

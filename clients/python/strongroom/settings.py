@@ -101,7 +101,7 @@ def make_settings(found: Mapping[str, Any]) -> Settings:
         ca=Path(found["ca"]),
         cert=Path(found["cert"]),
         key=Path(found["key"]),
-        server_name=str(found.get("server_name", "")),
+        server_name=_server_name(str(found.get("server_name", ""))),
         timeout=_timeout(found.get("timeout", DEFAULT_TIMEOUT)),
     )
 
@@ -111,6 +111,12 @@ def _endpoint(text: str) -> str:
     plain = text.isascii() and text.isprintable() and "/" not in text and " " not in text
     if not (plain and host and colon and port.isdecimal() and 0 < int(port) < 65_536):
         raise misconfigured("must be host:port", "endpoint")
+    return text
+
+
+def _server_name(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise misconfigured("must be a host name", "server_name")
     return text
 
 

@@ -12,7 +12,7 @@ from strongroomd.custody.mutations import Mutations
 from strongroomd.domain import names
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.limits import MAX_ALIASES_PER_KEY
 from strongroomd.domain.records import AliasRecord, KeyRecord
@@ -36,11 +36,17 @@ class Aliases(UseCases):
         self._mutations = mutations
         self._store = store
 
+    async def _claim_by_id(self, passage: Passage, key: str) -> Entry:
+        """Claim a key that an alias shall name: aliases name keys, not each other."""
+        if self._catalog.realm.parse_key(key, passage.caller.principal.account).alias:
+            raise invalid("key", "must be a key id or a key ARN")
+        return await passage.claim(key, Act.READ)
+
     @gated(Action.CREATE_ALIAS)
     async def create(self, passage: Passage, name: str, key: str, request_id: str = "") -> AliasRecord:
         """Give a key an alias. Raises ALREADY_EXISTS, or LIMIT_EXCEEDED over 50 aliases of one key."""
         checked = names.new_alias_name(name)
-        entry = await passage.claim(key, Act.READ)
+        entry = await self._claim_by_id(passage, key)
         account, now = entry.key.account, self._mutations.clock.wall_ms()
         alias = AliasRecord(account, checked, entry.key.key_id, now, now)
 
@@ -63,7 +69,7 @@ class Aliases(UseCases):
     ) -> AliasRecord:
         """Point an alias to another key of the same usage and family; both keys' policies must allow it."""
         checked = names.new_alias_name(name)
-        new = await passage.claim(key, Act.READ)
+        new = await self._claim_by_id(passage, key)
         old = await passage.claim(checked, Act.READ, field="alias")
         _require_alike(old, new)
 

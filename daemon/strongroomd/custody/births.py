@@ -122,20 +122,30 @@ async def _next_number(change: Change, key: KeyRecord) -> int:
 
 
 async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> None:
-    """Undo a birth that nobody was told of: destroy the object, fail the version, and a key left without."""
+    """Undo a birth that nobody was told of: mark it failed, then destroy its object.
+
+    In this order, because a birth may succeed at the last moment: an object is destroyed only once the store
+    says that it is nobody's. Dying in between leaves a failed version, whose object reconciliation destroys.
+    """
     try:
-        await vault.destroy_resident(intent.hsm_id)
-        async with ledger.change() as change:
-            version = await change.get(VersionRecord, intent.record_id)
-            if version is None or version.state is not VersionState.INTENT:
-                return
-            await change.put(_next(version, VersionState.FAILED))
-            key = await change.get(KeyRecord, intent.key_id)
-            if key is not None and key.state is KeyState.CREATING:
-                row_version = key.row_version + 1
-                await change.put(dataclasses.replace(key, state=KeyState.DESTROYED, row_version=row_version))
+        if await _fail(ledger, intent):
+            await vault.destroy_resident(intent.hsm_id)
     except StrongroomError as error:
-        _log.warning("birth not undone yet; upkeep will", reason=error.reason.value)
+        _log.warning("birth not undone yet; upkeep will", extra={"reason": error.reason.value})
+
+
+async def _fail(ledger: Ledger, intent: VersionRecord) -> bool:
+    """Mark an intent failed, and its key if it has no other version; False when it is no intent any more."""
+    async with ledger.change() as change:
+        version = await change.get(VersionRecord, intent.record_id)
+        if version is None or version.state is not VersionState.INTENT:
+            return False
+        await change.put(_next(version, VersionState.FAILED))
+        key = await change.get(KeyRecord, intent.key_id)
+        if key is not None and key.state is KeyState.CREATING:
+            row_version = key.row_version + 1
+            await change.put(dataclasses.replace(key, state=KeyState.DESTROYED, row_version=row_version))
+        return True
 
 
 def _next(version: VersionRecord, state: VersionState) -> VersionRecord:

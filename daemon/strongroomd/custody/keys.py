@@ -418,10 +418,11 @@ def _check_filter(wanted: KeyFilter) -> tuple[str, ...]:
         _check_tag_key("tag_key", wanted.tag_key)
     elif wanted.tag_value is not None:
         raise invalid("tag_value", "is of no use without tag_key")
-    if wanted.tag_value is not None and len(wanted.tag_value) > MAX_TAG_VALUE:
-        raise too_large("tag_value", MAX_TAG_VALUE, "characters")
-    value = () if wanted.tag_value is None else (wanted.tag_value,)
-    return (wanted.state or "", wanted.spec or "", wanted.tag_key, *value)
+    place = (wanted.state or "", wanted.spec or "", wanted.tag_key)
+    if wanted.tag_value is None:
+        return place
+    _check_tag_value("tag_value", wanted.tag_value)
+    return (*place, wanted.tag_value)
 
 
 def _wanted(key: KeyRecord, wanted: KeyFilter) -> bool:
@@ -470,13 +471,17 @@ def _check_tag_key(place: str, key: str) -> None:
         raise invalid(place, "must not be empty")
     if len(key) > MAX_TAG_KEY:
         raise too_large(place, MAX_TAG_KEY, "characters")
+    names.plain_text(key, place)
+
+
+def _check_tag_value(place: str, value: str) -> None:
+    if len(value) > MAX_TAG_VALUE:
+        raise too_large(place, MAX_TAG_VALUE, "characters")
+    names.plain_text(value, place)
 
 
 def _check_tag(place: str, key: str, value: str) -> None:
     _check_tag_key(f"{place}.key", key)
-    if len(value) > MAX_TAG_VALUE:
-        raise too_large(f"{place}.value", MAX_TAG_VALUE, "characters")
+    _check_tag_value(f"{place}.value", value)
     if key.lower().startswith("aws:"):
         raise invalid(f"{place}.key", "must not begin with aws:, which is reserved")
-    names.plain_text(key, f"{place}.key")
-    names.plain_text(value, f"{place}.value")

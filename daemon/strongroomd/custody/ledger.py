@@ -7,9 +7,10 @@ the token's anchor, so that neither a row nor the whole store can be put back to
 
 import asyncio
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from strongroomd.domain import journal
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -22,19 +23,31 @@ _PAGE = 1_000
 _ATTEMPTS = 3
 
 
+class LedgerMeter(Protocol):
+    """Hears what the ledger finds, for metrics."""
+
+    def failed(self) -> None:
+        """Count one integrity failure."""
+        ...
+
+    def changed(self, seconds: float) -> None:
+        """Time one committed change."""
+        ...
+
+
 class Ledger:
     """Verified access to the store's protected records.
 
     Args:
         store: where the records are.
         vault: makes the MACs.
-        on_failure: told of each integrity failure (for the metric and the alert).
+        meter: hears of integrity failures and of changes, for metrics and alerts.
     """
 
-    def __init__(self, store: Store, vault: Vault, on_failure: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, store: Store, vault: Vault, meter: LedgerMeter | None = None) -> None:
         self._store = store
         self._vault = vault
-        self._on_failure = on_failure
+        self._meter = meter
         self._latest: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._watchers: list[Callable[[JournalEntry], None]] = []
         self._changing = asyncio.Lock()
@@ -66,8 +79,26 @@ class Ledger:
             while entries := await self._store.journal(self.sequence, _PAGE):
                 await self._verify(entries, anchor)
 
-    async def _verify(self, entries: list[JournalEntry], anchor: Anchor | None) -> None:
-        sequence, head = self.sequence, self.head
+    async def recheck(self) -> None:
+        """Verify the whole journal again, from its genesis to what was learnt of it so far.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE when an entry was edited or removed since.
+        """
+        until, learnt = self.sequence, self.head
+        sequence, head = 0, journal.GENESIS
+        while sequence < until:
+            entries = await self._store.journal(sequence, min(_PAGE, until - sequence))
+            if not entries:
+                raise self._failure("the journal is shorter than it was")
+            sequence, head = self._chained(sequence, head, entries)
+        if not hmac.compare_digest(head, learnt):
+            raise self._failure("the journal is not the one that was followed")
+
+    def _chained(
+        self, sequence: int, head: bytes, entries: list[JournalEntry], anchor: Anchor | None = None
+    ) -> tuple[int, bytes]:
+        """Follow the chain through some entries; returns the new sequence number and head."""
         for entry in entries:
             sequence += 1
             head = journal.next_head(
@@ -77,6 +108,10 @@ class Ledger:
                 raise self._failure("the journal's chain is broken")
             if anchor is not None and sequence == anchor.sequence and head != anchor.head:
                 raise self._failure("the journal is not the one that the token remembers")
+        return sequence, head
+
+    async def _verify(self, entries: list[JournalEntry], anchor: Anchor | None) -> None:
+        sequence, head = self._chained(self.sequence, self.head, entries, anchor)
         mac = await self._vault.row_mac(journal.head_bytes(sequence, head))
         if not hmac.compare_digest(mac, entries[-1].head_mac):
             raise self._failure("the journal's head was not made by this token")
@@ -131,6 +166,7 @@ class Ledger:
     @asynccontextmanager
     async def change(self) -> AsyncIterator["Change"]:
         """Begin an atomic change; it commits when the block ends and is rolled back if the block raises."""
+        start = time.perf_counter()
         async with self._changing:
             async with self._store.transaction() as transaction:
                 await self.follow()
@@ -140,9 +176,12 @@ class Ledger:
                 for entry in change.entries:
                     if entry.sequence == self.sequence + 1:
                         self._learn(entry)
+        if self._meter is not None:
+            self._meter.changed(time.perf_counter() - start)
 
     def _failure(self, detail: str) -> StrongroomError:
-        self._on_failure()
+        if self._meter is not None:
+            self._meter.failed()
         return StrongroomError(Reason.INTEGRITY_FAILURE, detail=detail)
 
 

@@ -144,7 +144,7 @@ def _fingerprint(passage: Passage, arguments: object) -> bytes:
 
 def _answer_bytes(answer: Answer) -> bytes:
     fields = [answer.principal, answer.request_id, answer.method, answer.fingerprint.hex()]
-    return b"strongroom.answer.v1" + orjson.dumps([*fields, answer.answer.decode(), answer.created_at])
+    return b"strongroom.answer.v1" + orjson.dumps([*fields, answer.answer.hex(), answer.created_at])
 
 
 def encode(record: Record) -> bytes:

@@ -41,6 +41,7 @@ class Quotas:
         self._store = store
         self.defaults = dict(defaults)
         self._set: dict[str, Rate] = {}
+        self._ordinary: dict[tuple[str, QuotaClass], Charge] = {}
         self._stale = True
         ledger.watch(self._changed)
 
@@ -58,6 +59,12 @@ class Quotas:
             self._stale = True
             raise
         self._set = {r.record_id: Rate(r.per_second, r.burst) for r in records}
+        self._ordinary.clear()
+
+    def use_defaults(self, defaults: Mapping[QuotaClass, Rate]) -> None:
+        """Take other defaults over, from a reloaded configuration."""
+        self.defaults = dict(defaults)
+        self._ordinary.clear()
 
     def rate(self, scope: LimitScope, subject: str) -> Rate | None:
         """Give the limit in force for a subject: `<account>/<class>`, a key id or a principal's ARN."""
@@ -78,8 +85,7 @@ class Quotas:
         Raises:
             StrongroomError: QUOTA_EXCEEDED with the exact wait.
         """
-        class_subject = f"{principal.account}/{class_}"
-        charges = [self._charge(LimitScope.CLASS, class_subject, cost)]
+        charges = [self._class_charge(principal.account, class_, cost)]
         if self._set:
             own = ((LimitScope.KEY, key_id), (LimitScope.PRINCIPAL, principal.arn))
             charges += [
@@ -90,6 +96,15 @@ class Quotas:
         shortfall = self._table.spend(charges)
         if shortfall is not None:
             raise _refusal(shortfall, cost, charges)
+
+    def _class_charge(self, account: str, class_: QuotaClass, cost: int) -> Charge:
+        """Make the charge of an account's class; those of ordinary calls are kept."""
+        charge = self._ordinary.get((account, class_))
+        if charge is None or cost != 1:
+            charge = self._charge(LimitScope.CLASS, f"{account}/{class_}", cost)
+            if cost == 1:
+                self._ordinary[account, class_] = charge
+        return charge
 
     def _charge(self, scope: LimitScope, subject: str, cost: int) -> Charge:
         rate = self.rate(scope, subject)

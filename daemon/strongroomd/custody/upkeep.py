@@ -5,7 +5,8 @@ repeat and safe to run twice at once: the store's transactions decide.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol, TypeVar
 
 from strongroomd.custody.births import abandon
@@ -17,21 +18,26 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor
 from strongroomd.domain.limits import ANSWER_LIFETIME
 from strongroomd.domain.records import (
+    RECORD_KINDS,
     AliasRecord,
     CustodyMode,
     KeyRecord,
     KeyState,
+    Record,
     VersionRecord,
     VersionState,
 )
-from strongroomd.ports import AuditLog, AuditTrail, Store, Vault
+from strongroomd.ports import AuditLog, AuditTrail, Store, Stored, Vault
 from strongroomd.telemetry import logs
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Record)
 _log = logs.get("custody")
 LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
+CLOCK_STEP_MS = 60_000
+LONGEST_REST_MS = 24 * 3600 * 1000
+CLOCK_REST_SECONDS = 24 * 3600.0
 
 
 class UpkeepMeter(Protocol):
@@ -88,7 +94,9 @@ class Upkeep:
         self._holder = holder
         self._last: Checkpoint | None = None
         self._anchored: tuple[int, float] = (-1, 0.0)
-        self._scanned: dict[type[KeyRecord | VersionRecord], str] = {}
+        self._unscanned: list[tuple[type[Record], str]] = []
+        self._watched: tuple[float, int] | None = None
+        self._trusted_from = 0.0
 
     async def elected(self) -> bool:
         """Take or keep the lease; on taking it over the newest checkpoint is read again."""
@@ -142,18 +150,37 @@ class Upkeep:
 
     async def settle(self) -> None:
         """Destroy keys whose deletion fell due; finish or undo what a dead worker left half done."""
-        for stored in await self._store.due(KeyState.PENDING_DELETION.value, self._clock.wall_ms()):
-            key = await self._ledger.verify(stored)
-            await self._guarded(self._destroy, key)
+        if await self._dates_count():
+            for stored in await self._store.due(KeyState.PENDING_DELETION.value, self._clock.wall_ms()):
+                await self._guarded(self._destroy, stored)
         for stored in await self._store.unsettled():
-            version = await self._ledger.verify(stored)
-            await self._guarded(self._resolve, version)
+            await self._guarded(self._resolve, stored)
 
-    async def _guarded(self, task: Callable[[R], Awaitable[None]], record: R) -> None:
+    async def _dates_count(self) -> bool:
+        """Say whether the wall clock may be believed with a destruction.
+
+        After a jump forward, or a start long after the last checkpoint, nothing is destroyed for a day: a
+        clock set wrong must not make deletions fall due before somebody could notice.
+        """
+        now, wall = self._clock.monotonic(), self._clock.wall_ms()
+        if self._watched is None:
+            newest = await self._newest()
+            jump = max(0, wall - newest.time - LONGEST_REST_MS) if newest else 0
+        else:
+            jump = wall - self._watched[1] - int((now - self._watched[0]) * 1000)
+        self._watched = (now, wall)
+        if jump > CLOCK_STEP_MS:
+            self._trusted_from = now + CLOCK_REST_SECONDS
+            self._meter.reconciled("clock_jump")
+            _log.error("the clock jumped forward; no key is destroyed for a day", extra={"ms": jump})
+        return now >= self._trusted_from
+
+    async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
+        """Do a task with a record once it is verified; one bad record does not keep the others waiting."""
         try:
-            await task(record)
+            await task(await self._ledger.verify(stored))
         except StrongroomError as error:
-            _log.warning("upkeep task failed", reason=error.reason.value, detail=error.detail)
+            _log.warning("upkeep task failed", extra={"reason": error.reason.value, "detail": error.detail})
 
     async def _destroy(self, key: KeyRecord) -> None:
         """Make a key's tombstone: wrapped material is gone with this; resident objects follow."""
@@ -219,29 +246,36 @@ class Upkeep:
         Nothing is believed unless the sentinel is visible; a missing object marks its version MISSING and is
         never forgotten; an object that nobody knows is reported and left alone.
         """
+        versions = await self._store.resident()
         objects = {found.hsm_id: found.count for found in await self._vault.list_resident()}
-        known: set[str] = set()
-        for stored in await self._store.resident():
-            version = await self._ledger.verify(stored)
-            known.add(version.hsm_id)
-            await self._guarded(self._compare, (version, objects.get(version.hsm_id, 0)))
+        for stored in versions:
+            await self._guarded(partial(self._compare, objects), stored)
+        # Read again: an intent is stored before its object is made, so an object unknown now has no record.
+        known = {stored.record.hsm_id for stored in await self._store.resident()}
         for _ in objects.keys() - known:
             self._meter.reconciled("orphan")
             _log.error("token object without a record; left alone")
 
-    async def _compare(self, found: tuple[VersionRecord, int]) -> None:
-        version, count = found
-        if version.state is VersionState.ACTIVE and count == 0:
-            await self._mark(version, VersionState.MISSING)
-            self._meter.reconciled("missing")
-            _log.error("resident key's object is missing from the token")
-        elif version.state is VersionState.MISSING and count == 1:
-            await self._mark(version, VersionState.ACTIVE)
-            self._meter.reconciled("found_again")
-        elif version.state in _GONE and count:
-            await self._vault.destroy_resident(version.hsm_id)
-            self._meter.reconciled("resurrected")
-            _log.error("destroyed object reappeared in the token; destroyed again")
+    async def _compare(self, objects: Mapping[str, int], version: VersionRecord) -> None:
+        count = objects.get(version.hsm_id, 0)
+        match version.state:
+            case VersionState.ACTIVE if count == 0:
+                await self._mark(version, VersionState.MISSING)
+                self._meter.reconciled("missing")
+                _log.error("resident key's object is missing from the token")
+            case VersionState.ACTIVE | VersionState.MISSING if count > 1:
+                self._meter.reconciled("duplicate")
+                _log.error("two token objects have one id; the key is refused")
+            case VersionState.MISSING if count == 1:
+                await self._mark(version, VersionState.ACTIVE)
+                self._meter.reconciled("found_again")
+            case VersionState.FAILED if count:
+                await self._vault.destroy_resident(version.hsm_id)
+                self._meter.reconciled("intent_undone")
+            case VersionState.DESTROYED if count:
+                await self._vault.destroy_resident(version.hsm_id)
+                self._meter.reconciled("resurrected")
+                _log.error("destroyed object reappeared in the token; destroyed again")
 
     async def _mark(self, version: VersionRecord, state: VersionState) -> None:
         async with self._ledger.change() as change:
@@ -252,23 +286,34 @@ class Upkeep:
                 )
 
     async def scan(self, limit: int = 500) -> int:
-        """Verify the next records of keys and versions; returns how many. Starts over at the end."""
-        seen = 0
-        for kind in (KeyRecord, VersionRecord):
-            after = self._scanned.get(kind, "")
-            batch = await self._store.page(kind, after=after, limit=limit, where={})
-            for stored in batch:
-                await self._ledger.verify(stored)
-            self._scanned[kind] = batch[-1].record.record_id if len(batch) == limit else ""
-            seen += len(batch)
-        return seen
+        """Verify the next records of every kind, those that the store has and those that it should have.
+
+        A pass begins with the journal itself. Returns how many records were read; starts over at the end.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE, when the whole batch was looked at, if any record failed.
+        """
+        if not self._unscanned:
+            await self._ledger.recheck()
+            for kind in RECORD_KINDS.values():
+                names = {*await self._store.names(kind), *self._ledger.known(kind)}
+                self._unscanned.extend((kind, name) for name in names)
+        batch, self._unscanned = self._unscanned[:limit], self._unscanned[limit:]
+        failure: StrongroomError | None = None
+        for kind, name in batch:
+            try:
+                await self._ledger.read(kind, name)
+            except StrongroomError as error:
+                facts = {"kind": kind.KIND, "id": name, "detail": error.detail}
+                _log.error("record not verified", extra=facts)
+                failure = error
+        if failure is not None:
+            raise failure
+        return len(batch)
 
     async def purge(self) -> None:
         """Forget idempotency answers that are over 24 hours old."""
         await self._store.purge_answers(self._clock.wall_ms() - ANSWER_LIFETIME * 1000)
-
-
-_GONE = frozenset({VersionState.DESTROYED, VersionState.FAILED})
 
 
 def _grew(before: tuple[Head, ...], now: tuple[Head, ...]) -> bool:

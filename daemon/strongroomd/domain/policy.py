@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError, too_large
@@ -35,8 +35,7 @@ class Effect(StrEnum):
     DENY = "Deny"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked of a policy. Conditions and resource attributes will join here.
 
     Attributes:
@@ -84,17 +83,16 @@ class Policy:
 
     def __init__(self, statements: tuple[Statement, ...]) -> None:
         self.statements = statements
-        self._decided: dict[tuple[str, Action], Decision] = {}
+        self._decided: dict[Question, Decision] = {}
 
     def decide(self, question: Question) -> Decision:
         """Answer: an explicit deny wins, else any allow, else denied."""
-        key = (question.principal, question.action)
-        decision = self._decided.get(key)
+        decision = self._decided.get(question)
         if decision is None:
             decision = self._decide(question)
             if len(self._decided) >= _REMEMBERED:
                 self._decided.clear()
-            self._decided[key] = decision
+            self._decided[question] = decision
         return decision
 
     def _decide(self, question: Question) -> Decision:

@@ -227,6 +227,9 @@ class Device:
                 return self._attempt(name, work, args, kwargs, doubtful=doubtful, again=False)
             self._judge(refused)
             raise refused from error
+        except StrongroomError:
+            self.pool.give(session)  # our own verdict about what the token gave: the session is sound
+            raise
         except BaseException:
             self.pool.discard(session, "interrupted")
             raise

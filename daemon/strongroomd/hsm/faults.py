@@ -16,7 +16,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 
 
 class Fault(StrEnum):
-    """Whose fault an error is (facts, hsm.md 5.1)."""
+    """Whose fault an error is."""
 
     DATA = "data"
     REQUEST = "request"
@@ -41,7 +41,7 @@ class Rule:
         retry: the same call is tried once more on another session.
         canary: a canary operation decides whether the token is ill; the breaker follows it.
         fatal: nothing in this process will work again; it must be replaced (re-initialising beside other
-            threads crashes, facts hsm.md 0.5).
+            threads crashes).
     """
 
     reason: Reason

@@ -1,7 +1,7 @@
 """Token calls on a bare object handle through any session: no search, no object of the library per key.
 
 python-pkcs11 binds an object to the session that found it. `Bound` borrows the library's operations for any
-pair of session and handle (facts, hsm.md 1.3); the library's version is pinned because its mixins are
+pair of session and handle; the library's version is pinned because its mixins are
 private.
 """
 
@@ -122,7 +122,7 @@ def take_value(secret: TokenObject) -> bytes:
 
 
 def find(session: Session, template: Packed) -> list[TokenObject]:
-    """Search and exhaust the search: a half-read one blocks its session for ever (facts, hsm.md 1.4)."""
+    """Search and exhaust the search: a half-read one blocks its session for ever."""
     return list(session.get_objects(template))
 
 

@@ -8,7 +8,6 @@ it never blocks signing. Everything that touches the caches runs on the loop's t
 import asyncio
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
@@ -28,7 +27,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.limits import MAX_RANDOM
 from strongroomd.domain.records import CustodyMode
-from strongroomd.hsm import anchors, handles, resident
+from strongroomd.hsm import handles
 from strongroomd.hsm.asymmetric import Asymmetric
 from strongroomd.hsm.birth import Cradle
 from strongroomd.hsm.cache import HandleCache, LoadedKey
@@ -39,10 +38,11 @@ from strongroomd.hsm.house import Household, sign_digest
 from strongroomd.hsm.lanes import Lane
 from strongroomd.hsm.leaving import release_pair
 from strongroomd.hsm.loading import Loader
-from strongroomd.hsm.login import Login, login_lock
+from strongroomd.hsm.login import Login
 from strongroomd.hsm.mechanisms import INLINE_SIGNING, Offer
+from strongroomd.hsm.objects import TokenObjects
 from strongroomd.hsm.observer import Observer
-from strongroomd.hsm.sessions import Keeper, Pool, Writer
+from strongroomd.hsm.sessions import Keeper, Pool
 from strongroomd.hsm.settings import HsmSettings
 from strongroomd.hsm.symmetric import Symmetric
 
@@ -50,7 +50,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _ROW_MAC = Mechanism.SHA256_HMAC
-_LIMITS = {"slow": 2.0, "birth": 60.0}  # seconds after which a running call of a lane counts as hanging
+# Seconds after which a running call of a lane counts as hanging; objects may wait for another process.
+_LIMITS = {"slow": 2.0, "birth": 60.0, "objects": 60.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +90,17 @@ class TokenVault:
 
     def __init__(self, settings: HsmSettings, parts: Parts, observer: Observer) -> None:
         forgiving = parts.login.module.quirks.keeps_session_after_bad_data
-        self._settings = settings
         self._parts = parts
         self._house = parts.house
         self._observer = observer
         self._device = Device(parts.pool, parts.health, observer, forgiving=forgiving)
         self._keeper = Device(parts.keeper, parts.health, observer, forgiving=True)
         self._slow_keeper = Device(parts.slow_keeper, parts.health, observer, forgiving=True)
-        self._writer = Device(Writer(parts.pool), parts.health, observer, forgiving=False)
-        self._slow = Lane("slow", settings.slow_threads, settings.slow_queue)
-        self._birth = Lane("birth", settings.birth_threads, settings.birth_queue)
+        self._objects = TokenObjects(
+            settings, parts.pool, parts.health, parts.house.sentinel, parts.login.guard, observer
+        )
+        self._slow = Lane("slow", settings.slow_threads, settings.slow_queue, observer.waited)
+        self._birth = Lane("birth", settings.birth_threads, settings.birth_queue, observer.waited)
         self._loader = Loader(parts.house, parts.login.module.quirks, self._device)
         self._asymmetric = Asymmetric(self._device)
         self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys)
@@ -113,12 +115,12 @@ class TokenVault:
         return self._parts.health.breaker.fatal
 
     def longest_call(self) -> tuple[str, float]:
-        """Give the lane (`slow`, `birth`) whose call is nearest its limit, and that call's age (s)."""
-        ages = [(lane.name, lane.longest()) for lane in (self._slow, self._birth)]
+        """Give the lane whose running call is nearest its limit, and that call's age in seconds."""
+        ages = [(lane.name, lane.longest()) for lane in (self._slow, self._birth, self._objects.lane)]
         return max(ages, key=lambda age: age[1] / _LIMITS[age[0]])
 
     def hanging(self) -> str | None:
-        """Name the lane that has a call over its limit (slow 2 s, birth 60 s), None when none has."""
+        """Name the lane that has a call over its limit (slow 2 s, others 60 s), None when none has."""
         kind, seconds = self.longest_call()
         return kind if seconds > _LIMITS[kind] else None
 
@@ -130,6 +132,7 @@ class TokenVault:
         """Let the token go: caches, sessions, and last the login."""
         self._slow.close()
         self._birth.close()
+        self._objects.lane.close()
         self._keys.clear()
         self._parts.keeper.close()
         self._parts.slow_keeper.close()
@@ -156,10 +159,12 @@ class TokenVault:
     ) -> Material:
         """See `Vault.generate`."""
         self.placement(spec, usage, mode, exportable=exportable)
-        lane = self._lane_of_birth(spec)
         if mode is CustodyMode.RESIDENT:
-            return await lane.run(deadline, self._make_resident, spec, usage, hsm_id)
-        return await lane.run(deadline, self._make_wrapped, spec, usage, exportable)
+            lane = self._birth if SPECS[spec].family is KeyFamily.RSA else self._objects.lane
+            return await lane.run(
+                deadline, self._objects.make_resident, self._parts.cradle, spec, usage, hsm_id
+            )
+        return await self._lane_of_birth(spec).run(deadline, self._make_wrapped, spec, usage, exportable)
 
     async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.seal`."""
@@ -237,21 +242,19 @@ class TokenVault:
 
     async def read_anchor(self) -> Anchor | None:
         """See `Vault.read_anchor`."""
-        return await self._slow.run(_soon(), self._device.run, "find", self._read_anchor)
+        return await self._objects.read_anchor()
 
     async def write_anchor(self, anchor: Anchor) -> None:
         """See `Vault.write_anchor`."""
-        await self._slow.run(_soon(), self._write_anchor, anchor)
+        await self._objects.write_anchor(anchor)
 
     async def list_resident(self) -> list[ResidentObject]:
         """See `Vault.list_resident`."""
-        return await self._slow.run(
-            _soon(), self._device.run, "find", resident.list_objects, self._house.sentinel
-        )
+        return await self._objects.list_resident()
 
     async def destroy_resident(self, hsm_id: str) -> None:
         """See `Vault.destroy_resident`."""
-        await self._slow.run(_soon(), self._destroy_resident, hsm_id)
+        await self._objects.destroy_resident(hsm_id)
 
     def forget(self, key_id: str) -> None:
         """See `Vault.forget`."""
@@ -359,50 +362,10 @@ class TokenVault:
         self._observer.leaked(4)
         return material
 
-    def _make_resident(self, spec: KeySpec, usage: KeyUsage, hsm_id: str) -> Material:
-        material = self._writable("birth", self._parts.cradle.resident, spec, usage, hsm_id)
-        self._sync()
-        return material
-
     def _release_pair(self, spec: KeySpec) -> tuple[bytearray, bytes]:
         pair = self._device.run("birth", release_pair, spec)
         self._observer.leaked(2)
         return pair
-
-    def _read_anchor(self, session: Session) -> Anchor | None:
-        anchor = anchors.read(session)
-        resident.demand_sentinel(session, self._house.sentinel)
-        return anchor
-
-    def _write_anchor(self, anchor: Anchor) -> None:
-        self._writable("C_CreateObject", anchors.write, anchor)
-        self._sync()
-        self._writable("C_DestroyObject", anchors.remove_older, anchor)
-
-    def _destroy_resident(self, hsm_id: str) -> None:
-        self._writable("C_DestroyObject", resident.destroy, hsm_id)
-        self._sync()
-        self._writable("find", resident.confirm_gone, hsm_id, self._house.sentinel)
-
-    def _writable(
-        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Do work on a read-write session of its own, never twice: what it does may not be repeatable.
-
-        One process of the host at a time, and only after a look at the token as the others left it: SoftHSM
-        counts its changes without that look, and would never see what another process did in between.
-        """
-
-        def seeing(session: Session) -> T:
-            resident.demand_sentinel(session, self._house.sentinel)
-            return work(session, *args, **kwargs)
-
-        with login_lock(self._settings):
-            return self._writer.run_once(name, seeing)
-
-    def _sync(self) -> None:
-        if self._parts.login.guard is not None:
-            self._parts.login.guard.sync()
 
 
 def _random(session: Session, length: int) -> bytes:
@@ -424,7 +387,3 @@ def _destroy_quietly(key: LoadedKey) -> None:
 
 def _destroy_held(_: Session, key: LoadedKey) -> None:
     key.held.destroy()
-
-
-def _soon() -> float:
-    return time.monotonic() + 10.0

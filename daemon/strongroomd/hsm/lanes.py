@@ -25,10 +25,14 @@ class Lane:
         name: for thread names and as the kind that `longest` reports.
         threads: how many.
         bound: calls that may wait beyond those running.
+        waited: told, on any thread, how many seconds each call waited for a thread.
     """
 
-    def __init__(self, name: str, threads: int, bound: int) -> None:
+    def __init__(
+        self, name: str, threads: int, bound: int, waited: Callable[[float], None] | None = None
+    ) -> None:
         self.name = name
+        self._waited = waited
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"hsm-{name}")
         self._capacity = threads + bound
         self._load = 0
@@ -88,7 +92,7 @@ class Lane:
             raise StrongroomError(Reason.OVERLOADED, detail=f"lane {self.name} is full", retry_after=0.5)
         with self._counting:
             self._load += 1
-        future: Future[T] = self._executor.submit(self._watched, work, args, kwargs)
+        future: Future[T] = self._executor.submit(self._begun, time.monotonic(), work, args, kwargs)
         future.add_done_callback(self._finished)
         return future, left
 
@@ -100,6 +104,13 @@ class Lane:
     def close(self) -> None:
         """Refuse further calls and wait for those running."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _begun(
+        self, since: float, work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> T:
+        if self._waited is not None:
+            self._waited(time.monotonic() - since)
+        return self._watched(work, args, kwargs)
 
     def _watched(self, work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
         thread = threading.get_ident()

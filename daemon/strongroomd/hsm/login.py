@@ -1,7 +1,7 @@
 """Logging in: once per process, one process at a time, and never twice with a PIN that was refused.
 
 The lock is held from before C_Initialize to the end of C_Login: parallel logins fail one time in five, and a
-kill in the middle destroys a SoftHSM token (facts, hsm-recipes). A refused PIN leaves a marker with a slow
+kill in the middle destroys a SoftHSM token. A refused PIN leaves a marker with a slow
 salted hash, so that a respawned worker does not try the same PIN again and lock a token that counts.
 """
 

@@ -1,7 +1,7 @@
 """Loading the PKCS#11 module with locking, and choosing a token.
 
 python-pkcs11 calls C_Initialize with a null argument, which promises single-threaded use; modules then run
-without locks and crash under threads (facts, hsm.md 1.2). Before the library loads the module, the
+without locks and crash under threads. Before the library loads the module, the
 C_Initialize pointer in the module's function list is replaced by a hook that supplies CKF_OS_LOCKING_OK; the
 hook counts its calls, and a load that did not pass through it is refused.
 """
@@ -63,7 +63,7 @@ class LockingHook:
 
 
 class Module:
-    """A loaded PKCS#11 module; one for each path and process, for ever (facts, hsm.md 0.5: never finalised).
+    """A loaded PKCS#11 module; one for each path and process, for ever (it is never finalised).
 
     Attributes:
         library: python-pkcs11's module object.

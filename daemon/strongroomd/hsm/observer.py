@@ -9,6 +9,9 @@ class Observer(Protocol):
     def called(self, function: str, seconds: float, ckr: int) -> None:
         """One token call ended: its name, its duration, its CKR value (0 is success)."""
 
+    def waited(self, seconds: float) -> None:
+        """One call waited so long for a thread of its lane."""
+
     def cached(self, cache: str, outcome: str) -> None:
         """One look into `handles` or `subkeys`: outcome `hit`, `miss` or `evicted`."""
 
@@ -33,6 +36,9 @@ class Silent:
 
     def called(self, function: str, seconds: float, ckr: int) -> None:
         """Ignore a call."""
+
+    def waited(self, seconds: float) -> None:
+        """Ignore a wait."""
 
     def cached(self, cache: str, outcome: str) -> None:
         """Ignore a cache look-up."""

@@ -1,8 +1,8 @@
 """Attribute values checked and packed before python-pkcs11 sees them.
 
-A value that python-pkcs11 cannot pack frees memory that was never allocated and kills the process (facts,
-hsm.md 1.6). Here every value is checked against the type of its attribute and turned into bytes, and the
-mapper given to the library takes nothing but such bytes.
+A value that python-pkcs11 cannot pack frees memory that was never allocated and kills the process. Here
+every value is checked against the type of its attribute and turned into bytes, and the mapper given to the
+library takes nothing but such bytes.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """Giving up the power to ignore file modes, so that a read-only token.object stays unwritten even by root.
 
 SoftHSM rewrites token.object at each login; a kill in the middle destroys the token. Mode 0400 prevents the
-write, unless the process has CAP_DAC_OVERRIDE, as root and many containers do (facts: 150 kills, 24 tokens
+write, unless the process has CAP_DAC_OVERRIDE, as root and many containers do (measured: 150 kills, 24 tokens
 lost with it, none without).
 """
 

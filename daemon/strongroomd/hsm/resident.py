@@ -1,6 +1,6 @@
 """Token objects of resident keys: listed and destroyed; an empty answer counts only beside the sentinel.
 
-A token whose files are away answers every search with nothing and no error (facts, reliability.md M11).
+A token whose files are away answers every search with nothing and no error.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Sessions: one that keeps the process logged in, and a bounded pool of PIN-less ones that work.
 
-Closing a session that was opened with a PIN logs the whole process out (facts, hsm.md 0.3), so the login
+Closing a session that was opened with a PIN logs the whole process out, so the login
 session is never closed before the end and never used for an operation.
 """
 

@@ -1,8 +1,8 @@
 """SoftHSM's token.object: the one file whose loss is the loss of the token, guarded.
 
-SoftHSM rewrites it at every login, in place; a process killed at that moment leaves it empty (facts,
-hsm-recipes: 24 of 150). So it is made unwritable, a copy is kept beside the login lock, and a damaged file
-is put back from the copy, under that lock, before the module is loaded.
+SoftHSM rewrites it at every login, in place; a process killed at that moment leaves it empty (measured: 24
+of 150). So it is made unwritable, a copy is kept beside the login lock, and a damaged file is put back from
+the copy, under that lock, before the module is loaded.
 """
 
 import ctypes
@@ -83,7 +83,7 @@ class TokenFileGuard:
                 )
 
     def sync(self) -> None:
-        """Push the token's files to the disk; SoftHSM itself never does (facts, reliability.md M8)."""
+        """Push the token's files to the disk; SoftHSM itself never does."""
         descriptor = os.open(self._tokens, os.O_RDONLY | os.O_DIRECTORY)
         try:
             ctypes.CDLL(None).syncfs(descriptor)

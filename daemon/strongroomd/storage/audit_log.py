@@ -44,6 +44,7 @@ from strongroomd.storage.syncing import Syncer, open_syncer
 DURABLE_WITHIN: Final = 0.2  # seconds, the port's promise
 MAX_QUEUE: Final = 10_000  # records that wait for the disk; more are refused at once
 MAX_BATCH: Final = 1_000  # records of one write
+GATHER: Final = 0.002  # seconds between flushes while several callers write (PostgreSQL: commit_delay)
 
 Record = dict[str, Any]
 _Pending = tuple[Linked, "asyncio.Future[None]"]
@@ -88,6 +89,8 @@ class FileAuditLog(AuditLog):
         self._pending: list[_Pending] = []
         self._syncing: list[_Pending] = []
         self._busy = False
+        self._siblings = False
+        self._flushed_at = 0.0
         self._stamp = (0, "")
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -127,8 +130,7 @@ class FileAuditLog(AuditLog):
         self._pending.append((linked, future))
         self._waiting.append((loop.time() + DURABLE_WITHIN, future))
         if not self._busy:
-            self._busy = True
-            loop.call_soon(self._flush)
+            self._schedule(loop)
         if self._watchdog is None:
             self._watchdog = loop.call_at(self._waiting[0][0], self._expire)
         await future
@@ -171,9 +173,19 @@ class FileAuditLog(AuditLog):
                 future.set_exception(_unavailable("not durable in time"))
         self._watchdog = self._loop.call_at(self._waiting[0][0], self._expire) if self._waiting else None
 
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush at once for a lone caller; with siblings, not sooner than they can gather."""
+        self._busy = True
+        if self._siblings:
+            loop.call_at(self._flushed_at + GATHER, self._flush)
+        else:
+            loop.call_soon(self._flush)
+
     def _flush(self) -> None:
         """Write what has gathered and let it be synced."""
+        assert self._loop is not None  # noqa: S101 - this runs on it
         batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+        self._siblings, self._flushed_at = len(batch) > 1, self._loop.time()
         try:
             kept = 0 if self._failed else self._chain.write([linked for linked, _ in batch])
             if kept < len(batch):
@@ -206,8 +218,8 @@ class FileAuditLog(AuditLog):
         if self._chain.head.size >= self._settings.rotate_at and not self._pending:
             self._rotate()
         self._busy = bool(self._pending)
-        if self._busy:
-            self._flush()
+        if self._busy and self._loop is not None:
+            self._schedule(self._loop)
 
     def _refuse(self, lost: list[_Pending], problem: StrongroomError) -> None:
         """Refuse what was not written, and what was linked behind it, which would now hang in the air."""

@@ -51,7 +51,9 @@ def place(record: Record) -> Place:
 def read_records(
     directory: Path, wanted: AuditFilter | None = None, after: Place | None = None
 ) -> Iterator[Record]:
-    """Read records of all chains, newest last, each with its chain's origin as `chain`.
+    """Read records of all chains, newest last.
+
+    Each has its chain's origin as `chain`, its own hash as `hash` and its bytes in the file as `body`.
 
     Blocking. To page, take as many as fit and pass the last one's `place` the next time.
 
@@ -126,4 +128,4 @@ class _Follower:
 
 def _records(scan: Scan, path: Path) -> Iterator[Record]:
     for _ in scan.bodies(path):
-        yield {"chain": scan.origin, **scan.record()}
+        yield {**scan.record(), "chain": scan.origin, "hash": scan.digest, "body": scan.body}

@@ -46,6 +46,12 @@ def every(table: Table) -> Select[Any]:
 
 
 @cache
+def names(table: Table) -> Select[Any]:
+    """The ids of all records of a kind."""
+    return select(table.c.record_id)
+
+
+@cache
 def insertion(table: Table) -> Insert:
     """Insert a row."""
     return insert(table)
@@ -98,6 +104,7 @@ ANSWER: Final = select(ANSWERS).where(
 )
 OLD_ANSWERS: Final = delete(ANSWERS).where(ANSWERS.c.created_at < bindparam("before"))
 USAGE_OF_KEY: Final = select(USAGE).where(USAGE.c.key_id == bindparam("key_id")).order_by(USAGE.c.operation)
+KEY_STATES: Final = select(KEYS.c.state, func.count().label("count")).group_by(KEYS.c.state)
 LEASE: Final = select(LEASES).where(LEASES.c.name == bindparam("name"))
 
 

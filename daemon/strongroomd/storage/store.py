@@ -136,6 +136,11 @@ class SqlStore(Store):
         """Read every record of a kind."""
         return await self._list(kind, statements.every(_table(kind)))
 
+    async def names(self, kind: type[Record]) -> list[str]:
+        """List the ids of all records of a kind."""
+        rows = await self._read(statements.names(_table(kind)))
+        return [str(row["record_id"]) for row in rows]
+
     async def due(self, state: str, before: int) -> list[Stored[Any]]:
         """Read keys whose deletion is due, the longest overdue first."""
         return await self._list(KeyRecord, statements.DUE_KEYS, state=state, before=before)
@@ -171,6 +176,10 @@ class SqlStore(Store):
     async def usage(self, key_id: str) -> list[Usage]:
         """Read a key's usage."""
         return [decode(Usage, row) for row in await self._read(statements.USAGE_OF_KEY, key_id=key_id)]
+
+    async def key_states(self) -> dict[str, int]:
+        """Count the keys in each state."""
+        return {str(row["state"]): int(row["count"]) for row in await self._read(statements.KEY_STATES)}
 
     async def lease(self, name: str, holder: str, now: int, seconds: float) -> bool:
         """Take or renew a lease; whoever would be refused anyway does not disturb the writer.

@@ -13,7 +13,7 @@ from strongroomd.domain.errors import Fault, Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.door import Door
 from strongroomd.frontends.grpc.identity import Identities
-from strongroomd.frontends.grpc.server import Server
+from strongroomd.frontends.grpc.server import Certificates, Server
 from strongroomd.frontends.ops.server import OpsServer
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.opening import open_vault
@@ -26,7 +26,8 @@ from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics, SupervisorCollector
 from strongroomd.wiring import rooms
 from strongroomd.wiring.core import Core, Rim, build_core, checkpoint_key
-from strongroomd.wiring.meters import HsmMetrics
+from strongroomd.wiring.gauges import Gauges
+from strongroomd.wiring.meters import HsmMetrics, LedgerMetrics, MeteredAuditLog
 
 _log = logs.get("wiring")
 _PAGE_BYTES = resource.getpagesize()
@@ -45,6 +46,9 @@ class _Open:
     door: Door
     server: Server
     ops: OpsServer
+    gauges: Gauges
+    metered: MeteredAuditLog
+    certificates: Certificates
 
 
 def assemble(settings: Settings, place: WorkerPlace) -> "WorkerAssembly":
@@ -80,7 +84,7 @@ class WorkerAssembly:
         house = [stored.record for stored in await store.all(HouseRecord)]
         pin = rooms.pin_source(settings, place.pin_fd).read()
         vault = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics)
-        ledger = Ledger(store, vault, lambda: self._metrics.row_mac_failures.labels("record").inc())
+        ledger = Ledger(store, vault, LedgerMetrics(self._metrics))
         await ledger.start()
         for record in house:
             await ledger.read(HouseRecord, record.record_id)
@@ -89,16 +93,20 @@ class WorkerAssembly:
         key = checkpoint_key(house)
         await verify_history(await vault.read_anchor(), trail, key)
         table = SharedQuotaTable(settings.daemon.run_dir / "quota.table")
-        rim = Rim(store, vault, audit, trail, table, key)
+        metered = MeteredAuditLog(audit, self._metrics)
+        rim = Rim(store, vault, metered, trail, table, key)
         core = build_core(settings, rim, ledger, self._metrics, f"{settings.daemon.node}-{place.pid}")
         await core.quotas.refresh()
         await vault.probe()
         certificates = rooms.certificates(settings)
         identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
-        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc)
+        strangers = self._metrics.connections_refused.labels("unknown principal")
+        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc, strangers.inc)
+        gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
+        gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
         ops = OpsServer((place.ops.host, place.ops.port), self._exposition, lambda: self._not_ready)
-        self._open = _Open(store, vault, audit, table, core, door, server, ops)
+        self._open = _Open(store, vault, audit, table, core, door, server, ops, gauges, metered, certificates)
         self._metrics.hsm_logged_in.set(1)
         self._metrics.hsm_sentinel_ok.set(1)
         ops.start()
@@ -117,14 +125,16 @@ class WorkerAssembly:
         every(0.5, self._measure)
         every(1.0, self._elected(core.upkeep.checkpoint))
         every(10.0, self._elected(core.upkeep.settle))
-        every(600.0, self._elected(core.upkeep.reconcile), at_once=True)
+        every(10.0, self._look, first=3.0)
+        every(600.0, self._elected(core.upkeep.reconcile), first=10.0)
         every(3600.0, self._elected(core.upkeep.purge))
         every(30.0, self._elected(self._scan))
 
-    def _every(self, seconds: float, work: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
+    def _every(
+        self, seconds: float, work: Callable[[], Awaitable[object]], *, first: float | None = None
+    ) -> None:
         async def repeat() -> None:
-            if not at_once:
-                await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds if first is None else first)
             while True:
                 await self._guarded(work)
                 await asyncio.sleep(seconds)
@@ -182,6 +192,12 @@ class WorkerAssembly:
         finally:
             await opened.server.set_serving(serving=self._not_ready is None)
 
+    async def _look(self) -> None:
+        opened = self._opened()
+        opened.gauges.certificates(opened.certificates)
+        if self._leading:
+            await opened.gauges.leading()
+
     async def _scan(self) -> None:
         await self._opened().core.upkeep.scan()
 
@@ -189,6 +205,9 @@ class WorkerAssembly:
         opened = self._opened()
         self._metrics.flush()
         self._hsm_metrics.flush()
+        opened.metered.flush()
+        opened.gauges.quick()
+        self._metrics.in_flight.set(opened.door.in_flight)
         self._metrics.audit_queue.set(opened.audit.queued)
         self._metrics.hsm_cached_keys.set(opened.vault.loaded()[0])
         self._metrics.resident_bytes.set(_resident_bytes())
@@ -206,9 +225,10 @@ class WorkerAssembly:
         certificates = await asyncio.to_thread(rooms.certificates, settings)
         identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
         opened.server.use(certificates)
+        opened.certificates = certificates
         opened.door.identities = identities
         opened.door.deadlines = rooms.deadlines(settings)
-        opened.core.quotas.defaults.update(rooms.quota_defaults(settings))
+        opened.core.quotas.use_defaults(rooms.quota_defaults(settings))
         self._settings = settings
         self._metrics.reloads.labels("ok").inc()
 

@@ -30,7 +30,7 @@ from strongroomd.frontends.grpc.quota import QuotaServicer
 from strongroomd.ports import AuditLog, AuditTrail, QuotaTable, Store, Vault
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
-from strongroomd.wiring.meters import GateMetrics, UpkeepMetrics
+from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
-        "crypto": CryptoServicer(crypto, signing, batches, seconds),
+        "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
         "access": AccessServicer(Access(gate), realm),

@@ -1,7 +1,11 @@
 """What the rooms report, turned into metrics."""
 
+import time
+from typing import Any
+
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import LimitScope
+from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.telemetry.tally import CounterTally, HistogramTally
@@ -23,6 +27,8 @@ class GateMetrics:
             self._metrics.audit_failures.inc()
         elif error.reason is Reason.QUOTA_EXCEEDED:
             self._throttled(error)
+        elif error.reason is Reason.STORE_UNAVAILABLE:
+            self._metrics.store_errors.labels("request").inc()
         elif error.reason in _SHED:
             self._metrics.shed.labels(_SHED[error.reason]).inc()
 
@@ -72,6 +78,10 @@ class HsmMetrics:
         if ckr:
             self._metrics.hsm_errors.labels(f"0x{ckr:x}").inc()
 
+    def waited(self, seconds: float) -> None:
+        """Observe a wait for a thread."""
+        self._metrics.hsm_queue_wait_seconds.observe(seconds)
+
     def cached(self, cache: str, outcome: str) -> None:
         """Count a cache look-up."""
         lookups = self._lookups.get((cache, outcome))
@@ -112,3 +122,47 @@ class HsmMetrics:
             self._metrics.hsm_token_repairs.inc()
         elif "pin" in event:
             self._metrics.hsm_pin_failures.inc()
+
+
+class MeteredAuditLog:
+    """An audit log whose writes are timed."""
+
+    def __init__(self, log: AuditLog, metrics: Metrics) -> None:
+        self._log = log
+        self._seconds = HistogramTally(metrics.audit_write_seconds)
+
+    async def write(self, record: dict[str, Any]) -> None:
+        """Append one record."""
+        start = time.perf_counter()
+        await self._log.write(record)
+        self._seconds.observe(time.perf_counter() - start)
+
+    def flush(self) -> None:
+        """Hand over what was counted."""
+        self._seconds.flush()
+
+
+class LedgerMetrics:
+    """Counts what the ledger finds and how long its transactions take."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def failed(self) -> None:
+        """Count a record that does not verify."""
+        self._metrics.row_mac_failures.labels("record").inc()
+
+    def changed(self, seconds: float) -> None:
+        """Time a writing transaction."""
+        self._metrics.store_seconds.observe(seconds)
+
+
+class ItemMetrics:
+    """Counts the items of batches."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def count(self, method: str, outcome: str) -> None:
+        """Count one item."""
+        self._metrics.items.labels(method, outcome).inc()

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -222,6 +223,16 @@ def method_descriptor(name: str) -> Any:
             if name in service.methods_by_name:
                 return service.methods_by_name[name]
     raise KeyError(name)
+
+
+def slowly(method: str, seconds: float) -> Callable[[Any], Message]:
+    """An answer that takes its time."""
+
+    def answer(request: Any) -> Message:
+        time.sleep(seconds)
+        return reply_of(method, request)
+
+    return answer
 
 
 PAYLOADS: dict[str, Callable[[Any], bytes]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.unit.client.fake_daemon import QUICK, FakeDaemon, refusal, reply_of
+from tests.unit.client.fake_daemon import QUICK, FakeDaemon, refusal, reply_of, slowly
 
 from strongroom import AsyncClient, Client, bulk, errors
 from strongroom.results import Encrypted
@@ -286,7 +286,7 @@ def test_a_broken_stream_is_opened_again_and_nothing_is_lost(client: Client, dae
 
 
 def test_a_stream_operation_ends_with_its_deadline(client: Client, daemon: FakeDaemon) -> None:
-    daemon.answers["Encrypt"] = lambda request: (time.sleep(0.6), reply_of("Encrypt", request))[1]
+    daemon.answers["Encrypt"] = slowly("Encrypt", 0.6)
 
     with client.with_timeout(0.2).stream() as stream:
         future = stream.encrypt("alias/k", b"x")
@@ -318,7 +318,7 @@ async def test_a_closed_asyncio_stream_takes_nothing_more(daemon: FakeDaemon) ->
 
 
 async def test_an_asyncio_stream_operation_ends_with_its_deadline(daemon: FakeDaemon) -> None:
-    daemon.answers["Encrypt"] = lambda request: (time.sleep(0.6), reply_of("Encrypt", request))[1]
+    daemon.answers["Encrypt"] = slowly("Encrypt", 0.6)
 
     async with AsyncClient(daemon.settings) as client, client.with_timeout(0.2).stream() as stream:
         with pytest.raises(errors.DeadlineExceeded):

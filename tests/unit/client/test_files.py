@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom import errors
-from strongroom.files import chunks, decrypt_file, encrypt_file, targets
+from strongroom.files import chunks, decrypt_file, encrypt_file
 from strongroom.files import format as fmt
 from strongroom.results import DataKey, Decrypted
 
@@ -185,7 +185,7 @@ def test_a_damaged_file_leaves_nothing_behind(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
 ) -> None:
     if not nameless:
-        monkeypatch.setattr(targets.os, "O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
+        monkeypatch.setattr("os.O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
     source = tmp_path / "a"
     source.write_bytes(sealed(keys, b"secret" * 50_000)[:-1])
 
@@ -201,7 +201,7 @@ def test_files_without_nameless_ones_work_as_well(
     keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, overwrite: bool
 ) -> None:
     if not nameless:
-        monkeypatch.setattr(targets.os, "O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
+        monkeypatch.setattr("os.O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
     if overwrite:
         (tmp_path / "b").write_bytes(b"old")
 
@@ -240,14 +240,43 @@ def test_a_target_that_appears_meanwhile_is_kept(keys: Keys, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["missing/b", "a\0b", "\udcff/b"])
 def test_paths_that_cannot_be_used_are_clean_errors(keys: Keys, tmp_path: Path, name: str) -> None:
-    for work in (
-        lambda: encrypt_file(keys, "alias/k", f"{tmp_path}/{name}", io.BytesIO()),
-        lambda: encrypt_file(keys, "alias/k", io.BytesIO(b"x"), f"{tmp_path}/{name}"),
-        lambda: decrypt_file(keys, io.BytesIO(sealed(keys, b"x")), f"{tmp_path}/{name}"),
-    ):
-        with pytest.raises(errors.CallerError) as raised:
-            work()
-        assert raised.value.reason == "FILE_PROBLEM"
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(errors.CallerError) as reading:
+        encrypt_file(keys, "alias/k", path, io.BytesIO())
+    with pytest.raises(errors.CallerError) as writing:
+        encrypt_file(keys, "alias/k", io.BytesIO(b"x"), path)
+    with pytest.raises(errors.CallerError) as decrypting:
+        decrypt_file(keys, io.BytesIO(sealed(keys, b"x")), path)
+
+    assert {raised.value.reason for raised in (reading, writing, decrypting)} == {"FILE_PROBLEM"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a pipe"])
+def test_only_regular_files_are_replaced(keys: Keys, tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "b"
+    if kind == "folder":
+        target.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(target)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        target.symlink_to(tmp_path / "pipe")
+    before = target.lstat().st_mode
+
+    with pytest.raises(errors.CallerError):
+        encrypt_file(keys, "alias/k", io.BytesIO(b"x"), target, overwrite=True)
+
+    assert target.lstat().st_mode == before
+
+
+def test_a_link_to_a_file_keeps_being_one(keys: Keys, tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+
+    encrypt_file(keys, "alias/k", io.BytesIO(b"new"), tmp_path / "link", overwrite=True)
+
+    assert (tmp_path / "link").is_symlink()
+    assert opened(keys, (tmp_path / "real").read_bytes()) == b"new"
 
 
 def test_a_failing_key_leaves_no_target(keys: Keys, tmp_path: Path) -> None:

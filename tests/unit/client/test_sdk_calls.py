@@ -21,6 +21,7 @@ from tests.unit.client.fake_daemon import (
     pem_of,
     refusal,
     reply_of,
+    slowly,
 )
 
 import strongroom
@@ -144,7 +145,7 @@ def test_names_of_a_newer_daemon_do_not_break_an_answer() -> None:
 def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(strongroom, name) is not None for name in dir(strongroom))
     with pytest.raises(AttributeError):
-        _ = strongroom.nothing_of_this_name  # type: ignore[attr-defined]
+        _ = strongroom.nothing_of_this_name
 
 
 def test_every_reason_of_the_daemon_has_a_class_of_its_own_kind() -> None:
@@ -242,7 +243,7 @@ def test_quota_waits_end_with_the_deadline(daemon: FakeDaemon) -> None:
 
 
 def test_a_hanging_daemon_is_left_at_the_deadline(client: Client, daemon: FakeDaemon) -> None:
-    daemon.answers["DescribeKey"] = lambda request: (time.sleep(1.0), reply_of("DescribeKey", request))[1]
+    daemon.answers["DescribeKey"] = slowly("DescribeKey", 1.0)
 
     with pytest.raises(errors.DeadlineExceeded):
         client.with_timeout(0.2).describe_key("alias/k")
@@ -513,9 +514,27 @@ def test_calls_carry_the_name_of_the_client(client: Client, daemon: FakeDaemon) 
 
 
 async def test_asyncio_calls_are_cancelled_cleanly(daemon: FakeDaemon) -> None:
-    daemon.answers["DescribeKey"] = lambda request: (time.sleep(0.5), reply_of("DescribeKey", request))[1]
+    daemon.answers["DescribeKey"] = slowly("DescribeKey", 0.5)
 
     async with AsyncClient(daemon.settings) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.describe_key("alias/k"), 0.1)
         assert (await client.encrypt("alias/k", b"x")).ciphertext == b"SR:x"
+
+
+def test_a_request_over_the_size_of_one_message_is_refused_here(client: Client, daemon: FakeDaemon) -> None:
+    with pytest.raises(errors.InvalidRequest) as raised:
+        client.encrypt("alias/k", b"x" * 262_144)
+
+    assert raised.value.reason == "FIELD_TOO_LARGE"
+    assert daemon.calls == []
+
+
+def test_a_proxy_of_the_environment_is_not_asked(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    with Client(daemon.settings, retry=RetryPolicy(max_attempts=1)) as client:
+        client.get_caller_identity()
+
+    assert daemon.methods == ["GetCallerIdentity"]

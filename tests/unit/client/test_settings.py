@@ -66,7 +66,7 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
         "h ost:1",
         "hö:1",
         "\udcff:1",
-        "host:١",
+        "host:\u0661",
     ],
 )
 def test_endpoints_are_host_and_port(tmp_path: Path, endpoint: str) -> None:

@@ -125,7 +125,7 @@ def _stamp(time: datetime) -> Timestamp:
     stamp = Timestamp()
     try:
         stamp.FromDatetime(time)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise invalid("since", "must be a time of the years 1 to 9999") from None
     return stamp
 

@@ -75,6 +75,14 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - slow to load
+
+        typer.echo(f"strongroom {version('strongroom')}")
+        raise typer.Exit
+
+
 @app.callback()
 def global_options(  # noqa: PLR0913, PLR0917 - the global options
     ctx: typer.Context,
@@ -88,6 +96,9 @@ def global_options(  # noqa: PLR0913, PLR0917 - the global options
     timeout: Annotated[
         str | None, typer.Option(help="Deadline of a call, in seconds; 10 by default.")
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Take the global options; each may also be set as STRONGROOM_<NAME> or in the profile."""
     ctx.obj = Options(as_json, profile, endpoint, ca, cert, key, server_name, timeout)

@@ -25,7 +25,11 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     Raises:
         CallerError: FILE_PROBLEM: the target exists and shall not be overwritten, or cannot be made.
     """
+    # Behind a symbolic link, the file that it names; a device or pipe is never replaced by a file.
+    target = target.resolve()
     folder = target.parent
+    if target.exists() and not target.is_file():
+        raise CallerError("FILE_PROBLEM", "the target is not a regular file; - is standard output")
     if not overwrite and target.exists():
         raise _exists()
     with _unfinished(folder) as (file, name):

@@ -1,10 +1,9 @@
 """AuditService on the wire."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
-import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom.v1 import audit_pb2 as pb
@@ -61,14 +60,13 @@ class AuditServicer:
 def _time_text(time: Timestamp) -> str:
     """Spell a time as the log does: RFC 3339, UTC, milliseconds."""
     try:
-        moment = datetime.fromtimestamp(time.seconds + time.nanos / 1e9, UTC)
-    except (ValueError, OverflowError, OSError):
+        moment = time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
         raise invalid("since", "must be a time between the years 1 and 9999") from None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _record(record: dict[str, Any]) -> pb.AuditRecord:
-    shown = {name: value for name, value in record.items() if name not in {"place", "chain", "hash"}}
     time = Timestamp()
     time.FromJsonString(record["time"])
     return pb.AuditRecord(
@@ -81,6 +79,6 @@ def _record(record: dict[str, Any]) -> pb.AuditRecord:
         key_arn=record.get("key", ""),
         outcome=record.get("outcome", ""),
         request_id=record.get("request_id", ""),
-        hash=record.get("hash", b""),
-        canonical_json=orjson.dumps(shown, option=orjson.OPT_SORT_KEYS),
+        hash=record["hash"],
+        canonical_json=record["body"],
     )

@@ -30,8 +30,16 @@ STREAM_IN_FLIGHT: Final = 64
 class CryptoServicer(CryptoMethods):
     """The whole of CryptoService."""
 
-    def __init__(self, crypto: Crypto, signing: Signing, batches: Batches, stream_seconds: float) -> None:
+    def __init__(
+        self,
+        crypto: Crypto,
+        signing: Signing,
+        batches: Batches,
+        stream_seconds: float,
+        count_item: Callable[[str, str], None] = lambda _method, _outcome: None,
+    ) -> None:
         super().__init__(crypto, signing)
+        self._count_item = count_item
         self._batches = batches
         self._stream_seconds = stream_seconds
         self._operations: dict[str, Callable[[Any, Call], Awaitable[Message]]] = {
@@ -51,6 +59,7 @@ class CryptoServicer(CryptoMethods):
         batch = await self._batches.encrypt(
             call.caller, request.key, items, encryption(request.encryption_algorithm), dry_run=request.dry_run
         )
+        self._count("BatchEncrypt", batch.results)
         results = [_encrypted(i, r) for i, r in zip(request.items, batch.results, strict=True)]
         made = next((r for r in batch.results if isinstance(r, Sealed)), None)
         if made is None:
@@ -74,6 +83,7 @@ class CryptoServicer(CryptoMethods):
 
         items = _items(request.items, ciphertext)
         batch = await self._batches.decrypt(call.caller, items, dry_run=request.dry_run)
+        self._count("BatchDecrypt", batch.results)
         results = [_decrypted(i, r) for i, r in zip(request.items, batch.results, strict=True)]
         return pb.BatchDecryptResponse(results=results)
 
@@ -83,6 +93,7 @@ class CryptoServicer(CryptoMethods):
         batch = await self._batches.sign(
             call.caller, request.key, items, to_sign(request), dry_run=request.dry_run
         )
+        self._count("BatchSign", batch.results)
         results = [_signed(i, r) for i, r in zip(request.items, batch.results, strict=True)]
         made = next((r for r in batch.results if isinstance(r, Signature)), None)
         if made is None:
@@ -93,6 +104,11 @@ class CryptoServicer(CryptoMethods):
             key_version=made.version,
             signing_algorithm=convert.to_wire(made.algorithm),
         )
+
+    def _count(self, method: str, results: Sequence[object]) -> None:
+        for result in results:
+            outcome = result.reason.value if isinstance(result, StrongroomError) else "OK"
+            self._count_item(method, outcome)
 
     async def Operate(
         self, requests: AsyncIterator[pb.OperateRequest | Refused], call: Call

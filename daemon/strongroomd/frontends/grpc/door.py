@@ -62,9 +62,21 @@ class Door:
         identities: principals of certificates; replaced when certificates or configuration are reloaded.
         deadlines: limits of time.
         meter: gives each method's meter.
+        stranger: told of each call whose certificate names nobody.
+
+    Attributes:
+        in_flight: unary calls being served.
     """
 
-    def __init__(self, identities: Identities, deadlines: Deadlines, meter: Callable[[str], Meter]) -> None:
+    def __init__(
+        self,
+        identities: Identities,
+        deadlines: Deadlines,
+        meter: Callable[[str], Meter],
+        stranger: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.in_flight = 0
+        self._stranger = stranger
         self.identities = identities
         self.deadlines = deadlines
         self.meter = meter
@@ -72,7 +84,11 @@ class Door:
     def peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
         """Find who holds the other end. Raises UNAUTHENTICATED_PEER."""
         pem = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
-        return self.identities.peer(pem)
+        try:
+            return self.identities.peer(pem)
+        except StrongroomError:
+            self._stranger()
+            raise
 
     def caller(
         self, context: grpc.aio.ServicerContext[Any, Any], request_id: str, limit: float
@@ -152,6 +168,7 @@ def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[An
         started = time.perf_counter()
         request_id = secrets.token_hex(8)
         code = "CANCELLED"
+        door.in_flight += 1
         try:
             caller, peer = door.caller(context, request_id, limit)
             reply = await function(_accepted(request), Call(caller, peer))
@@ -164,6 +181,7 @@ def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[An
             _log.exception("call failed", method=name, request_id=request_id)
             await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
         finally:
+            door.in_flight -= 1
             meter.observe(code, time.perf_counter() - started)
         return reply
 

@@ -1,0 +1,120 @@
+"""Work on token objects: anchors and resident keys; slow, one process of the host at a time, never repeated.
+
+It has a thread of its own: waiting for another process, or searching a full token, must not hold up signing,
+nor look like a hanging call to the heartbeat.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.keys import Anchor, Material, ResidentObject
+from strongroomd.hsm import anchors, resident
+from strongroomd.hsm.birth import Cradle
+from strongroomd.hsm.device import Device, Health
+from strongroomd.hsm.handles import Session
+from strongroomd.hsm.lanes import Lane
+from strongroomd.hsm.login import login_lock
+from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.packing import Packed
+from strongroomd.hsm.sessions import Pool, Writer
+from strongroomd.hsm.settings import HsmSettings
+from strongroomd.hsm.tokenfile import TokenFileGuard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAIT: Final = 10.0  # seconds that a caller of these gives them
+_QUEUE: Final = 64
+
+
+class TokenObjects:
+    """Reads and changes token objects.
+
+    Args:
+        settings: where the host's lock is.
+        pool: opens read-write sessions.
+        health: breaker and canary.
+        sentinel: finds the object whose absence makes every answer worthless.
+        guard: pushes files to the disk, for SoftHSM.
+        observer: hears of calls.
+
+    Attributes:
+        lane: the thread that this work belongs on.
+    """
+
+    def __init__(
+        self,
+        settings: HsmSettings,
+        pool: Pool,
+        health: Health,
+        sentinel: Packed,
+        guard: TokenFileGuard | None,
+        observer: Observer,
+    ) -> None:
+        self.lane = Lane("objects", 1, _QUEUE)
+        self._settings = settings
+        self._device = Device(Writer(pool), health, observer, forgiving=False)
+        self._sentinel = sentinel
+        self._guard = guard
+
+    async def read_anchor(self) -> Anchor | None:
+        """See `Vault.read_anchor`."""
+        return await self._soon(self._device.run, "find", self._read_anchor)
+
+    async def write_anchor(self, anchor: Anchor) -> None:
+        """See `Vault.write_anchor`."""
+        await self._soon(self._write_anchor, anchor)
+
+    async def list_resident(self) -> list[ResidentObject]:
+        """See `Vault.list_resident`."""
+        return await self._soon(self._device.run, "find", resident.list_objects, self._sentinel)
+
+    async def destroy_resident(self, hsm_id: str) -> None:
+        """See `Vault.destroy_resident`."""
+        await self._soon(self._destroy_resident, hsm_id)
+
+    def make_resident(self, cradle: Cradle, spec: KeySpec, usage: KeyUsage, hsm_id: str) -> Material:
+        """Make a resident key and push it to the disk; on the calling thread."""
+        material = self.change("birth", cradle.resident, spec, usage, hsm_id)
+        self._sync()
+        return material
+
+    def change(
+        self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do work on a read-write session of its own, never twice: what it does may not be repeatable.
+
+        One process of the host at a time, and only after a look at the token as the others left it: SoftHSM
+        counts its changes without that look, and would never see what another process did in between.
+        """
+
+        def seeing(session: Session) -> T:
+            resident.demand_sentinel(session, self._sentinel)
+            return work(session, *args, **kwargs)
+
+        with login_lock(self._settings):
+            return self._device.run_once(name, seeing)
+
+    async def _soon(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.lane.run(time.monotonic() + WAIT, work, *args, **kwargs)
+
+    def _read_anchor(self, session: Session) -> Anchor | None:
+        anchor = anchors.read(session)
+        resident.demand_sentinel(session, self._sentinel)
+        return anchor
+
+    def _write_anchor(self, anchor: Anchor) -> None:
+        self.change("C_CreateObject", anchors.write, anchor)
+        self._sync()
+        self.change("C_DestroyObject", anchors.remove_older, anchor)
+
+    def _destroy_resident(self, hsm_id: str) -> None:
+        self.change("C_DestroyObject", resident.destroy, hsm_id)
+        self._sync()
+        self.change("find", resident.confirm_gone, hsm_id, self._sentinel)
+
+    def _sync(self) -> None:
+        if self._guard is not None:
+            self._guard.sync()

@@ -1,0 +1,66 @@
+"""What is measured by looking, now and then, rather than when it happens."""
+
+import time
+
+from strongroomd.config import Settings
+from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.quotas import Quotas
+from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.records import KeyState, LimitScope
+from strongroomd.frontends.grpc import pki
+from strongroomd.frontends.grpc.server import Certificates
+from strongroomd.ports import Store
+from strongroomd.telemetry import logs
+from strongroomd.telemetry.metrics import Metrics
+
+STEP_SECONDS = 2.0
+_log = logs.get("gauges")
+
+
+class Gauges:
+    """Looks at what one worker holds.
+
+    Args:
+        metrics: where the values go.
+        settings: names the account whose quota is watched, and the size of the session pool.
+        admission: how much work is inside.
+        quotas: how full the classes are.
+        store: counts keys.
+    """
+
+    def __init__(
+        self, metrics: Metrics, settings: Settings, admission: Admission, quotas: Quotas, store: Store
+    ) -> None:
+        self._metrics = metrics
+        self._account = settings.daemon.account
+        self._admission = admission
+        self._quotas = quotas
+        self._store = store
+        self._drift = time.time() - time.monotonic()
+        metrics.hsm_sessions_max.set(settings.hsm.sessions)
+
+    def quick(self) -> None:
+        """Look at what changes from moment to moment."""
+        lanes = (Lane.RSA, Lane.BIRTH)
+        self._metrics.hsm_queue_depth.set(sum(self._admission.inside(lane) for lane in lanes))
+        drift = time.time() - time.monotonic()
+        if abs(drift - self._drift) > STEP_SECONDS:
+            self._metrics.clock_steps.inc()
+            _log.warning("the wall clock stepped", seconds=round(drift - self._drift, 1))
+        self._drift = drift
+
+    async def leading(self) -> None:
+        """Look at what is the same for all workers; one of them is enough."""
+        for class_ in QuotaClass:
+            rate, available = self._quotas.available(LimitScope.CLASS, f"{self._account}/{class_}")
+            self._metrics.quota_utilisation.labels(class_.value).set(1 - available / rate.burst)
+        counts = await self._store.key_states()
+        for state in KeyState:
+            self._metrics.keys.labels(state.value).set(counts.get(state.value, 0))
+        self._metrics.pending_deletions.set(counts.get(KeyState.PENDING_DELETION.value, 0))
+
+    def certificates(self, used: Certificates) -> None:
+        """Note when the certificates in use expire."""
+        for name, pem in (("server", used.chain), ("client_ca", used.client_ca)):
+            left = pki.expires_at(pem) - time.time()
+            self._metrics.cert_expiry_seconds.labels(name).set(left)

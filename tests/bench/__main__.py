@@ -1,0 +1,43 @@
+"""`scripts/bench`: efficiency, store size, oracle."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+Rounds = Annotated[int, typer.Option(min=1, help="Turns of each measurement; 7 or more to quote.")]
+Seconds = Annotated[float, typer.Option(min=0.1, help="Length of one turn.")]
+Workers = Annotated[int, typer.Option(min=1, help="Workers of the daemon, and echo processes.")]
+
+
+@app.command()
+def efficiency(
+    rounds: Rounds = 7,
+    seconds: Seconds = 2.0,
+    callers: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 16,
+    workers: Workers = 1,
+) -> None:
+    """E of each operation, with mutual TLS, policy, quota and audit on."""
+    from tests.bench import efficiency as bench
+
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        bench.run(Path(folder), rounds=rounds, seconds=seconds, callers=callers, workers=workers)
+
+
+@app.command()
+def size(
+    rounds: Rounds = 7,
+    seconds: Seconds = 1.0,
+    keys: Annotated[int, typer.Option(min=10, help="Keys in the larger store.")] = 10_000,
+) -> None:
+    """Latency with many keys in the store against ten."""
+    from tests.bench import size as bench
+
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        bench.run(Path(folder), rounds=rounds, seconds=seconds, keys=keys)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,140 @@
+"""What a benchmark needs running: a daemon, an echo beside it, a load generator, a raw PKCS#11 loop."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from strongroom import Client
+
+HERE = Path(__file__).parent
+UNLIMITED = "\n".join(
+    f"[quota.{name}]\nper_second = 1000000\nburst = 1000000" for name in ("symmetric", "rsa", "ecc", "management")
+)
+
+
+@dataclass
+class Rounds:
+    """A helper process that serves rounds over its standard streams."""
+
+    process: "subprocess.Popen[str]"
+
+    def ask(self, *words: object) -> float:
+        """Run one round; returns the microseconds of one operation."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        if len(answer) != 2:
+            raise RuntimeError("a helper of the benchmark ended")
+        return float(answer[1]) / int(answer[0]) * 1e6
+
+
+@contextmanager
+def helper(script: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True) -> Iterator[Rounds]:
+    """Run a helper script of this folder."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / script), *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+    try:
+        if wait:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == "ready"
+        yield Rounds(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass
+class Daemon:
+    """A daemon of the benchmark's own."""
+
+    folder: Path
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return str(json.loads((self.folder / "run" / "daemon.json").read_bytes())["grpc"])
+
+    @property
+    def tls(self) -> Path:
+        """Its certificates."""
+        return self.folder / "tls"
+
+    def client(self) -> Client:
+        """Connect as its administrator."""
+        return Client.connect(
+            self.endpoint, ca=self.tls / "ca.pem", cert=self.tls / "admin.pem", key=self.tls / "admin.key"
+        )
+
+
+def found(folder: Path, workers: int) -> Path:
+    """Make token, certificates, house keys, and a configuration without practical quotas."""
+    from strongroomd.cli.dev import prepare
+
+    config = prepare(folder, 0, 0, workers)
+    config.write_text(UNLIMITED + "\n" + config.read_text())
+    run = [sys.executable, "-m", "strongroomd", "init", "--config", str(config)]
+    subprocess.run(run, check=True, stdout=subprocess.DEVNULL)
+    return config
+
+
+@contextmanager
+def daemon(config: Path) -> Iterator[Daemon]:
+    """Serve; ready when this returns."""
+    folder = config.parent
+    with (folder / "log").open("ab") as log:
+        serve = [sys.executable, "-m", "strongroomd", "serve", "--config", str(config)]
+        process = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not _ready(folder, process.pid):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError((folder / "log").read_text()[-2000:])
+            time.sleep(0.05)
+        yield Daemon(folder)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _ready(folder: Path, pid: int) -> bool:
+    try:
+        state = json.loads((folder / "run" / "daemon.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(state["pid"] == pid and state["state"] == "ready")
+
+
+@contextmanager
+def echo(tls: Path, workers: int, reply: int) -> Iterator[str]:
+    """Serve as many echo processes as the daemon has workers; gives their endpoint."""
+    with ExitStack() as stack, socket.socket() as placeholder:
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
+        for _ in range(workers):
+            stack.enter_context(helper("echo.py", tls, port, reply))
+        yield f"127.0.0.1:{port}"
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value."""
+    return sorted(values)[len(values) // 2]
+
+
+def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """Median, least and greatest of a series."""
+    low, middle, high = min(values), median(values), max(values)
+    return f"{form.format(middle)}  ({form.format(low)} - {form.format(high)})"

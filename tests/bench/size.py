@@ -1,0 +1,65 @@
+"""Latency with many keys in the store against ten: two daemons side by side, the same calls in turns."""
+
+import asyncio
+from pathlib import Path
+
+from strongroom.v1 import crypto_pb2 as pb
+from tests.bench import rig
+from tests.bench.efficiency import SERVICE
+
+AT_ONCE = 500
+
+
+def run(folder: Path, *, rounds: int, seconds: float, keys: int) -> None:
+    """Print the ratio of latencies."""
+    small, large = (folder / name for name in ("small", "large"))
+    for place in (small, large):
+        place.mkdir()
+    configs = [rig.found(small, 1), rig.found(large, 1)]
+    asyncio.run(_fill(configs[0], 10))
+    asyncio.run(_fill(configs[1], keys))
+    with (
+        rig.daemon(configs[0]) as few,
+        rig.daemon(configs[1]) as many,
+        rig.helper("load.py", few.tls, wait=False) as load_few,
+        rig.helper("load.py", many.tls, wait=False) as load_many,
+    ):
+        requests = [_request(daemon) for daemon in (few, many)]
+        ratios = []
+        for _ in range(rounds):
+            a = load_few.ask(few.endpoint, SERVICE + "Encrypt", requests[0], 1, seconds)
+            b = load_many.ask(many.endpoint, SERVICE + "Encrypt", requests[1], 1, seconds)
+            ratios.append(b / a)
+    print(f"Encrypt, latency with {keys} keys over latency with 10: {rig.spread(ratios)}  aim 1.1")
+
+
+def _request(daemon: rig.Daemon) -> str:
+    with daemon.client() as client:
+        key = client.list_keys(page_size=10).items[0].arn
+        return pb.EncryptRequest(key=key, plaintext=bytes(32)).SerializeToString().hex()
+
+
+async def _fill(config: Path, keys: int) -> None:
+    """Make keys in-process, many to a transaction, by the daemon's own rooms."""
+    from strongroomd import config as configuration
+    from strongroomd.custody.ledger import Ledger
+    from strongroomd.domain.algorithms import KeySpec, KeyUsage
+    from strongroomd.domain.records import HouseRecord
+    from strongroomd.hsm.opening import open_vault
+    from strongroomd.storage.store import open_store
+    from strongroomd.wiring import rooms
+    from tests.bench.keys import records
+
+    settings = configuration.load(config)
+    store = open_store(rooms.store_settings(settings))
+    house = [stored.record for stored in await store.all(HouseRecord)]
+    vault = open_vault(rooms.hsm_settings(settings), rooms.pin_source(settings).read(), house)
+    ledger = Ledger(store, vault)
+    await ledger.start()
+    for start in range(0, keys, AT_ONCE):
+        async with ledger.change() as change:
+            for _ in range(start, min(start + AT_ONCE, keys)):
+                for record in await records(vault, KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT):
+                    await change.put(record)
+    vault.close()
+    await store.close()

@@ -1,0 +1,192 @@
+"""The custody core inside the test process, on a real token and a real store, with clocks that the test turns."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hsmkeys import OpenedVault
+
+from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.aliases import Aliases
+from strongroomd.custody.births import Births
+from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.clock import Clock
+from strongroomd.custody.gate import Gate
+from strongroomd.custody.keys import Keys, NewKey
+from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.limits import Limits
+from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.quotas import Quotas, Rate
+from strongroomd.custody.upkeep import Upkeep
+from strongroomd.custody.usage import UsageCounter
+from strongroomd.domain.algorithms import KeySpec, KeyUsage, QuotaClass
+from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.names import Realm
+from strongroomd.domain.principals import Caller, Principal
+from strongroomd.domain.records import CustodyMode, KeyRecord
+from strongroomd.ports import Vault
+from strongroomd.storage.audit_log import AuditSettings, FileAuditLog
+from strongroomd.storage.audit_trail import FileAuditTrail
+from strongroomd.storage.database import StoreSettings
+from strongroomd.storage.migration import migrate
+from strongroomd.storage.quota_table import SharedQuotaTable
+from strongroomd.storage.store import SqlStore, open_store
+
+ACCOUNT = "111122223333"
+ADMIN = Principal(f"arn:aws:iam::{ACCOUNT}:user/admin", ACCOUNT, administrator=True)
+
+
+class TurnedClock(Clock):
+    """The host's clocks, set forward or back by the test."""
+
+    def __init__(self) -> None:
+        self.wall_offset = 0
+        self.monotonic_offset = 0.0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.wall_offset
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.monotonic_offset
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass as it really does: both clocks."""
+        self.wall_offset += int(seconds * 1000)
+        self.monotonic_offset += seconds
+
+
+class Meter:
+    """Remembers what upkeep and the gate count."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+        self.chains: list[bool] = []
+
+    def reconciled(self, kind: str) -> None:
+        self.found[kind] += 1
+
+    def checkpointed(self, time_ms: int) -> None:
+        self.found["checkpoint"] += 1
+
+    def chain_ok(self, *, ok: bool) -> None:
+        self.chains.append(ok)
+
+    def refused(self, error: StrongroomError) -> None:
+        self.found[error.reason.value] += 1
+
+
+@dataclass
+class Core:
+    """A core and everything that a test may want to damage."""
+
+    folder: Path
+    opened: OpenedVault
+    store: SqlStore
+    ledger: Ledger
+    catalog: Catalog
+    keys: Keys
+    aliases: Aliases
+    limits: Limits
+    upkeep: Upkeep
+    clock: TurnedClock
+    meter: Meter
+    audit: FileAuditLog
+    trail: FileAuditTrail
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "strongroom.db"
+
+    @property
+    def audit_folder(self) -> Path:
+        return self.folder / "audit"
+
+    def caller(self) -> Caller:
+        return Caller(ADMIN, "test", time.monotonic() + 60.0)
+
+    async def create(self, mode: CustodyMode = CustodyMode.WRAPPED, request_id: str = "") -> KeyRecord:
+        wanted = NewKey(KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT, mode, tags=(("a", "b"),))
+        return await self.keys.create(self.caller(), wanted, request_id)
+
+    async def use(self, key_id: str, version: int = 0) -> None:
+        """Load a key and seal and open something with it."""
+        bound = await self.catalog.version(await self.catalog.entry(key_id), version)
+        deadline = time.monotonic() + 60
+        sealed = await self.vault.seal(bound, b"plaintext", b"", deadline=deadline)
+        assert await self.vault.open(bound, sealed, b"", deadline=deadline) == b"plaintext"
+
+    @property
+    def vault(self) -> Vault:
+        return self.opened.vault
+
+    def reborn(self) -> Ledger:
+        """A ledger as a new worker has it: it knows nothing yet."""
+        return Ledger(self.store, self.vault)
+
+    def edit(self, statement: str, *values: Any) -> int:
+        """Change the database behind the daemon's back."""
+        with self.behind() as connection:
+            return connection.execute(statement, values).rowcount
+
+    def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        with self.behind() as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(statement, values)]
+
+    @contextmanager
+    def behind(self) -> Iterator[sqlite3.Connection]:
+        """Open the database as somebody with root would: no trigger stops them."""
+        connection = sqlite3.connect(self.database)
+        connection.execute("PRAGMA synchronous = OFF")
+        try:
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                connection.execute(f"DROP TRIGGER {name}")
+            yield connection
+            connection.commit()
+        finally:
+            connection.close()
+
+    async def close(self) -> None:
+        await self.audit.close()
+        await self.store.close()
+
+
+async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], Any] = lambda v: v) -> Core:
+    """Build a core on an empty store; the house records are in it, the audit log is in `folder/audit`."""
+    folder.mkdir(exist_ok=True)
+    url = f"sqlite:///{folder / 'strongroom.db'}"
+    migrate(url)
+    store, clock, meter = open_store(StoreSettings(url)), TurnedClock(), Meter()
+    vault: Vault = wrap(opened.vault)
+    ledger = Ledger(store, vault)
+    async with ledger.change() as change:
+        for record in opened.house:
+            await change.put(record)
+    audit = FileAuditLog(AuditSettings(folder / "audit", "test", 0, "test", 1 << 24))
+    trail = FileAuditTrail(folder / "audit", time.time)
+    catalog = Catalog(ledger, vault, Realm("eu-test-1", ACCOUNT))
+    table = SharedQuotaTable(folder / "quota.table")
+    quotas = Quotas(table, ledger, store, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
+    admission = Admission(clock, dict.fromkeys(Lane, 1_000))
+    gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter)
+    mutations = Mutations(ledger, store, vault, clock)
+    return Core(
+        folder,
+        opened,
+        store,
+        ledger,
+        catalog,
+        Keys(gate, catalog, mutations, Births(mutations, vault), store, vault),
+        Aliases(gate, catalog, mutations, store),
+        Limits(gate, catalog, mutations, quotas),
+        Upkeep(ledger, catalog, store, vault, audit, trail, clock, meter, "test"),
+        clock,
+        meter,
+        audit,
+        trail,
+    )

@@ -1,0 +1,115 @@
+"""The first ten minutes with `strongroom` against a real daemon."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.harness import SERVICE, Daemon
+
+pytestmark = [pytest.mark.daemon, pytest.mark.softhsm]
+
+Shell = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def shell(daemon: Daemon, tmp_path: Path) -> Shell:
+    """Run `strongroom` as an identity, with input."""
+
+    def run(*arguments: str, stdin: bytes = b"", who: str = "admin") -> subprocess.CompletedProcess[bytes]:
+        tls = daemon.tls(who)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")},
+            "STRONGROOM_ENDPOINT": daemon.endpoint,
+            "XDG_CONFIG_HOME": str(tmp_path),
+            **{f"STRONGROOM_{name.upper()}": str(path) for name, path in tls.items()},
+        }
+        command = [sys.executable, "-m", "strongroom.cli", *arguments]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, env=environment, check=False, timeout=60
+        )
+
+    return run
+
+
+def test_a_key_for_a_service_is_made_used_and_switched_off(shell: Shell, tmp_path: Path) -> None:
+    made = shell("key", "create", "--alias", "cli-pay", "--user", "user/service", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["state"] == "ENABLED"
+
+    sealed = shell("encrypt", "alias/cli-pay", "--base64", "-c", "n=1", stdin=b"4000 EUR", who="service")
+    assert sealed.returncode == 0, sealed.stderr
+    opened = shell("decrypt", "--base64", "-c", "n=1", stdin=sealed.stdout, who="service")
+    assert opened.stdout == b"4000 EUR"
+    assert shell("decrypt", "--base64", "-c", "n=2", stdin=sealed.stdout, who="service").returncode == 7
+    # The administrator of this key manages it and cannot use it.
+    assert shell("encrypt", "alias/cli-pay", stdin=b"x").returncode == 3
+    assert shell("key", "disable", "alias/cli-pay", who="service").returncode == 3
+
+    (tmp_path / "a").write_bytes(b"x" * 200_000)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert shell("file", "encrypt", "alias/cli-pay", a, b, who="service").returncode == 0
+    assert shell("file", "decrypt", b, c, who="service").returncode == 0
+    assert (tmp_path / "c").read_bytes() == b"x" * 200_000
+
+    assert shell("key", "rotate", "alias/cli-pay").returncode == 0
+    assert shell("decrypt", "--base64", "-c", "n=1", stdin=sealed.stdout, who="service").returncode == 0
+    assert b"2" in shell("key", "versions", "alias/cli-pay").stdout
+
+
+def test_openssl_verifies_what_was_signed(shell: Shell, tmp_path: Path) -> None:
+    created = shell(
+        "key", "create", "--spec", "ECC_NIST_P256", "--usage", "SIGN_VERIFY", "--alias", "cli-sign"
+    )
+    assert created.returncode == 0, created.stderr
+    (tmp_path / "message").write_bytes(b"hello")
+    message, signature, public = (str(tmp_path / name) for name in ("message", "signature", "public.pem"))
+
+    assert shell("sign", "alias/cli-sign", "-i", message, "-o", signature).returncode == 0
+    assert shell("key", "public-key", "alias/cli-sign", "-o", public).returncode == 0
+
+    verified = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-verify", public, "-signature", signature, message],
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert verified.returncode == 0
+    assert shell("verify", "alias/cli-sign", "--signature", signature, stdin=b"hello").returncode == 0
+    assert shell("verify", "alias/cli-sign", "--signature", signature, stdin=b"other").returncode == 7
+
+
+def test_administrators_see_limits_and_audit(shell: Shell) -> None:
+    assert shell("quota", "put", "PRINCIPAL", SERVICE, "100000", "--burst", "100000").returncode == 0
+    usage = shell("quota", "usage", "PRINCIPAL", SERVICE, "--json")
+    assert json.loads(usage.stdout)["available"] > 0
+    assert shell("quota", "delete", "PRINCIPAL", SERVICE).returncode == 0
+    assert b"SYMMETRIC" in shell("quota", "list").stdout
+
+    records = json.loads(shell("audit", "list", "--json", "--limit", "5").stdout)
+    assert len(records) == 5
+    assert shell("audit", "list", who="service").returncode == 3
+    assert shell("whoami", who="service").stdout.count(SERVICE.encode()) == 1
+
+
+def test_lists_and_tags_show_what_is_there(shell: Shell) -> None:
+    made = json.loads(shell("key", "create", "--tag", "team=blue", "--json").stdout)
+
+    assert shell("alias", "create", "cli-tagged", made["arn"]).returncode == 0
+    assert made["key_id"].encode() in shell("key", "list", "--tag-key", "team").stdout
+    assert b"team" in shell("tag", "list", "alias/cli-tagged").stdout
+    assert b"alias/cli-tagged" in shell("alias", "list").stdout
+    assert shell("key", "schedule-deletion", "alias/cli-tagged", "--days", "7").returncode == 0
+    assert shell("encrypt", "alias/cli-tagged", stdin=b"x").returncode == 4
+    assert shell("key", "cancel-deletion", "alias/cli-tagged").returncode == 0
+
+
+def test_a_daemon_that_is_not_there_is_said_so(shell: Shell) -> None:
+    ended = shell("--endpoint", "127.0.0.1:1", "whoami")
+
+    assert ended.returncode == 6
+    assert b"CONNECTION_FAILED" in ended.stderr
+    assert b"Traceback" not in ended.stderr

@@ -1,0 +1,213 @@
+"""Byte forms that are authenticated say one thing only: AAD, envelope, records, page tokens."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from strongroomd.custody import pages
+from strongroomd.domain import context, envelope, records
+from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.envelope import HEADER_BYTES, NONCE_BYTES, TAG_BYTES, Format
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.limits import MAX_CONTEXT, MAX_CONTEXT_PAIRS
+from strongroomd.domain.records import (
+    AliasRecord,
+    CustodyMode,
+    HouseRecord,
+    KeyRecord,
+    KeyState,
+    LimitRecord,
+    LimitScope,
+    Origin,
+    Record,
+    VersionRecord,
+    VersionState,
+)
+
+_PAIRS = st.dictionaries(st.text(min_size=1, max_size=6), st.text(max_size=6), max_size=4)
+_ANY_TEXT = st.text(alphabet=st.characters(codec=None, exclude_categories=()), max_size=10)
+_HEADERS = st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)
+
+
+@given(_PAIRS, _PAIRS, _HEADERS, _HEADERS)
+def test_two_contexts_or_headers_never_share_authenticated_data(
+    one: dict[str, str], other: dict[str, str], head: bytes, head_2: bytes
+) -> None:
+    same = one == other and head == head_2
+    made = context.aad(head, context.parse_context(one)), context.aad(head_2, context.parse_context(other))
+
+    assert (made[0] == made[1]) is same
+
+
+@given(_PAIRS)
+def test_the_order_of_pairs_does_not_matter(pairs: dict[str, str]) -> None:
+    turned = dict(reversed(list(pairs.items())))
+
+    assert context.parse_context(pairs) == context.parse_context(turned)
+
+
+@given(st.dictionaries(_ANY_TEXT, _ANY_TEXT, max_size=3))
+def test_any_context_is_encoded_or_refused(pairs: dict[str, str]) -> None:
+    try:
+        parsed = context.parse_context(pairs, "place")
+    except StrongroomError as error:
+        assert error.field == "place"
+    else:
+        assert {k.decode(): v.decode() for k, v in parsed} == pairs
+
+
+def test_context_limits_are_exact() -> None:
+    assert context.parse_context({"k": "v" * (MAX_CONTEXT - 9)})
+    assert context.parse_context({str(n): "" for n in range(MAX_CONTEXT_PAIRS)})
+    for pairs in ({"k": "v" * (MAX_CONTEXT - 8)}, {str(n): "" for n in range(MAX_CONTEXT_PAIRS + 1)}):
+        with pytest.raises(StrongroomError) as caught:
+            context.parse_context(pairs)
+        assert caught.value.reason is Reason.FIELD_TOO_LARGE
+
+
+def test_the_documented_example_of_authenticated_data() -> None:
+    head = envelope.header(Format.XAES_256_GCM, "1234abcd-12ab-34cd-56ef-1234567890ab", 3)
+    pairs = context.parse_context({"tenant": "blue", "app": "pay"})
+
+    assert head.hex() == "535201001234abcd12ab34cd56ef1234567890ab00000003"
+    assert context.aad(head, pairs).hex() == (
+        "7374726f6e67726f6f6d2e6161642e7631"
+        "535201001234abcd12ab34cd56ef1234567890ab00000003"
+        "00000002"
+        "0000000361707000000003706179"
+        "0000000674656e616e7400000004626c7565"
+    )
+
+
+_KEY_IDS = st.uuids().map(str) | st.binary(min_size=16, max_size=16).map(lambda raw: "mrk-" + raw.hex())
+
+
+@given(st.sampled_from(Format), _KEY_IDS, st.integers(1, 2**32 - 1), st.binary(max_size=40))
+def test_an_envelope_comes_back_as_it_was(form: Format, key_id: str, version: int, rest: bytes) -> None:
+    sealed = bytes(NONCE_BYTES[form] + TAG_BYTES) + rest
+    head = envelope.header(form, key_id, version)
+
+    parsed = envelope.parse(head + sealed)
+
+    assert parsed == envelope.Envelope(form, key_id, version, head, sealed)
+
+
+@given(st.binary(max_size=120) | st.binary(max_size=120).map(lambda tail: b"SR\x01\x00" + tail))
+def test_any_bytes_are_an_envelope_or_one_and_the_same_refusal(data: bytes) -> None:
+    try:
+        parsed = envelope.parse(data)
+    except StrongroomError as error:
+        assert (error.reason, error.field, error.message) == (
+            Reason.INVALID_CIPHERTEXT,
+            None,
+            StrongroomError(Reason.INVALID_CIPHERTEXT).message,
+        )
+    else:
+        assert parsed.header + parsed.sealed == data
+        assert envelope.header(parsed.format, parsed.key_id, parsed.version) == parsed.header
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_the_shortest_envelope_is_exact(form: Format) -> None:
+    head = envelope.header(form, "1234abcd-12ab-34cd-56ef-1234567890ab", 1)
+    shortest = head + bytes(NONCE_BYTES[form] + TAG_BYTES)
+
+    assert envelope.parse(shortest).sealed
+    for bad in (shortest[:-1], head, head[:-1], b"", b"sr" + shortest[2:], shortest[:20] + bytes(4) + shortest[24:]):
+        with pytest.raises(StrongroomError):
+            envelope.parse(bad)
+
+
+_T = st.text(max_size=5)
+_B = st.binary(max_size=5)
+_N = st.integers(0, 2**53)
+_RECORDS: st.SearchStrategy[Record] = st.one_of(
+    st.builds(
+        KeyRecord,
+        key_id=_T, account=_T, spec=st.sampled_from(KeySpec), usage=st.sampled_from(KeyUsage),
+        mode=st.sampled_from(CustodyMode), custody_note=_T, origin=st.just(Origin.HSM), exportable=st.booleans(),
+        state=st.sampled_from(KeyState), description=_T, created_at=_N, deletion_at=_N, current_version=_N,
+        policy=_T, tags=st.lists(st.tuples(_T, _T), max_size=3).map(tuple), row_version=_N,
+    ),
+    st.builds(
+        VersionRecord,
+        key_id=_T, version=_N, state=st.sampled_from(VersionState), created_at=_N, kek_id=_T, hsm_id=_T, blob=_B,
+        length=_N, public_key=_B, check_value=_B, recovery_blob=_B, row_version=_N,
+    ),
+    st.builds(AliasRecord, account=_T, name=_T, key_id=_T, created_at=_N, updated_at=_N, row_version=_N),
+    st.builds(LimitRecord, scope=st.sampled_from(LimitScope), subject=_T, per_second=_N, burst=_N, row_version=_N),
+    st.builds(HouseRecord, role=_T, hsm_id=_T, public_key=_B, check_value=_B, row_version=_N),
+)  # fmt: skip
+
+
+@given(_RECORDS, _RECORDS)
+def test_two_records_never_share_a_canonical_form(one: Record, other: Record) -> None:
+    assert (records.canonical(one) == records.canonical(other)) is (one == other)
+
+
+def _another(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case bytes():
+            return value + b"\0"
+        case tuple():
+            return (*value, ("", ""))
+        case KeySpec() | KeyUsage() | CustodyMode() | KeyState() | VersionState() | LimitScope():
+            return next(m for m in type(value) if m is not value)
+        case Origin():
+            return None
+        case str():
+            return value + "\0"
+    raise AssertionError(type(value))
+
+
+@given(_RECORDS)
+def test_any_change_of_any_field_changes_the_canonical_form(record: Record) -> None:
+    form = records.canonical(record)
+
+    for field in dataclasses.fields(record):
+        changed = _another(getattr(record, field.name))
+        if changed is not None:
+            assert records.canonical(dataclasses.replace(record, **{field.name: changed})) != form
+
+
+@given(_RECORDS)
+def test_a_deletion_is_never_taken_for_the_record(record: Record) -> None:
+    assert records.canonical(record, deleted=True) != records.canonical(record)
+
+
+_PARTS = st.lists(st.text(max_size=4), max_size=4)
+
+
+@given(st.text(min_size=1, max_size=20), _PARTS)
+def test_a_page_token_brings_back_its_place(after: str, request: list[str]) -> None:
+    assert pages.decode(pages.encode(after, *request), *request) == after
+
+
+@given(st.text(min_size=1, max_size=9), _PARTS, _PARTS)
+def test_a_page_token_is_bound_to_its_request(after: str, request: list[str], other: list[str]) -> None:
+    assume(request != other)
+
+    with pytest.raises(StrongroomError) as caught:
+        pages.decode(pages.encode(after, *request), *other)
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_PAGE_TOKEN, "page_token")
+
+
+@given(_ANY_TEXT.filter(bool))
+def test_any_other_text_is_no_page_token(text: str) -> None:
+    with pytest.raises(StrongroomError) as caught:
+        pages.decode(text, "ListKeys")
+    assert caught.value.reason is Reason.INVALID_PAGE_TOKEN
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1.5", "９", "9" * 5_000, " 1"])
+def test_a_made_up_place_is_no_number(after: str) -> None:
+    with pytest.raises(StrongroomError) as caught:
+        pages.decode_number(pages.encode(after, "method"), "method")
+    assert caught.value.reason is Reason.INVALID_PAGE_TOKEN

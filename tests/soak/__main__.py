@@ -1,0 +1,77 @@
+"""`scripts/soak`: long runs whose figures can be quoted."""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.soak import kills, load, logins
+from tests.soak.promises import WrongResult
+
+
+def main() -> int:
+    """Run one of the three, in a folder that goes away if all went well."""
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="for what the clients choose")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    mixed = kinds.add_parser(
+        "load", help="mixed operations by 8 clients on 4 workers, some of which are killed"
+    )
+    mixed.add_argument("--seconds", type=float, default=600.0)
+    mixed.add_argument("--threads", type=int, default=8)
+    mixed.add_argument("--workers", type=int, default=4)
+    mixed.add_argument("--kill-every", type=float, default=5.0, help="mean seconds between kills; 0 for none")
+    killing = kinds.add_parser("kills", help="kill -9 of the daemon during create, rotate, schedule deletion")
+    killing.add_argument("--rounds", type=int, default=100)
+    killing.add_argument("--seconds", type=float, default=float("inf"))
+    killing.add_argument("--workers", type=int, default=2)
+    login = kinds.add_parser("logins", help="kill -9 of workers that log in")
+    login.add_argument("--rounds", type=int, default=60)
+    login.add_argument("--seconds", type=float, default=float("inf"))
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    _say(f"seed {arguments.seed}")
+    place = Path(tempfile.mkdtemp(prefix="strongroom-soak-"))
+    try:
+        good = _run(arguments, place)
+    except WrongResult as wrong:
+        _say(f"WRONG: {wrong}")
+        good = False
+    if not good:
+        _say(f"FAILED; the daemon's folder is kept for a look: {place}")
+        return 1
+    shutil.rmtree(place)
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> bool:
+    """Print the figures line by line; says whether all is well."""
+    figures: load.Figures | kills.Figures | logins.Figures
+    match arguments.kind:
+        case "load":
+            figures = load.run(
+                folder,
+                arguments.seconds,
+                threads=arguments.threads,
+                workers=arguments.workers,
+                kill_every=arguments.kill_every,
+            )
+        case "kills":
+            figures = kills.run(folder, arguments.rounds, arguments.seconds, arguments.workers)
+        case _:
+            figures = logins.run(folder, arguments.rounds, arguments.seconds)
+    for line in figures.lines():
+        _say(line)
+    return not getattr(figures, "failed", [])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

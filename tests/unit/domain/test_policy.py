@@ -1,0 +1,224 @@
+"""Key policies: default deny, explicit deny wins, and what is not understood is refused with its place."""
+
+import json
+from typing import Any
+
+import pytest
+
+from strongroomd.domain import policy
+from strongroomd.domain.actions import Action
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.limits import MAX_POLICY, MAX_POLICY_STATEMENTS
+from strongroomd.domain.policy import Question
+
+ALICE = "arn:aws:iam::111122223333:user/alice"
+BOB = "arn:aws:iam::111122223333:user/bob"
+ROOT = "arn:aws:iam::111122223333:root"
+
+
+def statement(**changes: object) -> dict[str, object]:
+    base: dict[str, object] = {"Effect": "Allow", "Principal": {"AWS": ALICE}, "Action": "kms:Encrypt"}
+    return {name: value for name, value in (base | changes).items() if value is not ...}
+
+
+def document(*statements: object, **members: object) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements), **members})
+
+
+def allowed(text: str, who: str = ALICE, action: Action = Action.ENCRYPT) -> bool:
+    return policy.parse(text).decide(Question(who, action)).allowed
+
+
+def test_what_no_statement_speaks_of_is_denied() -> None:
+    decision = policy.parse(document(statement())).decide(Question(BOB, Action.ENCRYPT))
+
+    assert (decision.allowed, decision.ground) == (False, "default deny")
+
+
+def test_an_explicit_deny_wins_wherever_it_stands() -> None:
+    allow, deny = statement(), statement(Effect="Deny")
+
+    assert not allowed(document(allow, deny))
+    assert not allowed(document(deny, allow))
+    assert allowed(document(allow))
+
+
+def test_the_ground_of_a_decision_is_its_statement() -> None:
+    text = document(statement(Sid="let alice"), statement(Effect="Deny", Action="kms:Decrypt"))
+    compiled = policy.parse(text)
+
+    assert compiled.decide(Question(ALICE, Action.ENCRYPT)).ground == "let alice"
+    assert compiled.decide(Question(ALICE, Action.DECRYPT)).ground == "Statement[1]"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "misses"),
+    [
+        ("*", Action.PUT_LIMIT, None),
+        ("kms:*", Action.ENCRYPT, Action.PUT_LIMIT),
+        ("strongroom:*", Action.PUT_LIMIT, Action.ENCRYPT),
+        ("kms:GenerateDataKey*", Action.GENERATE_DATA_KEY_PAIR, Action.GENERATE_MAC),
+        ("kms:GenerateDataKey", Action.GENERATE_DATA_KEY, Action.GENERATE_DATA_KEY_PAIR),
+        ("kms:?ncrypt", Action.ENCRYPT, Action.DECRYPT),
+        ("KMS:ENCRYPT", Action.ENCRYPT, Action.DECRYPT),
+        ("kms:*crypt", Action.DECRYPT, Action.SIGN),
+        ("kms:ReEncrypt*", Action.RE_ENCRYPT_TO, Action.ENCRYPT),
+    ],
+)
+def test_wildcards_match_as_in_aws(pattern: str, matches: Action, misses: Action | None) -> None:
+    text = document(statement(Action=pattern))
+
+    assert allowed(text, action=matches)
+    assert misses is None or not allowed(text, action=misses)
+
+
+def test_an_action_of_aws_that_is_not_offered_here_allows_nothing() -> None:
+    compiled = policy.parse(document(statement(Action="kms:ReplicateKey")))
+
+    assert not any(compiled.decide(Question(ALICE, action)).allowed for action in Action)
+
+
+def test_not_action_and_not_principal_turn_the_list_around() -> None:
+    all_but = document(statement(Action=..., NotAction="kms:Decrypt"))
+    others = document(statement(Principal=..., NotPrincipal={"AWS": ALICE}))
+
+    assert allowed(all_but)
+    assert not allowed(all_but, action=Action.DECRYPT)
+    assert allowed(others, BOB)
+    assert not allowed(others, ALICE)
+
+
+def test_an_account_means_its_root_and_nobody_else() -> None:
+    text = document(statement(Principal={"AWS": "111122223333"}))
+
+    assert allowed(text, ROOT)
+    assert not allowed(text, ALICE)
+
+
+def test_a_star_means_every_principal() -> None:
+    assert allowed(document(statement(Principal="*")), BOB)
+    assert allowed(document(statement(Principal={"AWS": "*"})), BOB)
+
+
+def test_principals_are_compared_exactly() -> None:
+    for near in (ALICE.upper(), ALICE + "x", ALICE[:-1], ALICE.replace("1111", "2222")):
+        assert not allowed(document(statement()), near)
+
+
+def test_the_default_policy_allows_its_principals_everything_of_kms_and_others_nothing() -> None:
+    compiled = policy.parse(policy.default_policy(ROOT, ALICE))
+
+    for action in Action:
+        expected = action.startswith("kms:")
+        assert compiled.decide(Question(ALICE, action)).allowed is expected
+        assert not compiled.decide(Question(BOB, action)).allowed
+
+
+def test_a_decision_is_remembered_and_stays_the_same() -> None:
+    compiled = policy.parse(document(statement()))
+    question = Question(ALICE, Action.ENCRYPT)
+
+    assert compiled.decide(question) is compiled.decide(question)
+
+
+def test_memory_of_decisions_is_bounded() -> None:
+    compiled = policy.parse(document(statement(Principal="*")))
+
+    for number in range(10_000):
+        compiled.decide(Question(f"arn:aws:iam::111122223333:user/{number}", Action.ENCRYPT))
+
+    assert len(compiled._decided) <= 4_096
+
+
+MALFORMED: dict[str, tuple[str, str]] = {
+    "no JSON": ("{", "policy"),
+    "empty": ("", "policy"),
+    "a list": ("[]", "policy"),
+    "a number": ("1", "policy"),
+    "NaN": ('{"Statement": NaN}', "policy"),
+    "a name twice": ('{"Statement": [], "Statement": []}', "policy"),
+    "too deep": (document(statement(Resource=json.loads("[" * 12 + "]" * 12))), "policy"),
+    "far too deep": ("[" * 20_000, "policy"),
+    "a huge number": ('{"Version": ' + "9" * 6_000 + "}", "policy"),
+    "a lone surrogate in the text": ('{"Id": "\ud800"}', "policy"),
+    "a lone surrogate in an escape": (document(statement(), Id="\ud800"), "policy.Id"),
+    "an unknown member": (document(statement(), Extra=1), "policy"),
+    "another version": (document(statement(), Version="2025-01-01"), "policy.Version"),
+    "a version that is a list": (document(statement(), Version=["2012-10-17"]), "policy.Version"),
+    "an id that is a number": (document(statement(), Id=1), "policy.Id"),
+    "no statement": (document(), "policy.Statement"),
+    "too many statements": (document(*[statement()] * (MAX_POLICY_STATEMENTS + 1)), "policy.Statement"),
+    "a statement that is a text": (document("x"), "policy.Statement[0]"),
+    "a condition": (document(statement(), statement(Condition={})), "policy.Statement[1]"),
+    "an effect in capitals": (document(statement(Effect="ALLOW")), "policy.Statement[0].Effect"),
+    "no effect": (document(statement(Effect=...)), "policy.Statement[0].Effect"),
+    "an effect that is a list": (document(statement(Effect=["Allow"])), "policy.Statement[0].Effect"),
+    "another resource": (document(statement(Resource="arn:aws:kms:::key/x")), "policy.Statement[0].Resource"),
+    "resources, one foreign": (document(statement(Resource=["*", "x"])), "policy.Statement[0].Resource"),
+    "no principal": (document(statement(Principal=...)), "policy.Statement[0]"),
+    "principal and not": (document(statement(NotPrincipal="*")), "policy.Statement[0]"),
+    "a bare principal": (document(statement(Principal=ALICE)), "policy.Statement[0].Principal"),
+    "a federated principal": (document(statement(Principal={"Federated": "x"})), "policy.Statement[0].Principal"),
+    "an empty principal": (document(statement(Principal={"AWS": []})), "policy.Statement[0].Principal"),
+    "a principal that is no ARN": (document(statement(Principal={"AWS": "alice"})), "policy.Statement[0].Principal"),
+    "a principal with a wildcard": (
+        document(statement(Principal={"AWS": "arn:aws:iam::111122223333:user/*"})),
+        "policy.Statement[0].Principal",
+    ),
+    "a number as principal": (document(statement(Principal={"AWS": 1})), "policy.Statement[0].Principal"),
+    "a NotPrincipal that is no ARN": (
+        document(statement(Principal=..., NotPrincipal={"AWS": "x"})),
+        "policy.Statement[0].NotPrincipal",
+    ),
+    "no action": (document(statement(Action=...)), "policy.Statement[0]"),
+    "action and not": (document(statement(NotAction="*")), "policy.Statement[0]"),
+    "an empty action": (document(statement(Action=[])), "policy.Statement[0].Action"),
+    "an action of another service": (document(statement(Action="s3:*")), "policy.Statement[0].Action"),
+    "an action that does not exist": (document(statement(Action="strongroom:Fly")), "policy.Statement[0].Action"),
+    "an action with a NUL": (document(statement(Action="kms:\0")), "policy.Statement[0].Action"),
+    "an action in Kelvin": (document(statement(Action="\u212ams:Encrypt")), "policy.Statement[0].Action"),
+    "a NotAction of another service": (
+        document(statement(Action=..., NotAction="s3:x")),
+        "policy.Statement[0].NotAction",
+    ),
+    "a Sid that is a number": (document(statement(Sid=1)), "policy.Statement[0].Sid"),
+    "a Sid with a line's end": (document(statement(Sid="a\u0085\0")), "policy.Statement[0].Sid"),
+    "a Sid with a lone surrogate": (document(statement(Sid="\udc00")), "policy.Statement[0].Sid"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MALFORMED))
+def test_a_malformed_policy_is_refused_with_its_place(name: str) -> None:
+    text, place = MALFORMED[name]
+
+    with pytest.raises(StrongroomError) as caught:
+        policy.parse(text)
+
+    assert (caught.value.reason, caught.value.field) == (Reason.MALFORMED_POLICY, place)
+
+
+@pytest.mark.parametrize("name", sorted(MALFORMED))
+def test_a_refusal_does_not_quote_the_policy(name: str) -> None:
+    marker = "canary-7fe1"
+    text = MALFORMED[name][0].replace("alice", marker)
+
+    with pytest.raises(StrongroomError) as caught:
+        policy.parse(text)
+
+    assert marker not in str(caught.value)
+
+
+def test_the_size_limit_is_exact() -> None:
+    text = document(statement())
+    padded = text + " " * (MAX_POLICY - len(text))
+
+    assert allowed(padded)
+    with pytest.raises(StrongroomError) as caught:
+        policy.parse(padded + " ")
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_TOO_LARGE, "policy")
+
+
+def test_a_statement_may_stand_without_a_list() -> None:
+    single: dict[str, Any] = {"Version": "2012-10-17", "Statement": statement()}
+
+    assert allowed(json.dumps(single))
