@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from strongroom import Client
 from strongroom.errors import StrongroomError
-
 from strongroomd.frontends.grpc.pki import Authority
 
 READY_SECONDS = 60.0
@@ -40,7 +40,7 @@ OTHER_IDENTITY = f"""
 arn = "{OTHER}"
 uri = "spiffe://strongroom.dev/other"
 """
-BIRTH_PATIENCE = 'crypto_deadline_ms = 20000\nmanagement_deadline_ms = 20000\nreflection = true'
+BIRTH_PATIENCE = "crypto_deadline_ms = 20000\nmanagement_deadline_ms = 20000\nreflection = true"
 
 
 @dataclass

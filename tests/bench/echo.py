@@ -13,19 +13,25 @@ import uvloop
 
 
 async def serve(tls: Path, port: int, reply: bytes) -> None:
-    """Answer every unary call, whatever its name, with the same bytes."""
+    """Answer every call, and every message of the stream, with the same bytes."""
 
-    async def answer(_request: bytes, _context: Any) -> bytes:  # noqa: ANN401, RUF029 - the shape of a handler
+    async def answer(_request: bytes, _context: Any) -> bytes:
         return reply
 
-    class Any_(grpc.GenericRpcHandler):
-        def service(self, _details: Any) -> Any:  # noqa: ANN401
+    async def answer_each(requests: Any, _context: Any) -> Any:
+        async for _ in requests:
+            yield reply
+
+    class Everything(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            if details.method.endswith("/Operate"):
+                return grpc.stream_stream_rpc_method_handler(answer_each)
             return grpc.unary_unary_rpc_method_handler(answer)
 
     server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
-    server.add_generic_rpc_handlers((Any_(),))
+    server.add_generic_rpc_handlers((Everything(),))
     pair = ((tls / "server.key").read_bytes(), (tls / "server.pem").read_bytes())
-    credentials = grpc.ssl_server_credentials([pair], (tls / "ca.pem").read_bytes(), True)  # noqa: FBT003
+    credentials = grpc.ssl_server_credentials([pair], (tls / "ca.pem").read_bytes(), True)
     server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     print("ready", flush=True)

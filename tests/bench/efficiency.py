@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import Message
+from tests.bench import rig
 
 from strongroom import Client
 from strongroom.v1 import crypto_pb2 as pb
 from strongroom.v1 import types_pb2 as types
-from tests.bench import rig
 
 SERVICE = "/strongroom.v1.CryptoService/"
 BATCH = 200
@@ -64,6 +64,12 @@ def cases(client: Client) -> list[Case]:
             BATCH,
             0.7,
         ),
+        Case(
+            "Operate (stream)",
+            "Operate",
+            pb.OperateRequest(id=1, encrypt=pb.EncryptRequest(key=aes, plaintext=bytes(32))),
+            "encrypt",
+        ),
     ]
 
 
@@ -91,7 +97,7 @@ def _raw_arguments(config: Path) -> tuple[str, str, Path]:
     return hsm["module"], hsm["token_label"], config.parent / hsm["pin_file"]
 
 
-def _measure(  # noqa: PLR0917
+def _measure(
     case: Case,
     endpoint: str,
     echo: str,
@@ -113,7 +119,9 @@ def _measure(  # noqa: PLR0917
 
 
 def _print(
-    case: Case, turns: list[tuple[float, float, float]], efficiency: Callable[[tuple[float, float, float]], float]
+    case: Case,
+    turns: list[tuple[float, float, float]],
+    efficiency: Callable[[tuple[float, float, float]], float],
 ) -> None:
     values = [efficiency(turn) for turn in turns]
     bare, alone, ours = (rig.median([turn[n] for turn in turns]) for n in range(3))
@@ -122,6 +130,8 @@ def _print(
     print(line, flush=True)
     if case.items > 1:
         share = rig.spread([t[1] * case.items / t[2] for t in turns])
-        print(f"{'':22}items against the raw loop: {share}, {case.items / ours * 1e6:.0f} items/s", flush=True)
+        print(
+            f"{'':22}items against the raw loop: {share}, {case.items / ours * 1e6:.0f} items/s", flush=True
+        )
     else:
         print(f"{'':22}plain ratio to the echo: {rig.spread([t[0] / t[2] for t in turns])}", flush=True)

@@ -8,6 +8,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -32,7 +33,9 @@ async def load(
     channel: grpc.aio.Channel, method: str, request: bytes, callers: int, seconds: float
 ) -> tuple[int, float]:
     """Call from `callers` tasks for `seconds`; the first calls are not counted."""
-    call = channel.unary_unary(method)
+    if method.endswith("/Operate"):
+        return await load_stream(channel, method, request, callers, seconds)
+    call: Any = channel.unary_unary(method)
     for _ in range(5):
         await call(request, timeout=30)
     made = 0
@@ -47,6 +50,25 @@ async def load(
     start = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(callers)))
     return made, time.perf_counter() - start
+
+
+async def load_stream(
+    channel: grpc.aio.Channel, method: str, request: bytes, window: int, seconds: float
+) -> tuple[int, float]:
+    """Keep `window` operations of one stream in flight for `seconds`."""
+    call: Any = channel.stream_stream(method)()
+    for _ in range(window):
+        await call.write(request)
+    made, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        await call.read()
+        made += 1
+        await call.write(request)
+    took = time.perf_counter() - start
+    await call.done_writing()
+    for _ in range(window):
+        await call.read()
+    return made, took
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ DIGEST = hashlib.sha256(b"message").digest()
 PREFIX = bytes.fromhex("3031300d060960864801650304020105000420")  # DigestInfo of SHA-256 (RFC 8017, 9.2)
 
 
-def operations(session: Any) -> dict[str, Callable[[], object]]:  # noqa: ANN401 - the library has no types
+def operations(session: Any) -> dict[str, Callable[[], object]]:
     """Make the keys and name the operations."""
     aes = session.generate_key(KeyType.AES, 256, capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT)
     iv = os.urandom(12)

@@ -15,7 +15,8 @@ from strongroom import Client
 
 HERE = Path(__file__).parent
 UNLIMITED = "\n".join(
-    f"[quota.{name}]\nper_second = 1000000\nburst = 1000000" for name in ("symmetric", "rsa", "ecc", "management")
+    f"[quota.{name}]\nper_second = 1000000\nburst = 1000000"
+    for name in ("symmetric", "rsa", "ecc", "management")
 )
 
 
@@ -27,7 +28,8 @@ class Rounds:
 
     def ask(self, *words: object) -> float:
         """Run one round; returns the microseconds of one operation."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline().split()
@@ -37,7 +39,9 @@ class Rounds:
 
 
 @contextmanager
-def helper(script: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True) -> Iterator[Rounds]:
+def helper(
+    script: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True
+) -> Iterator[Rounds]:
     """Run a helper script of this folder."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / script), *map(str, arguments)],

@@ -3,9 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from strongroom.v1 import crypto_pb2 as pb
 from tests.bench import rig
 from tests.bench.efficiency import SERVICE
+
+from strongroom.v1 import crypto_pb2 as pb
 
 AT_ONCE = 500
 
@@ -41,6 +42,8 @@ def _request(daemon: rig.Daemon) -> str:
 
 async def _fill(config: Path, keys: int) -> None:
     """Make keys in-process, many to a transaction, by the daemon's own rooms."""
+    from tests.bench.keys import records
+
     from strongroomd import config as configuration
     from strongroomd.custody.ledger import Ledger
     from strongroomd.domain.algorithms import KeySpec, KeyUsage
@@ -48,7 +51,6 @@ async def _fill(config: Path, keys: int) -> None:
     from strongroomd.hsm.opening import open_vault
     from strongroomd.storage.store import open_store
     from strongroomd.wiring import rooms
-    from tests.bench.keys import records
 
     settings = configuration.load(config)
     store = open_store(rooms.store_settings(settings))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from strongroom import Client
 from tests.conformance.wire import Wire
 from tests.harness import Daemon, shared_daemon
+
+from strongroom import Client
 
 
 @pytest.fixture(scope="session")

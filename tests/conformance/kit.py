@@ -8,10 +8,12 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
-from strongroom import Client
-from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
 from tests.conformance.wire import METHODS, request
 from tests.harness import ADMIN
+
+from strongroom import Client
+from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
+from strongroomd.domain import policy
 
 MESSAGE = b"a message"
 KEYLESS = frozenset(
@@ -45,7 +47,7 @@ class Kit:
     signature: bytes
     tag: bytes
 
-    def keys(self) -> tuple[str, ...]:
+    def key_ids(self) -> tuple[str, ...]:
         """The key ids."""
         return self.seal, self.sign, self.mac, self.agree
 
@@ -78,10 +80,7 @@ PEER = (
     .public_key()
     .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 )
-_POLICY = (
-    '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "%s"},'
-    ' "Action": "kms:*", "Resource": "*"}}' % ADMIN
-)
+_POLICY = policy.default_policy(ADMIN)
 _AES = crypto_pb2.DATA_KEY_SPEC_AES_256
 _P256 = crypto_pb2.DATA_KEY_PAIR_SPEC_ECC_NIST_P256
 _CLASS = quota_pb2.LIMIT_SCOPE_CLASS

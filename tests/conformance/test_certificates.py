@@ -1,19 +1,21 @@
 """A zoo of certificates: of those with a fault, none is accepted."""
 
-from collections.abc import Iterator
+import datetime as dt
+import time
 
 import grpc
 import pytest
-from strongroom.v1 import access_pb2
 from tests.conformance.certificates import BAD, GOOD, Forge, Recipe
 from tests.harness import Daemon
+
+from strongroom.v1 import access_pb2
 
 _REQUEST = access_pb2.GetCallerIdentityRequest()
 _REFUSED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED}
 
 
 @pytest.fixture(scope="module")
-def forge(daemon: Daemon) -> Iterator[Forge]:
+def forge(daemon: Daemon) -> Forge:
     return Forge(daemon)
 
 
@@ -34,7 +36,7 @@ def test_a_good_certificate_speaks_for_its_principal(forge: Forge, name: str) ->
 
     assert outcome.ok, outcome
     assert outcome.reply is not None
-    assert getattr(outcome.reply, "principal_arn").endswith("user/admin")
+    assert str(outcome.reply).count("user/admin") == 1
 
 
 def test_bad_certificates_all_look_alike_to_their_holders(forge: Forge) -> None:
@@ -47,9 +49,6 @@ def test_bad_certificates_all_look_alike_to_their_holders(forge: Forge) -> None:
 
 
 def test_a_certificate_of_today_does_not_outlive_its_end_on_an_open_connection(forge: Forge) -> None:
-    import datetime as dt
-    import time
-
     soon = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
     with forge.connect(Recipe(ends=soon)) as wire:
         before = wire.call("GetCallerIdentity", _REQUEST)

@@ -3,11 +3,13 @@
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from strongroom import Client
-from strongroom.v1 import crypto_pb2
+from tests.conformance.certificates import Forge
 from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid
 from tests.conformance.wire import METHODS, Outcome, Wire
 from tests.harness import Daemon
+
+from strongroom import Client
+from strongroom.v1 import crypto_pb2
 
 RPCS = sorted(METHODS)
 WITH_KEY = sorted(set(METHODS) - KEYLESS)
@@ -38,7 +40,7 @@ def kit(admin: Client) -> Kit:
 @pytest.fixture(scope="module")
 def disabled(admin: Client) -> Kit:
     kit = make_kit(admin)
-    for key in kit.keys():
+    for key in kit.key_ids():
         admin.disable_key(key)
     return kit
 
@@ -46,7 +48,7 @@ def disabled(admin: Client) -> Kit:
 @pytest.fixture(scope="module")
 def pending(admin: Client) -> Kit:
     kit = make_kit(admin)
-    for key in kit.keys():
+    for key in kit.key_ids():
         admin.schedule_key_deletion(key)
     return kit
 
@@ -67,8 +69,6 @@ def test_every_rpc_succeeds_for_the_administrator_so_that_refusals_mean_somethin
 
 @pytest.fixture(scope="module")
 def outsiders(daemon: Daemon) -> dict[str, Wire]:
-    from tests.conformance.certificates import Forge  # the forge is the zoo's
-
     forge = Forge(daemon)
     return {name: forge.wire(name) for name in ("no certificate", "untrusted authority", "expired")}
 
@@ -86,8 +86,6 @@ _LOST = grpc.StatusCode.UNAVAILABLE
 
 
 def test_every_rpc_refuses_a_principal_that_nobody_configured(daemon: Daemon, kit: Kit) -> None:
-    from tests.conformance.certificates import Forge
-
     with Forge(daemon).wire("unknown principal") as nobody:
         answers = {n: nobody.call(n, valid(n, kit)) for n in RPCS}
 
@@ -105,7 +103,9 @@ def test_unknown_and_forbidden_keys_get_the_same_answer(stranger: Wire, kit: Kit
     unknown = kit.unknown()
 
     differ = [
-        n for n in WITH_KEY if seen(stranger.call(n, valid(n, kit))) != seen(stranger.call(n, valid(n, unknown)))
+        n
+        for n in WITH_KEY
+        if seen(stranger.call(n, valid(n, kit))) != seen(stranger.call(n, valid(n, unknown)))
     ]
 
     assert differ == []
@@ -115,7 +115,7 @@ def test_refusals_quote_nothing_and_say_nothing_of_the_ground(stranger: Wire, ki
     for name in WITH_KEY:
         text = str(seen(stranger.call(name, valid(name, kit))))
 
-        assert not any(key in text for key in kit.keys())
+        assert not any(key in text for key in kit.key_ids())
         assert kit.alias not in text
         assert "default deny" not in text
 
@@ -154,7 +154,11 @@ def test_a_disabled_key_is_not_rotated_and_has_no_deletion_to_cancel(wire: Wire,
     assert reason(wire.call("CancelKeyDeletion", valid("CancelKeyDeletion", disabled))) == "INVALID_KEY_STATE"
 
 
-@pytest.mark.parametrize("name", ["DescribeKey", "GetKeyPolicy", "ListTags", "ListKeyVersions", "GetKeyUsage"])
-def test_keys_that_cannot_be_used_can_be_looked_at(wire: Wire, disabled: Kit, pending: Kit, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["DescribeKey", "GetKeyPolicy", "ListTags", "ListKeyVersions", "GetKeyUsage"]
+)
+def test_keys_that_cannot_be_used_can_be_looked_at(
+    wire: Wire, disabled: Kit, pending: Kit, name: str
+) -> None:
     assert wire.call(name, valid(name, disabled)).ok
     assert wire.call(name, valid(name, pending)).ok

@@ -9,8 +9,10 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, keys_pb2, quota_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.harness import Daemon
+
+from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, keys_pb2, quota_pb2
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
@@ -80,6 +82,16 @@ class Wire:
             return Outcome(grpc.StatusCode.OK, reply=self._send(method, path, parse, body, seconds))
         except grpc.RpcError as failure:
             return _failed(failure)
+
+    def reflected(self) -> set[str]:
+        """The services that the daemon says it has, or the status of its refusal."""
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(self.channel)
+        try:
+            reply = next(iter(stub.ServerReflectionInfo(iter([ask]), timeout=5.0)))
+        except grpc.RpcError as failure:
+            return {_failed(failure).code.name}
+        return {service.name for service in reply.list_services_response.service}
 
     def _send(
         self, method: MethodDescriptor, path: str, parse: Any, body: bytes, seconds: float

@@ -98,7 +98,7 @@ def test_wrong_pin_is_tried_once_and_never_again(home: tuple[Path, str]) -> None
     marker = folder / "state" / "refused-pin"
 
     first = run(folder, "wrong pin", "serve")
-    assert first["reason"] == Reason.HSM_UNAVAILABLE
+    assert first["reason"] == Reason.CONFIGURATION
     assert "refused the PIN" in first["detail"]
     written = marker.read_bytes()
     assert b"wrong pin" not in written

@@ -144,7 +144,9 @@ class Core:
         connection = sqlite3.connect(self.database)
         connection.execute("PRAGMA synchronous = OFF")
         try:
-            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            ).fetchall():
                 connection.execute(f"DROP TRIGGER {name}")
             yield connection
             connection.commit()
@@ -158,7 +160,6 @@ class Core:
 
 async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], Any] = lambda v: v) -> Core:
     """Build a core on an empty store; the house records are in it, the audit log is in `folder/audit`."""
-    folder.mkdir(exist_ok=True)
     url = f"sqlite:///{folder / 'strongroom.db'}"
     migrate(url)
     store, clock, meter = open_store(StoreSettings(url)), TurnedClock(), Meter()

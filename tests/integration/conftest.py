@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from strongroom import Client
 from tests.harness import Daemon, make_folder, running, shared_daemon
+
+from strongroom import Client
 
 __all__ = ["Daemon", "make_folder", "running"]
 

@@ -4,15 +4,17 @@ import queue
 import threading
 from collections.abc import Iterator
 
+import google_crc32c
 import pytest
 from cryptography.hazmat.primitives import serialization
+from tests.conformance.kit import Kit, make_kit, valid
+from tests.conformance.wire import METHODS, Wire
+from tests.harness import Daemon, refused
+
 from strongroom import Client
 from strongroom.errors import StrongroomError
 from strongroom.v1 import crypto_pb2 as pb
 from strongroom.v1 import crypto_pb2_grpc
-from tests.conformance.kit import Kit, make_kit, valid
-from tests.conformance.wire import METHODS, Wire
-from tests.harness import Daemon, refused
 
 CONTEXT = {"tenant": "blue", "app": "pay"}
 DRY = sorted(n for n, m in METHODS.items() if "dry_run" in m.input_type.fields_by_name)
@@ -111,9 +113,18 @@ def test_data_keys_come_in_both_forms(admin: Client, kit: Kit) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["RSA_2048", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"],
+    [
+        "RSA_2048",
+        "ECC_NIST_P256",
+        "ECC_NIST_P384",
+        "ECC_NIST_P521",
+        "ECC_SECG_P256K1",
+        "ECC_NIST_EDWARDS25519",
+    ],
 )
-def test_the_private_half_of_a_data_key_pair_matches_the_public_half(admin: Client, kit: Kit, spec: str) -> None:
+def test_the_private_half_of_a_data_key_pair_matches_the_public_half(
+    admin: Client, kit: Kit, spec: str
+) -> None:
     made = admin.generate_data_key_pair(kit.seal, spec, context=CONTEXT)
     hidden = admin.generate_data_key_pair_without_plaintext(kit.seal, spec)
 
@@ -168,8 +179,6 @@ def test_a_dry_run_of_a_batch_answers_item_by_item_where_one_fails(admin: Client
 
 @pytest.mark.parametrize(("name", "field"), CHECKED)
 def test_checksums_are_checked_and_said_to_be(wire: Wire, kit: Kit, name: str, field: str) -> None:
-    import google_crc32c
-
     data = field.removesuffix("_crc32c")
     good, bad = valid(name, kit), valid(name, kit)
     right = google_crc32c.value(getattr(good, data))
@@ -183,8 +192,6 @@ def test_checksums_are_checked_and_said_to_be(wire: Wire, kit: Kit, name: str, f
 
 
 def test_answers_carry_right_checksums(wire: Wire, kit: Kit) -> None:
-    import google_crc32c
-
     for name in METHODS:
         if METHODS[name].containing_service.name != "CryptoService" or name == "Operate":
             continue
@@ -268,7 +275,7 @@ def test_a_caller_that_does_not_read_stops_the_stream_from_reading(admin: Client
 
     def requests() -> Iterator[pb.OperateRequest]:
         nonlocal sent
-        for sent in range(100_000):  # noqa: B007 - how far it got is what is looked at
+        for sent in range(100_000):
             yield pb.OperateRequest(id=sent, encrypt=pb.EncryptRequest(key=kit.seal, plaintext=bytes(4_096)))
 
     answers = crypto_pb2_grpc.CryptoServiceStub(admin._channel).Operate(requests(), timeout=30)
@@ -282,7 +289,9 @@ def test_a_caller_that_does_not_read_stops_the_stream_from_reading(admin: Client
 
 
 def test_the_stream_of_a_stranger_is_refused_request_by_request(service: Client, kit: Kit) -> None:
-    requests = [pb.OperateRequest(id=n, encrypt=pb.EncryptRequest(key=kit.seal, plaintext=b"x")) for n in range(3)]
+    requests = [
+        pb.OperateRequest(id=n, encrypt=pb.EncryptRequest(key=kit.seal, plaintext=b"x")) for n in range(3)
+    ]
 
     answers = list(crypto_pb2_grpc.CryptoServiceStub(service._channel).Operate(iter(requests), timeout=30))
 

@@ -3,11 +3,13 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
+from tests.harness import ADMIN, OTHER, SERVICE, Daemon, allow, fresh_id, refused, wait_until
+
 from strongroom import Client
 from strongroom.errors import StrongroomError
-from tests.harness import ADMIN, OTHER, SERVICE, Daemon, allow, fresh_id, refused, wait_until
 
 GHOST = str(uuid.uuid4())
 
@@ -54,7 +56,11 @@ def test_old_versions_still_decrypt_and_verify(admin: Client) -> None:
     assert admin.encrypt(seal, b"x").key_version == 2
     assert admin.verify(sign, b"x", signature, key_version=1).key_version == 1
     assert admin.verify_mac(mac, b"x", tag, key_version=1).key_version == 1
-    assert admin.get_public_key(sign, key_version=1).public_key == public != admin.get_public_key(sign).public_key
+    assert (
+        admin.get_public_key(sign, key_version=1).public_key
+        == public
+        != admin.get_public_key(sign).public_key
+    )
     with refused("INVALID_SIGNATURE"):
         admin.verify(sign, b"x", signature)
     with refused("INVALID_MAC"):
@@ -100,14 +106,15 @@ def _until_all_refuse(crowd: list[Client], reason: str, call: Callable[[Client],
         try:
             call(client)
         except StrongroomError as error:
-            assert error.reason == reason
-            return True
+            return error.reason == reason
         return False
 
-    return wait_until(lambda: all([refuses(c) for c in crowd]), 3.0)
+    return wait_until(lambda: sum(map(refuses, crowd)) == len(crowd), 3.0)
 
 
-def test_a_disabled_key_stops_in_every_worker_within_a_second(admin: Client, crowd: list[Client], key: str) -> None:
+def test_a_disabled_key_stops_in_every_worker_within_a_second(
+    admin: Client, crowd: list[Client], key: str
+) -> None:
     sealed = admin.encrypt(key, b"x").ciphertext
     for client in crowd:
         client.decrypt(sealed)
@@ -127,7 +134,9 @@ def _works(crowd: list[Client], sealed: bytes) -> bool:
         return False
 
 
-def test_a_replaced_policy_is_in_force_in_every_worker_within_a_second(daemon: Daemon, admin: Client, key: str) -> None:
+def test_a_replaced_policy_is_in_force_in_every_worker_within_a_second(
+    daemon: Daemon, admin: Client, key: str
+) -> None:
     services = [daemon.client("service") for _ in range(8)]
     admin.put_key_policy(key, allow(SERVICE, "kms:Encrypt"))
     wait_until(lambda: _all_encrypt(services, key), 1.0)
@@ -205,7 +214,9 @@ def test_re_encryption_needs_a_right_on_each_key(admin: Client, service: Client)
         service.re_encrypt(moved.ciphertext, source)
 
 
-def test_another_account_reaches_a_key_by_its_arn_where_the_policy_allows(daemon: Daemon, admin: Client) -> None:
+def test_another_account_reaches_a_key_by_its_arn_where_the_policy_allows(
+    daemon: Daemon, admin: Client
+) -> None:
     key = admin.create_key(policy=allow(OTHER, "kms:Encrypt", "kms:Decrypt"))
     closed = admin.create_key()
 
@@ -265,9 +276,7 @@ def test_deletion_waits_can_be_called_off_and_leaves_the_key_disabled(admin: Cli
     assert admin.decrypt(sealed).plaintext == b"x"
 
 
-def _now() -> "datetime":  # noqa: F821
-    from datetime import UTC, datetime
-
+def _now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -395,7 +404,9 @@ def test_uses_are_counted_by_operation_and_item(admin: Client, key: str) -> None
     assert used.tracking_start_time == admin.describe_key(key).created_time
 
 
-def test_repeating_a_mutation_gives_the_first_answer_and_other_arguments_an_error(admin: Client, service: Client) -> None:
+def test_repeating_a_mutation_gives_the_first_answer_and_other_arguments_an_error(
+    admin: Client, service: Client
+) -> None:
     once = fresh_id()
     first = admin.create_key(description="one", request_id=once)
 

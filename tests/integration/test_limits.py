@@ -5,9 +5,10 @@ import uuid
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from tests.harness import fresh_id, refused
+
 from strongroom import Client
 from strongroom.errors import StrongroomError
-from tests.harness import fresh_id, refused
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def test_plaintext_is_1_to_4096_bytes(admin: Client, seal: str) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "limit"), [("RSAES_OAEP_SHA_256", 190), ("RSAES_OAEP_SHA_1", 214)])
-def test_rsa_plaintext_is_what_the_padding_leaves(admin: Client, rsa_key: str, algorithm: str, limit: int) -> None:
+def test_rsa_plaintext_is_what_the_padding_leaves(
+    admin: Client, rsa_key: str, algorithm: str, limit: int
+) -> None:
     sealed = admin.encrypt(rsa_key, bytes(limit), algorithm=algorithm).ciphertext
 
     assert admin.decrypt(sealed, key=rsa_key, algorithm=algorithm).plaintext == bytes(limit)
@@ -223,7 +226,9 @@ def test_a_usage_that_does_not_go_with_the_spec_is_refused(admin: Client, spec: 
         admin.create_key(spec=spec, usage=usage, request_id=fresh_id())
 
 
-def test_keys_do_only_what_their_usage_says(admin: Client, seal: str, sign: str, mac: str, agree: str, rsa_key: str) -> None:
+def test_keys_do_only_what_their_usage_says(
+    admin: Client, seal: str, sign: str, mac: str, agree: str, rsa_key: str
+) -> None:
     peer = _spki(ec.generate_private_key(ec.SECP256R1()).public_key())
     for key in (sign, mac, agree):
         with refused("INVALID_KEY_USAGE"):

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from strongroom import Client
+from tests.conformance.wire import Wire
 from tests.harness import Daemon, make_folder, refused, running
+
+from strongroom import Client
+from strongroomd.domain.algorithms import SPECS
 
 MESSAGE = b"what is to be signed, sealed and delivered"
 _CURVES = {"ECC_NIST_P256": ec.SECP256R1(), "ECC_NIST_P384": ec.SECP384R1(), "ECC_NIST_P521": ec.SECP521R1()}
@@ -88,7 +91,7 @@ def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon of one worker that holds two handles only: nearly every use finds its key evicted."""
 
     def edit(text: str) -> str:
-        return text.replace("[hsm]\n", "[hsm]\nhandles = 2\nsubkeys = 2\n")
+        return text.replace("[hsm]\n", "[hsm]\nhandles = 2\nsubkeys = 2\n").replace("reflection = true", "")
 
     with running(make_folder(tmp_path_factory.mktemp("cramped"), 1, edit)) as daemon:
         yield daemon
@@ -101,8 +104,6 @@ def uses(cramped: Daemon) -> list[Use]:
 
 
 def test_every_spec_is_among_the_cases() -> None:
-    from strongroomd.domain.algorithms import SPECS
-
     assert {(s, m) for s, _, m in CASES} == {(s.value, m) for s in SPECS for m in (_W, _R)} - {
         ("ECC_NIST_EDWARDS25519", _W)
     }
@@ -215,6 +216,11 @@ def test_a_digest_signs_as_its_message(cramped: Daemon, uses: list[Use]) -> None
                     client.verify(use.key, MESSAGE + b".", made, algorithm=algorithm)
                 with refused("INVALID_FIELD", "message"):
                     client.sign(use.key, digest[:-1], algorithm=algorithm, message_type="DIGEST")
+
+
+def test_services_do_not_describe_themselves_unless_configured(cramped: Daemon) -> None:
+    with Wire.connect(cramped, "admin") as wire:
+        assert wire.reflected() == {"UNIMPLEMENTED"}
 
 
 def test_public_keys_are_spki_of_the_right_kind(cramped: Daemon, uses: list[Use]) -> None:

@@ -12,16 +12,38 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.policy import Question
 
-_PEOPLE = [f"arn:aws:iam::{account}:{name}" for account in ("111122223333", "444455556666") for name in ("root", "user/a", "role/b")]
-_PATTERNS = ["*", "kms:*", "kms:Encrypt", "kms:*crypt", "kms:Generate*", "strongroom:*", "kms:?ign", "KMS:SIGN"]
+_PEOPLE = [
+    f"arn:aws:iam::{account}:{name}"
+    for account in ("111122223333", "444455556666")
+    for name in ("root", "user/a", "role/b")
+]
+_PATTERNS = [
+    "*",
+    "kms:*",
+    "kms:Encrypt",
+    "kms:*crypt",
+    "kms:Generate*",
+    "strongroom:*",
+    "kms:?ign",
+    "KMS:SIGN",
+]
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["Allow", "*", "2012-10-17"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["Version", "Id", "Statement", "Sid", "Effect", "Principal", "Action", "AWS", "x"]),
-        inner,
-        max_size=5,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["Allow", "*", "2012-10-17"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["Version", "Id", "Statement", "Sid", "Effect", "Principal", "Action", "AWS", "x"]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=12,
 )
@@ -48,10 +70,17 @@ def test_any_text_is_a_policy_or_is_refused(text: str) -> None:
 def test_any_json_is_a_policy_or_is_refused_with_its_place(value: object) -> None:
     error = refusal(json.dumps(value))
 
-    assert error is None or (error.reason is Reason.MALFORMED_POLICY and str(error.field).startswith("policy"))
+    assert error is None or (
+        error.reason is Reason.MALFORMED_POLICY and str(error.field).startswith("policy")
+    )
 
 
-@given(st.dictionaries(st.sampled_from(["Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource"]), _JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource"]),
+        _JSON,
+    )
+)
 def test_any_statement_is_taken_or_refused(value: dict[str, object]) -> None:
     error = refusal(json.dumps({"Statement": [value]}))
 
@@ -67,7 +96,10 @@ _PRINCIPALS = st.just("*") | _listed([*_PEOPLE, "*", "111122223333"]).map(lambda
 
 @st.composite
 def _statements(draw: st.DrawFn) -> dict[str, Any]:
-    who, what = draw(st.sampled_from(["Principal", "NotPrincipal"])), draw(st.sampled_from(["Action", "NotAction"]))
+    who, what = (
+        draw(st.sampled_from(["Principal", "NotPrincipal"])),
+        draw(st.sampled_from(["Action", "NotAction"])),
+    )
     return {
         "Effect": draw(st.sampled_from(["Allow", "Deny"])),
         who: draw(_PRINCIPALS),

@@ -122,7 +122,6 @@ def test_base_install_brings_nothing_of_the_daemon() -> None:
     daemon_only = {
         "python-pkcs11",
         "sqlalchemy",
-        "aiosqlite",
         "alembic",
         "uvloop",
         "structlog",

@@ -81,7 +81,11 @@ def test_the_supervisors_view_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "daemon.json"
     file.write_text(
         json.dumps(
-            {"workers": [{"state": "ready"}, {"state": "starting"}], "restarts": {"crash": 2, "hang": 0}}
+            {
+                "workers": [{"state": "ready"}, {"state": "starting"}],
+                "restarts": {"crash": 2, "hang": 0},
+                "refused_reloads": 3,
+            }
         )
     )
 
@@ -89,6 +93,7 @@ def test_the_supervisors_view_is_reported(tmp_path: Path) -> None:
 
     assert got['strongroom_workers{"state": "ready"}'] == 1
     assert got['strongroom_worker_restarts_total{"cause": "crash"}'] == 2
+    assert got["strongroom_config_refused_total"] == 3
 
 
 def test_a_missing_or_damaged_supervisor_file_costs_only_its_own_series(tmp_path: Path) -> None:

@@ -22,10 +22,14 @@ def settings_of(path: Path, *, check_files: bool = True) -> Settings:
     try:
         return load(path, check_files=check_files)
     except ConfigurationErrors as errors:
-        for mistake in errors.mistakes:
-            say(f"{errors.path}: {mistake}")
-        count = len(errors.mistakes)
-        fail(f"{count} mistake{'s' * (count != 1)} in the configuration", ExitCode.REFUSED)
+        _tell_mistakes(errors)
+
+
+def _tell_mistakes(errors: ConfigurationErrors) -> NoReturn:
+    for mistake in errors.mistakes:
+        say(f"{errors.path}: {mistake}")
+    count = len(errors.mistakes)
+    fail(f"{count} mistake{'s' * (count != 1)} in the configuration", ExitCode.REFUSED)
 
 
 @contextmanager
@@ -33,6 +37,8 @@ def reported() -> Iterator[None]:
     """Turn the daemon's own errors into one line and an exit code: the operator's faults 78, others 1."""
     try:
         yield
+    except ConfigurationErrors as errors:
+        _tell_mistakes(errors)
     except StrongroomError as error:
         place = f"{error.field}: " if error.field else ""
         detail = f" ({error.detail})" if error.detail else ""

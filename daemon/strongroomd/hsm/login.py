@@ -53,13 +53,14 @@ def log_in(settings: HsmSettings, pin: Pin, observer: Observer) -> Login:
     """Load the module and log in, under the lock.
 
     Raises:
-        StrongroomError: HSM_UNAVAILABLE; its detail says whether the lock, the token or the PIN is the
-        trouble.
+        StrongroomError: HSM_UNAVAILABLE; its detail says whether the lock or the token is the trouble.
+            CONFIGURATION for a PIN that the token refused.
     """
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     marker = RefusedPin(settings.state / "refused-pin")
-    marker.check(pin)
     with login_lock(settings):
+        # Under the lock: of all workers that start at once, only the first tries a wrong PIN.
+        marker.check(pin)
         guard = guard_of(settings, observer)
         if guard is not None:
             guard.repair()
@@ -128,7 +129,7 @@ class RefusedPin:
         self._path = path
 
     def check(self, pin: Pin) -> None:
-        """Raise HSM_UNAVAILABLE if this very PIN was refused before."""
+        """Raise CONFIGURATION if this very PIN was refused before."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -155,6 +156,8 @@ def _digest(pin: Pin, salt: bytes) -> bytes:
 
 def _pin_refused() -> StrongroomError:
     return StrongroomError(
-        Reason.HSM_UNAVAILABLE,
+        Reason.CONFIGURATION,
+        "the token refused the PIN",
+        field="hsm.pin_file",
         detail="the token refused the PIN; it is not tried again until it changes or the marker is removed",
     )

@@ -63,6 +63,7 @@ class Supervisor:
         self._addresses: dict[str, Address] = {}
         self._metrics = settings.daemon.run_dir / "metrics"
         self._launcher = Launcher(command, settings.source, self._metrics, data)
+        self._refused_reloads = 0
         self._restarts = dict.fromkeys((cause.value for cause in Cause), 0)
         self._stop: _Stop | None = None
         self._announced = False
@@ -182,6 +183,7 @@ class Supervisor:
         except ConfigurationErrors as errors:
             mistakes = [str(mistake) for mistake in errors.mistakes]
             _log.error("configuration refused, the old one stays", mistakes=mistakes)
+            self._refused_reloads += 1
         else:
             self._adopt(settings, data)
         if self._announced:
@@ -190,6 +192,7 @@ class Supervisor:
     def _adopt(self, settings: Settings, data: bytes) -> None:
         if fixed := _fixed_changes(self._settings, settings):
             _log.error("these change with a restart only, so the old configuration stays", settings=fixed)
+            self._refused_reloads += 1
             return
         self._launcher.use(data)
         for worker in self._fleet.workers.values():
@@ -328,6 +331,7 @@ class Supervisor:
             "ops_port": self._addresses["ops"].port,
             "workers": [{"index": w.index, "pid": w.process.pid, "state": w.state} for w in workers],
             "restarts": self._restarts,
+            "refused_reloads": self._refused_reloads,
         }
         content = json.dumps(document, indent=1).encode()
         if content != self._published:

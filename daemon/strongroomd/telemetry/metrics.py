@@ -240,6 +240,7 @@ class SupervisorCollector(Collector):
             daemon = json.loads(self._file.read_bytes())
             states = [str(worker["state"]) for worker in daemon["workers"]]
             causes = {str(cause): int(count) for cause, count in daemon["restarts"].items()}
+            refused = int(daemon["refused_reloads"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
         workers = GaugeMetricFamily(_PREFIX + "workers", "Workers by state.", labels=("state",))
@@ -252,6 +253,11 @@ class SupervisorCollector(Collector):
         for cause, count in causes.items():
             restarts.add_metric((cause,), count)
         yield restarts
+        reloads = CounterMetricFamily(
+            _PREFIX + "config_refused", "Changed configurations that the supervisor refused."
+        )
+        reloads.add_metric((), refused)
+        yield reloads
 
 
 class _Only:
@@ -263,7 +269,7 @@ class _Only:
 
 def exported_names() -> frozenset[str]:
     """List every series name that a scrape can show, for the contract tests of dashboards and alerts."""
-    names = {_PREFIX + "workers", _PREFIX + "worker_restarts_total"}
+    names = {_PREFIX + "workers", _PREFIX + "worker_restarts_total", _PREFIX + "config_refused_total"}
     for metric in Metrics().registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
             metric.type, ("",)

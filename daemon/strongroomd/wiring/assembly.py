@@ -1,6 +1,7 @@
 """One worker's whole object graph and its background tasks."""
 
 import asyncio
+import gc
 import resource
 import time
 from collections.abc import Awaitable, Callable
@@ -109,10 +110,14 @@ class WorkerAssembly:
         self._open = _Open(store, vault, audit, table, core, door, server, ops, gauges, metered, certificates)
         self._metrics.hsm_logged_in.set(1)
         self._metrics.hsm_sentinel_ok.set(1)
+        self._metrics.audit_chain_ok.set(1)
         ops.start()
         await server.start()
         self._not_ready = None
         self._begin_tasks(core)
+        # What start-up made lives as long as the worker: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
 
     def _exposition(self) -> bytes:
         return self._metrics.exposition([SupervisorCollector(self._place.daemon_file)])
@@ -147,8 +152,6 @@ class WorkerAssembly:
             await work()
         except StrongroomError as error:
             _log.warning("background task failed", reason=error.reason.value, detail=error.detail)
-            if error.reason is Reason.INTEGRITY_FAILURE:
-                self._metrics.row_mac_failures.labels("scan").inc()
         except Exception as error:  # noqa: BLE001 - a background task must not end silently
             _log.error("background task failed", exc_info=error)
 
@@ -162,8 +165,8 @@ class WorkerAssembly:
     async def _follow(self) -> None:
         core = self._opened().core
         await core.ledger.follow()
+        await self._stand_for_election(core)  # before the quotas: a damaged limit must not end all upkeep
         await core.quotas.refresh()
-        await self._stand_for_election(core)
 
     async def _stand_for_election(self, core: Core) -> None:
         """Renew the lease every two seconds."""
@@ -184,7 +187,7 @@ class WorkerAssembly:
         try:
             await opened.vault.probe()
             self._metrics.hsm_sentinel_ok.set(1)
-            self._not_ready = None
+            self._not_ready = "draining" if self._open is None else None
         except StrongroomError as error:
             self._metrics.hsm_sentinel_ok.set(0)
             self._not_ready = error.reason.value
@@ -222,8 +225,12 @@ class WorkerAssembly:
     async def reload(self, settings: Settings) -> None:
         """Take over identities, certificates, administrators and default quotas without dropping a call."""
         opened = self._opened()
-        certificates = await asyncio.to_thread(rooms.certificates, settings)
-        identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+        try:
+            certificates = await asyncio.to_thread(rooms.certificates, settings)
+            identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+        except (StrongroomError, ValueError):
+            self._metrics.reloads.labels("refused").inc()
+            raise
         opened.server.use(certificates)
         opened.certificates = certificates
         opened.door.identities = identities

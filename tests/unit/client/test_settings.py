@@ -16,7 +16,7 @@ def environ(tmp_path: Path, text: str | bytes | None = None, **variables: str) -
         path = tmp_path / "strongroom" / "config.toml"
         path.parent.mkdir()
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return {"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/home/me", **variables}
+    return {"XDG_CONFIG_HOME": str(tmp_path), "HOME": "/people/me", **variables}
 
 
 PROFILE = 'default_profile = "a"\n[profiles.a]\nendpoint = "a:1"\nca = "ca"\ncert = "/cert"\nkey = "~/key"\n'
@@ -38,7 +38,7 @@ def test_arguments_come_before_the_environment_and_that_before_the_profile(tmp_p
     [
         ({"STRONGROOM_CLIENT_CONFIG": "/x.toml"}, "/x.toml"),
         ({"XDG_CONFIG_HOME": "/xdg"}, "/xdg/strongroom/config.toml"),
-        ({"HOME": "/home/me"}, "/home/me/.config/strongroom/config.toml"),
+        ({"HOME": "/people/me"}, "/people/me/.config/strongroom/config.toml"),
     ],
 )
 def test_the_profile_file_is_where_xdg_says(variables: dict[str, str], expected: str) -> None:

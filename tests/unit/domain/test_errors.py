@@ -5,9 +5,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from strongroom import errors as client
 from strongroom.v1 import crypto_pb2, types_pb2
-
 from strongroomd.domain.errors import MESSAGES, Fault, Reason, StrongroomError, fault_of, invalid, too_large
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.status import CODES, wire_status
@@ -57,9 +57,11 @@ def test_helpers_name_field_and_limit() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "wire", "prefix"), convert._ENUMS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("kind", "wire", "prefix"), convert._ENUMS, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_enums_of_the_wire_and_of_the_domain_are_the_same(kind: type, wire: object, prefix: str) -> None:
-    on_the_wire = {name.removeprefix(prefix) for name in wire.keys()}  # type: ignore[attr-defined]
+    on_the_wire = {name.removeprefix(prefix) for name in wire.DESCRIPTOR.values_by_name}  # type: ignore[attr-defined]
 
     assert on_the_wire - {"UNSPECIFIED"} == {m.name for m in kind if m not in convert._NOT_ON_THE_WIRE}  # type: ignore[attr-defined]
 

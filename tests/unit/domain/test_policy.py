@@ -158,9 +158,15 @@ MALFORMED: dict[str, tuple[str, str]] = {
     "no principal": (document(statement(Principal=...)), "policy.Statement[0]"),
     "principal and not": (document(statement(NotPrincipal="*")), "policy.Statement[0]"),
     "a bare principal": (document(statement(Principal=ALICE)), "policy.Statement[0].Principal"),
-    "a federated principal": (document(statement(Principal={"Federated": "x"})), "policy.Statement[0].Principal"),
+    "a federated principal": (
+        document(statement(Principal={"Federated": "x"})),
+        "policy.Statement[0].Principal",
+    ),
     "an empty principal": (document(statement(Principal={"AWS": []})), "policy.Statement[0].Principal"),
-    "a principal that is no ARN": (document(statement(Principal={"AWS": "alice"})), "policy.Statement[0].Principal"),
+    "a principal that is no ARN": (
+        document(statement(Principal={"AWS": "alice"})),
+        "policy.Statement[0].Principal",
+    ),
     "a principal with a wildcard": (
         document(statement(Principal={"AWS": "arn:aws:iam::111122223333:user/*"})),
         "policy.Statement[0].Principal",
@@ -174,7 +180,10 @@ MALFORMED: dict[str, tuple[str, str]] = {
     "action and not": (document(statement(NotAction="*")), "policy.Statement[0]"),
     "an empty action": (document(statement(Action=[])), "policy.Statement[0].Action"),
     "an action of another service": (document(statement(Action="s3:*")), "policy.Statement[0].Action"),
-    "an action that does not exist": (document(statement(Action="strongroom:Fly")), "policy.Statement[0].Action"),
+    "an action that does not exist": (
+        document(statement(Action="strongroom:Fly")),
+        "policy.Statement[0].Action",
+    ),
     "an action with a NUL": (document(statement(Action="kms:\0")), "policy.Statement[0].Action"),
     "an action in Kelvin": (document(statement(Action="\u212ams:Encrypt")), "policy.Statement[0].Action"),
     "a NotAction of another service": (

@@ -5,6 +5,7 @@ A message that does not parse, or is over the size limit, is answered with a typ
 input.
 """
 
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +26,10 @@ from strongroomd.frontends.grpc.status import CODES, wire_status
 from strongroomd.telemetry import logs
 
 _log = logs.get("grpc")
+_PROCESS: Final = secrets.token_hex(8)
 _NEVER: Final = float("inf")
+_REQUEST_IDS: Final = (f"{_PROCESS}{number:08x}" for number in itertools.count())
+"""Unique over workers and restarts, without a system call for each."""
 BIRTHS: Final = frozenset(
     {"CreateKey", "RotateKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
 )
@@ -48,11 +52,12 @@ class Deadlines:
     management: float
     birth: float = 60.0
 
-    def of(self, method: MethodDescriptor) -> float:
-        """Give a method's limit."""
-        if method.name in BIRTHS:
-            return self.birth
-        return self.crypto if method.containing_service.name == "CryptoService" else self.management
+
+def kind_of(method: MethodDescriptor) -> str:
+    """Say which of the deadlines bounds a method."""
+    if method.name in BIRTHS:
+        return "birth"
+    return "crypto" if method.containing_service.name == "CryptoService" else "management"
 
 
 class Door:
@@ -132,7 +137,7 @@ def generic_handler(service: ServiceDescriptor, servicer: object, door: Door) ->
 def _method_handler(method: MethodDescriptor, function: Any, door: Door) -> Any:  # noqa: ANN401 - what grpc's registration functions give
     parse, dump = _parser(method), message_factory.GetMessageClass(method.output_type).SerializeToString
     register, shape = _SHAPES[method.client_streaming, method.server_streaming]
-    handler = shape(function, door, method.name, door.deadlines.of(method))
+    handler = shape(function, door, method.name, kind_of(method))
     return register(handler, request_deserializer=parse, response_serializer=dump)
 
 
@@ -161,16 +166,16 @@ Stream = Callable[[Any, Call], AsyncIterator[Message]]
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[Any, _Context], Any]:
+def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, _Context], Any]:
     meter = door.meter(name)
 
     async def handle(request: Any, context: _Context) -> Message:  # noqa: ANN401
         started = time.perf_counter()
-        request_id = secrets.token_hex(8)
+        request_id = next(_REQUEST_IDS)
         code = "CANCELLED"
         door.in_flight += 1
         try:
-            caller, peer = door.caller(context, request_id, limit)
+            caller, peer = door.caller(context, request_id, getattr(door.deadlines, kind))
             reply = await function(_accepted(request), Call(caller, peer))
             code = "OK"
         except StrongroomError as error:
@@ -188,7 +193,7 @@ def _unary(function: Unary, door: Door, name: str, limit: float) -> Callable[[An
     return handle
 
 
-def _unary_stream(function: Stream, door: Door, name: str, _limit: float) -> Callable[[Any, _Context], Any]:
+def _unary_stream(function: Stream, door: Door, name: str, _kind: str) -> Callable[[Any, _Context], Any]:
     async def handle(request: Any, context: _Context) -> AsyncIterator[Message]:  # noqa: ANN401
         async for reply in _streamed(function, _accepted_later(request), door, name, context):
             yield reply
@@ -196,7 +201,7 @@ def _unary_stream(function: Stream, door: Door, name: str, _limit: float) -> Cal
     return handle
 
 
-def _stream_stream(function: Stream, door: Door, name: str, _limit: float) -> Callable[[Any, _Context], Any]:
+def _stream_stream(function: Stream, door: Door, name: str, _kind: str) -> Callable[[Any, _Context], Any]:
     async def handle(requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Message]:
         async for reply in _streamed(function, lambda: requests, door, name, context):
             yield reply
@@ -211,12 +216,8 @@ def _accepted_later(request: Any) -> Callable[[], Any]:  # noqa: ANN401
 async def _streamed(
     function: Stream, argument: Callable[[], Any], door: Door, name: str, context: _Context
 ) -> AsyncIterator[Message]:
-    meter, started, request_id, code = (
-        door.meter(name),
-        time.perf_counter(),
-        secrets.token_hex(8),
-        "CANCELLED",
-    )
+    meter, request_id = door.meter(name), next(_REQUEST_IDS)
+    started, code = time.perf_counter(), "CANCELLED"
     try:
         caller, peer = door.caller(context, request_id, float("inf"))
         async for reply in function(argument(), Call(caller, peer)):

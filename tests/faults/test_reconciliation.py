@@ -1,0 +1,378 @@
+"""Store and token brought together again, row by row of the table of reconciliation (reliability facts, 4.2)."""
+
+import asyncio
+import dataclasses
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.core import Core, make_core
+from tests.hsmkeys import OpenedVault, soon
+
+from strongroomd.custody.births import abandon
+from strongroomd.custody.upkeep import CLOCK_REST_SECONDS, INTENT_GRACE_MS
+from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.keys import Material
+from strongroomd.domain.records import (
+    AliasRecord,
+    CustodyMode,
+    KeyRecord,
+    KeyState,
+    VersionRecord,
+    VersionState,
+)
+
+pytestmark = pytest.mark.softhsm
+
+DAY = 24 * 3600.0
+
+
+async def version_of(core: Core, key_id: str, number: int = 1) -> VersionRecord:
+    version = await core.ledger.read(VersionRecord, f"{key_id}/{number}")
+    assert version is not None
+    return version
+
+
+async def key_of(core: Core, key_id: str) -> KeyRecord:
+    key = await core.ledger.read(KeyRecord, key_id)
+    assert key is not None
+    return key
+
+
+async def objects(core: Core) -> dict[str, int]:
+    return {found.hsm_id: found.count for found in await core.vault.list_resident()}
+
+
+async def half_born(core: Core, *, made: bool) -> VersionRecord:
+    """A resident key as a worker leaves it that dies before (or after) it made the object."""
+    template = await core.create()
+    key = dataclasses.replace(
+        template,
+        key_id="0b5e6a52-2f33-4d6f-9f5c-5a2b7a9d6c11",
+        mode=CustodyMode.RESIDENT,
+        state=KeyState.CREATING,
+        created_at=core.clock.wall_ms(),
+        row_version=1,
+    )
+    hsm_id = (await core.vault.random(16)).hex()
+    births = core.keys._births
+    intent = births._version(key, 1, Material("", hsm_id, b"", 0, b"", b"", b""), VersionState.INTENT)
+    async with core.ledger.change() as change:
+        await change.put(key)
+        await change.put(intent)
+    if made:
+        await make_object(core, hsm_id)
+    return intent
+
+
+async def make_object(core: Core, hsm_id: str) -> None:
+    await core.vault.generate(
+        KeySpec.SYMMETRIC_DEFAULT,
+        KeyUsage.ENCRYPT_DECRYPT,
+        CustodyMode.RESIDENT,
+        exportable=False,
+        hsm_id=hsm_id,
+        deadline=soon(),
+    )
+
+
+def files(core: Core) -> set[Path]:
+    """The object files of this core's token."""
+    conf = core.opened.token.settings.softhsm_conf
+    assert conf is not None
+    serial = core.opened.token.serial
+    folder = next(f for f in (conf.parent / "tokens").iterdir() if f.name.replace("-", "").endswith(serial))
+    return {path for path in folder.glob("*.object") if path.name != "token.object"}
+
+
+def tell(folder: Path) -> None:
+    """Make SoftHSM look at the folder again: another process counted a change."""
+    generation = folder / "generation"
+    number = struct.unpack(">Q", generation.read_bytes())[0]
+    generation.write_bytes(struct.pack(">Q", number + 1))
+
+
+@contextmanager
+def away(paths: set[Path]) -> Iterator[None]:
+    """Move object files out of sight, and back."""
+    folder = next(iter(paths)).parent
+    for path in paths:
+        path.rename(path.with_suffix(".away"))
+    tell(folder)
+    try:
+        yield
+    finally:
+        for path in paths:
+            path.with_suffix(".away").rename(path)
+        tell(folder)
+
+
+async def resident_key(core: Core) -> tuple[KeyRecord, VersionRecord, set[Path]]:
+    before = files(core)
+    key = await core.create(CustodyMode.RESIDENT)
+    return key, await version_of(core, key.key_id), files(core) - before
+
+
+async def test_young_intent_is_left_to_its_worker(own_core: Core) -> None:
+    intent = await half_born(own_core, made=True)
+
+    await own_core.upkeep.settle()
+    await own_core.upkeep.reconcile()
+
+    assert (await version_of(own_core, intent.key_id)).state is VersionState.INTENT
+    assert intent.hsm_id in await objects(own_core)
+
+
+@pytest.mark.parametrize("made", [False, True])
+async def test_old_intent_is_undone(own_core: Core, made: bool) -> None:
+    core, intent = own_core, await half_born(own_core, made=made)
+
+    core.clock.pass_time(INTENT_GRACE_MS / 1000 + 1)
+    await core.upkeep.settle()
+
+    assert (await version_of(core, intent.key_id)).state is VersionState.FAILED
+    assert (await key_of(core, intent.key_id)).state is KeyState.DESTROYED
+    assert intent.hsm_id not in await objects(core)
+    assert core.meter.found["intent_undone"] == 1
+
+
+async def test_object_that_a_failed_birth_left_is_destroyed(own_core: Core) -> None:
+    """The generating thread may be done only after its caller gave up."""
+    core, intent = own_core, await half_born(own_core, made=False)
+    await abandon(core.ledger, core.vault, intent)
+    await make_object(core, intent.hsm_id)
+
+    await core.upkeep.reconcile()
+
+    assert intent.hsm_id not in await objects(core)
+    assert core.meter.found["intent_undone"] == 1
+    assert core.meter.found["resurrected"] == 0
+
+
+async def test_birth_that_succeeds_at_the_last_moment_keeps_its_object(own_core: Core) -> None:
+    """Upkeep read an intent; before it acts, the birth is committed and acknowledged."""
+    core = own_core
+    key, version, _ = await resident_key(core)
+    stale = dataclasses.replace(version, state=VersionState.INTENT, row_version=1)
+
+    await abandon(core.ledger, core.vault, stale)
+
+    assert await objects(core) == {version.hsm_id: 1}
+    await core.use(key.key_id)
+
+
+async def test_missing_object_refuses_use_and_is_never_forgotten(own_core: Core) -> None:
+    core = own_core
+    key, version, held = await resident_key(core)
+    core.vault.forget(key.key_id)
+
+    with away(held):
+        await core.upkeep.reconcile()
+        assert (await version_of(core, key.key_id)).state is VersionState.MISSING
+        with pytest.raises(StrongroomError) as caught:
+            await core.use(key.key_id)
+        assert caught.value.reason is Reason.KEY_UNAVAILABLE
+        await core.upkeep.reconcile()
+    await core.upkeep.reconcile()
+
+    assert (await version_of(core, key.key_id)).state is VersionState.ACTIVE
+    await core.use(key.key_id)
+    assert core.meter.found["missing"] == core.meter.found["found_again"] == 1
+    assert await objects(core) == {version.hsm_id: 1}
+
+
+async def test_two_objects_with_one_id_refuse_use(own_core: Core) -> None:
+    core = own_core
+    key, version, held = await resident_key(core)
+    with away(held):
+        await make_object(core, version.hsm_id)
+    core.vault.forget(key.key_id)
+
+    await core.upkeep.reconcile()
+
+    assert core.meter.found["duplicate"] == 1
+    with pytest.raises(StrongroomError) as caught:
+        await core.use(key.key_id)
+    assert caught.value.reason is Reason.KEY_UNAVAILABLE
+    assert await objects(core) == {version.hsm_id: 2}
+
+
+async def test_destruction_that_was_interrupted_is_repeated(own_core: Core) -> None:
+    core = own_core
+    key, version, _ = await resident_key(core)
+    await _mark(core, version, VersionState.DESTROYING)
+
+    await core.upkeep.settle()
+
+    assert (await version_of(core, key.key_id)).state is VersionState.DESTROYED
+    assert await objects(core) == {}
+
+
+async def test_resurrected_object_is_destroyed_again(own_core: Core) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+    await _mark(core, version, VersionState.DESTROYED)
+
+    await core.upkeep.reconcile()
+
+    assert await objects(core) == {}
+    assert core.meter.found["resurrected"] == 1
+
+
+async def test_orphan_is_reported_and_left_alone(own_core: Core) -> None:
+    await make_object(own_core, "ab" * 16)
+
+    await own_core.upkeep.reconcile()
+
+    assert await objects(own_core) == {"ab" * 16: 1}
+    assert own_core.meter.found["orphan"] == 1
+
+
+async def test_nothing_is_believed_while_the_sentinel_is_not_visible(own_core: Core) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+
+    with away(files(core)):
+        with pytest.raises(StrongroomError) as caught:
+            await core.upkeep.reconcile()
+        assert caught.value.reason is Reason.HSM_UNAVAILABLE
+        with pytest.raises(StrongroomError):
+            await core.vault.destroy_resident(version.hsm_id)
+
+    assert core.rows("SELECT state FROM versions") == [{"state": "ACTIVE"}]
+    assert core.meter.found["missing"] == 0
+
+
+class _Interrupted:
+    """A vault during whose listing something else happens."""
+
+    def __init__(self, vault: Any) -> None:
+        self._vault = vault
+        self.meanwhile: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    async def list_resident(self) -> Any:
+        listed = await self._vault.list_resident()
+        if self.meanwhile is not None:
+            work, self.meanwhile = self.meanwhile, None
+            await work()
+        return listed
+
+
+async def test_key_born_while_upkeep_looks_is_neither_missing_nor_an_orphan(
+    tmp_path: Path, own: OpenedVault
+) -> None:
+    core = await make_core(tmp_path, own, _Interrupted)
+    core.vault  # noqa: B018 - the plain vault; the core uses the interrupted one
+    interrupted: Any = core.upkeep._vault
+    interrupted.meanwhile = lambda: core.create(CustodyMode.RESIDENT)
+
+    await core.upkeep.reconcile()
+
+    states = [row["state"] for row in core.rows("SELECT state FROM versions")]
+    assert states == ["ACTIVE"]
+    assert core.meter.found == {}
+    await core.close()
+
+
+async def _mark(core: Core, version: VersionRecord, state: VersionState) -> None:
+    async with core.ledger.change() as change:
+        await change.put(dataclasses.replace(version, state=state, row_version=version.row_version + 1))
+
+
+# --- deletions and clocks
+
+
+async def test_deletion_that_fell_due_leaves_a_tombstone_and_nothing_else(own_core: Core) -> None:
+    core = own_core
+    wrapped, (resident, _, _) = await core.create(), await resident_key(core)
+    await core.aliases.create(core.caller(), "alias/doomed", wrapped.key_id)
+    for key in (wrapped, resident):
+        await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    await core.upkeep.settle()
+    assert (await key_of(core, wrapped.key_id)).state is KeyState.PENDING_DELETION
+
+    core.clock.pass_time(7 * DAY + 1)
+    await core.upkeep.settle()
+
+    for key in (wrapped, resident):
+        assert (await key_of(core, key.key_id)).state is KeyState.DESTROYED
+        gone = await version_of(core, key.key_id)
+        assert (gone.state, gone.blob) == (VersionState.DESTROYED, b"")
+    assert core.ledger.known(AliasRecord) == []
+    assert await objects(core) == {}
+
+
+@pytest.mark.parametrize("jump", [3600.0, 40 * DAY])
+async def test_clock_that_jumps_forward_destroys_nothing_early(core: Core, jump: float) -> None:
+    key = await core.create()
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    core.clock.pass_time(7 * DAY - 60)
+    await core.upkeep.settle()
+
+    core.clock.wall_offset += int(jump * 1000)
+    await core.upkeep.settle()
+    await core.upkeep.settle()
+
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+    assert core.meter.found["clock_jump"] == 1
+    core.clock.pass_time(CLOCK_REST_SECONDS + 1)
+    await core.upkeep.settle()
+    assert (await key_of(core, key.key_id)).state is KeyState.DESTROYED
+
+
+async def test_start_long_after_the_last_checkpoint_destroys_nothing_for_a_day(own_core: Core) -> None:
+    core = own_core
+    key = await core.create()
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    await core.upkeep.checkpoint()
+
+    core.clock.wall_offset += int(40 * DAY * 1000)
+    await core.upkeep.settle()
+
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+    assert core.meter.found["clock_jump"] == 1
+
+
+async def test_clock_set_back_keeps_answers_leases_and_keys(core: Core) -> None:
+    key = await core.create(request_id="once")
+    assert await core.upkeep.elected()
+
+    core.clock.wall_offset -= int(40 * DAY * 1000)
+
+    assert (await core.create(request_id="once")).key_id == key.key_id
+    assert await core.upkeep.elected()
+    await core.upkeep.settle()
+    await core.upkeep.purge()
+    await core.use(key.key_id)
+    assert (await core.create(request_id="once")).key_id == key.key_id
+
+
+async def test_one_damaged_row_does_not_keep_other_deletions_waiting(core: Core) -> None:
+    bad, good = await core.create(), await core.create()
+    for key in (bad, good):
+        await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    core.edit("UPDATE keys SET description = 'edited' WHERE record_id = ?", bad.key_id)
+
+    core.clock.pass_time(8 * DAY)
+    await core.upkeep.settle()
+
+    assert (await key_of(core, good.key_id)).state is KeyState.DESTROYED
+
+
+# --- idempotency
+
+
+async def test_one_idempotency_key_used_at_once_makes_one_key(core: Core) -> None:
+    for mode in CustodyMode:
+        made = await asyncio.gather(*(core.create(mode, f"at once {mode}") for _ in range(8)))
+        assert len({key.key_id for key in made}) == 1
+    enabled = core.rows("SELECT * FROM keys WHERE state = 'Enabled'")
+    assert len(enabled) == 2
+    assert not core.rows("SELECT * FROM versions WHERE state = 'INTENT'")

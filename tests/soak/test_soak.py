@@ -1,0 +1,30 @@
+"""The short forms of `scripts/soak`: each takes at most 20 seconds, and the long ones do nothing else."""
+
+from pathlib import Path
+
+import pytest
+from tests.soak import kills, load, logins
+
+pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+
+
+def test_no_call_fails_and_no_result_is_wrong_while_workers_are_killed(tmp_path: Path) -> None:
+    figures = load.run(tmp_path, 6.0, threads=4, workers=2, kill_every=3.0)
+
+    assert figures.failed == []
+    assert figures.kills >= 1
+    assert figures.calls["use"] > 10
+
+
+def test_kills_of_the_whole_daemon_lose_and_double_nothing(tmp_path: Path) -> None:
+    figures = kills.run(tmp_path, rounds=2)
+
+    assert figures.rounds == 2
+    assert figures.keys >= 2 * 2 * kills.POOL
+
+
+def test_kills_at_login_lose_no_token(tmp_path: Path) -> None:
+    figures = logins.run(tmp_path, kills=2)
+
+    assert figures.kills == 2
+    assert figures.left_over["keys"] == 4

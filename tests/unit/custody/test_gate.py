@@ -1,0 +1,243 @@
+"""The gate with everything behind it faked: order of decisions, and nothing without its record."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.clock import Clock
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.domain import policy
+from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
+from strongroomd.domain.algorithms import KeySpec, QuotaClass
+from strongroomd.domain.errors import Reason, StrongroomError, denied
+from strongroomd.domain.lifecycle import Act
+from strongroomd.domain.principals import Caller, Principal
+from strongroomd.domain.records import KeyState
+
+ALICE = Principal("arn:aws:iam::111122223333:user/alice", "111122223333")
+ADMIN = Principal("arn:aws:iam::111122223333:user/admin", "111122223333", administrator=True)
+
+
+class Fakes:
+    """Everything behind the gate, and the order in which it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.audit_fails_after = 1_000
+        self.quota_left = 1_000
+        self.state = KeyState.ENABLED
+        self.records: list[dict[str, Any]] = []
+        self.uses: list[tuple[str, str, int]] = []
+        self.refused_count = 0
+        self.key_policy = policy.default_policy(ALICE.arn)
+
+    async def find(self, principal: Principal, text: str, field: str) -> Any:
+        self.asked.append("find")
+        if text != "key":
+            raise denied("there is no such key")
+        key = SimpleNamespace(key_id="key", spec=KeySpec.SYMMETRIC_DEFAULT, state=self.state)
+        return SimpleNamespace(key=key, arn="arn:key", policy=policy.parse(self.key_policy))
+
+    def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
+        self.asked.append(("spend", class_, cost))
+        if cost > self.quota_left:
+            raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
+
+    async def write(self, record: dict[str, Any]) -> None:
+        self.asked.append(record["kind"])
+        if len(self.records) >= self.audit_fails_after:
+            raise StrongroomError(Reason.AUDIT_UNAVAILABLE)
+        self.records.append(record)
+
+    def count(self, key_id: str, operation: str, times: int = 1) -> None:
+        self.uses.append((key_id, operation, times))
+
+    def refused(self, error: StrongroomError) -> None:
+        self.refused_count += 1
+
+
+class Cases(UseCases):
+    """Some use cases."""
+
+    def __init__(self, gate: Gate, fakes: Fakes) -> None:
+        super().__init__(gate)
+        self._fakes = fakes
+        self.changed = 0
+
+    @gated(Action.ENCRYPT)
+    async def use(self, passage: Passage, key: str, cost: int = 1) -> str:
+        await passage.claim(key, cost=cost)
+        self._fakes.asked.append("work")
+        return "result"
+
+    @gated(Action.DISABLE_KEY)
+    async def mutate(self, passage: Passage, key: str, pause: float = 0.0) -> str:
+        await passage.claim(key, Act.READ)
+        await passage.intent()
+        await asyncio.sleep(pause)
+        self.changed += 1
+        return "changed"
+
+    @gated(Action.SIGN)
+    async def crash(self, passage: Passage) -> None:
+        raise KeyError("canary")
+
+    @gated(Action.LIST_KEYS)
+    async def keyless(self, passage: Passage) -> str:
+        passage.claim_keyless()
+        return "list"
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    return Fakes()
+
+
+@pytest.fixture
+def cases(fakes: Fakes) -> Cases:
+    admission = Admission(Clock(), dict.fromkeys(Lane, 10))
+    gate = Gate(fakes, fakes, fakes, admission, fakes, fakes)  # type: ignore[arg-type]
+    return Cases(gate, fakes)
+
+
+def caller(principal: Principal = ALICE) -> Caller:
+    return Caller(principal, "req-1", time.monotonic() + 10.0, "peer")
+
+
+async def refusal(call: Any) -> StrongroomError:
+    with pytest.raises(StrongroomError) as caught:
+        await call
+    return caught.value
+
+
+async def test_a_use_is_decided_charged_done_and_written_down_in_that_order(
+    cases: Cases, fakes: Fakes
+) -> None:
+    assert await cases.use(caller(), "key") == "result"
+
+    assert fakes.asked == ["find", ("spend", QuotaClass.SYMMETRIC, 1), "work", "outcome"]
+    (record,) = fakes.records
+    assert record == {
+        "kind": "outcome",
+        "action": "kms:Encrypt",
+        "principal": ALICE.arn,
+        "request_id": "req-1",
+        "source": "peer",
+        "door": "grpc",
+        "outcome": "OK",
+        "key": "arn:key",
+    }
+    assert fakes.uses == [("key", "Encrypt", 1)]
+
+
+async def test_a_refused_caller_is_not_charged_and_nothing_is_done(cases: Cases, fakes: Fakes) -> None:
+    fakes.key_policy = policy.default_policy(ADMIN.arn)
+
+    error = await refusal(cases.use(caller(), "key"))
+
+    assert error.reason is Reason.ACCESS_DENIED
+    assert fakes.asked == ["find", "outcome"]
+    assert (fakes.records[0]["outcome"], fakes.refused_count, fakes.uses) == ("ACCESS_DENIED", 1, [])
+
+
+async def test_policy_is_asked_before_the_state_and_the_state_before_the_quota(
+    cases: Cases, fakes: Fakes
+) -> None:
+    fakes.state, fakes.quota_left = KeyState.DISABLED, 0
+
+    assert (await refusal(cases.use(caller(), "key"))).reason is Reason.KEY_DISABLED
+    fakes.key_policy = policy.default_policy(ADMIN.arn)
+    assert (await refusal(cases.use(caller(), "key"))).reason is Reason.ACCESS_DENIED
+    assert not any(isinstance(asked, tuple) for asked in fakes.asked)
+
+
+async def test_unknown_and_forbidden_keys_are_refused_alike(cases: Cases, fakes: Fakes) -> None:
+    unknown = await refusal(cases.use(caller(), "other"))
+    fakes.key_policy = policy.default_policy(ADMIN.arn)
+    forbidden = await refusal(cases.use(caller(), "key"))
+
+    assert (unknown.reason, unknown.message, unknown.field) == (
+        forbidden.reason,
+        forbidden.message,
+        forbidden.field,
+    )
+
+
+async def test_no_result_leaves_without_its_record(cases: Cases, fakes: Fakes) -> None:
+    fakes.audit_fails_after = 0
+
+    error = await refusal(cases.use(caller(), "key"))
+
+    assert error.reason is Reason.AUDIT_UNAVAILABLE
+    assert fakes.uses == []
+
+
+async def test_no_refusal_leaves_without_its_record(cases: Cases, fakes: Fakes) -> None:
+    fakes.audit_fails_after = 0
+
+    assert (await refusal(cases.use(caller(), "other"))).reason is Reason.AUDIT_UNAVAILABLE
+
+
+async def test_nothing_is_changed_whose_intent_cannot_be_written(cases: Cases, fakes: Fakes) -> None:
+    fakes.audit_fails_after = 0
+
+    assert (await refusal(cases.mutate(caller(), "key"))).reason is Reason.AUDIT_UNAVAILABLE
+    assert cases.changed == 0
+
+
+async def test_a_mutation_writes_intent_and_outcome(cases: Cases, fakes: Fakes) -> None:
+    await cases.mutate(caller(), "key")
+
+    assert [(r["kind"], r["outcome"]) for r in fakes.records] == [("intent", "PENDING"), ("outcome", "OK")]
+
+
+async def test_a_mutation_is_finished_and_written_down_though_its_caller_goes_away(
+    cases: Cases, fakes: Fakes
+) -> None:
+    call = asyncio.ensure_future(cases.mutate(caller(), "key", 0.05))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.sleep(0.1)
+
+    assert (cases.changed, fakes.records[-1]["outcome"]) == (1, "OK")
+
+
+async def test_a_bug_is_internal_audited_and_says_nothing(cases: Cases, fakes: Fakes) -> None:
+    error = await refusal(cases.crash(caller()))
+
+    assert (error.reason, fakes.records[0]["outcome"]) == (Reason.INTERNAL, "INTERNAL")
+    assert "canary" not in str(error)
+
+
+async def test_calls_without_a_key_are_for_administrators(cases: Cases, fakes: Fakes) -> None:
+    assert await cases.keyless(caller(ADMIN)) == "list"
+    assert (await refusal(cases.keyless(caller()))).reason is Reason.ACCESS_DENIED
+    assert [r["outcome"] for r in fakes.records] == ["OK", "ACCESS_DENIED"]
+
+
+async def test_a_use_over_its_quota_is_refused_with_the_wait(cases: Cases, fakes: Fakes) -> None:
+    fakes.quota_left = 4
+
+    await cases.use(caller(), "key", 4)
+    error = await refusal(cases.use(caller(), "key", 5))
+
+    assert (error.reason, error.retry_after) == (Reason.QUOTA_EXCEEDED, 1.0)
+    assert "work" not in fakes.asked[fakes.asked.index("outcome") + 1 :]
+
+
+def _sets() -> Sequence[frozenset[Action]]:
+    return KEYLESS, FOR_ANYONE
+
+
+def test_no_action_is_both_for_anyone_and_for_administrators() -> None:
+    administrators, anyone = _sets()
+
+    assert not administrators & anyone
+    assert not anyone & MUTATIONS
