@@ -166,6 +166,9 @@ def make_folder(folder: Path, workers: int = 2, edit: Callable[[str], str] | Non
     return folder
 
 
+BUSY = frozenset({"AUDIT_UNAVAILABLE", "OVERLOADED", "DEADLINE_EXCEEDED"})
+"""What a daemon may answer on a machine that stalls; callers come again."""
+
 AUTHORITIES: dict[Path, Authority] = {}
 """The certificate authority of each folder, for tests that issue certificates of their own."""
 

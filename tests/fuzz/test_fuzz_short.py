@@ -5,7 +5,7 @@ import random
 import pytest
 from tests.fuzz.targets import TARGETS
 
-_TIMES = {"audit": 60, "argv": 150}
+_TIMES = {"audit": 60, "argv": 80}
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))

@@ -29,6 +29,7 @@ from tests.conformance.wire import METHODS, Wire
 from tests.harness import (
     ADMIN,
     AUTHORITIES,
+    BUSY,
     SERVICE,
     Daemon,
     allow,
@@ -94,7 +95,11 @@ def test_a_quota_is_kept_jointly_by_all_workers(busy: Daemon, root: Client) -> N
     root.put_limit("KEY", key, limit, burst=burst)
     time.sleep(1.0)  # in force everywhere
 
-    admitted, taken, others = _pressure(busy, key, 5 * limit, 10.0)
+    for _ in range(3):
+        admitted, taken, others = _pressure(busy, key, 5 * limit, 10.0)
+        if not others & BUSY:  # a machine that stalls proves nothing
+            break
+        time.sleep(burst / limit)
 
     assert others == {"QUOTA_EXCEEDED"}
     assert admitted <= limit * taken + burst

@@ -31,7 +31,7 @@ def main() -> int:
     login = kinds.add_parser("logins", help="kill -9 of workers that log in")
     login.add_argument("--rounds", type=int, default=60)
     login.add_argument("--seconds", type=float, default=float("inf"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(sys.argv[1:] or ["load"])
     random.seed(arguments.seed)
     _say(f"seed {arguments.seed}")
     place = Path(tempfile.mkdtemp(prefix="strongroom-soak-"))

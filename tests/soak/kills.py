@@ -26,7 +26,7 @@ SPECS = {
     "WRAPPED": ("SYMMETRIC_DEFAULT", "HMAC_256", "ECC_NIST_P256"),
     "RESIDENT": ("SYMMETRIC_DEFAULT", "ECC_NIST_P256", "ECC_NIST_EDWARDS25519"),
 }
-POOL = 3  # keys that each rotating or deleting client owns
+POOL = {"rotate": 3, "delete": 12}  # keys that such a client owns
 SAMPLE = 10  # older keys looked at after each round; all of them after the last
 _HASTY = RetryPolicy(max_attempts=1)
 
@@ -74,7 +74,7 @@ class Book:
         self.fresh.append(key)
 
 
-class Client6(threading.Thread):
+class Hasty(threading.Thread):
     """One client that repeats one operation in one custody mode until the daemon dies."""
 
     def __init__(self, daemon: Daemon, book: Book, operation: str, mode: str, pool: list[Promise]) -> None:
@@ -84,6 +84,7 @@ class Client6(threading.Thread):
         self._operation = operation
         self._mode = mode
         self._pool = pool
+        self._choice = list(pool)
         self.unexpected: Exception | None = None
 
     def run(self) -> None:
@@ -99,14 +100,21 @@ class Client6(threading.Thread):
                 self.unexpected = error
 
     def _once(self, client: Client) -> None:
-        key = random.choice(self._pool) if self._pool else None
+        key = random.choice(self._choice) if self._choice else None
         spec = key.spec if key else random.choice(SPECS[self._mode])
         attempt = Attempt(self._operation, self._mode, spec, key)
         self._book.begin(attempt)
         answer = perform(client, attempt)
         self._book.acknowledge(attempt, answer)
         if attempt.operation == "delete":
-            restore(client, answer)
+            self._choice.remove(answer)
+            if not self._choice:
+                self._bring_back(client)
+
+    def _bring_back(self, client: Client) -> None:
+        for key in self._pool:
+            restore(client, key)
+        self._choice = list(self._pool)
 
 
 def perform(client: Client, attempt: Attempt) -> Promise:
@@ -176,7 +184,7 @@ def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int =
         with daemon.client() as client:
             pools = {
                 (operation, mode): [
-                    new_key(client, random.choice(SPECS[mode]), mode, "pool") for _ in range(POOL)
+                    new_key(client, random.choice(SPECS[mode]), mode, "pool") for _ in range(POOL[operation])
                 ]
                 for operation in ("rotate", "delete")
                 for mode in SPECS
@@ -206,7 +214,7 @@ def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int =
 
 def _round(daemon: Daemon, book: Book, pools: dict[tuple[str, str], list[Promise]]) -> None:
     clients = [
-        Client6(daemon, book, operation, mode, pools.get((operation, mode), []))
+        Hasty(daemon, book, operation, mode, pools.get((operation, mode), []))
         for operation in ("create", "rotate", "delete")
         for mode in SPECS
     ]

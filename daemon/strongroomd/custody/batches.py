@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.crypto import (
     Ciphertext,
@@ -59,6 +60,8 @@ class Batches(UseCases):
         _check_count(items)
         entry = await passage.claim(key, cost=len(items))
         chosen = choose_encryption(entry, algorithm)
+        bound = await self._catalog.version(entry)
+        passage.facts["version"] = bound.version
 
         async def check(item: tuple[bytes, Context]) -> None:
             self._sealer.check_plaintext(item[0])
@@ -66,9 +69,12 @@ class Batches(UseCases):
 
         async def seal(item: tuple[bytes, Context]) -> Sealed:
             await check(item)
-            return await self._sealer.seal(passage, entry, *item, chosen)
+            sealed = await self._sealer.seal_bound(passage, bound, *item, chosen)
+            return Sealed(sealed, entry.arn, bound.version, chosen)
 
-        return await (_tried(passage, items, check) if dry_run else _each(passage, items, seal))
+        if dry_run:
+            return await _tried(passage, items, check)
+        return await passage.work(Lane.QUICK, _each(passage, items, seal))
 
     @gated(Action.DECRYPT)
     async def decrypt(

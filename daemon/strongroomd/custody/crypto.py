@@ -152,16 +152,20 @@ class Sealer:
         """Encrypt under the key's current version; the caller has checked what the algorithm can carry."""
         bound = await self.catalog.version(entry)
         passage.facts["version"] = bound.version
-        if algorithm is not _SYMMETRIC:
-            sealed = publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
-            return Sealed(sealed, entry.arn, bound.version, algorithm)
-        ciphertext = await passage.work(Lane.QUICK, self.seal_bound(passage, bound, plaintext, context))
-        return Sealed(ciphertext, entry.arn, bound.version, algorithm)
+        job = self.seal_bound(passage, bound, plaintext, context, algorithm)
+        return Sealed(await passage.work(Lane.QUICK, job), entry.arn, bound.version, algorithm)
 
     async def seal_bound(
-        self, passage: Passage, bound: BoundVersion, plaintext: bytes, context: Context
+        self,
+        passage: Passage,
+        bound: BoundVersion,
+        plaintext: bytes,
+        context: Context,
+        algorithm: EncryptionAlgorithm,
     ) -> bytes:
-        """Seal into an envelope."""
+        """Seal into an envelope; for RSA, encrypt in software under the public half."""
+        if algorithm is not _SYMMETRIC:
+            return publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
         head = envelope.header(Format.XAES_256_GCM, bound.key_id, bound.version)
         aad = contexts.aad(head, context)
         return head + await self.vault.seal(bound, plaintext, aad, deadline=passage.deadline)

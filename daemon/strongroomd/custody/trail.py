@@ -84,9 +84,9 @@ class Trail(UseCases):
 
     @gated(Action.GET_AUDIT_CHECKPOINT)
     async def checkpoint(self, passage: Passage) -> SignedCheckpoint:
-        """Give the newest signed checkpoint, to be kept off the host. Raises NOT_FOUND before the first."""
+        """Give the newest signed checkpoint, to be kept off the host. Raises AUDIT_UNAVAILABLE for none."""
         passage.claim_keyless()
         newest = await self._trail.newest()
         if newest is None:
-            raise StrongroomError(Reason.NOT_FOUND, "no checkpoint was signed yet")
+            raise StrongroomError(Reason.AUDIT_UNAVAILABLE, "no checkpoint was signed yet", retry_after=1.0)
         return SignedCheckpoint(newest[0], newest[1], self._checkpoint_key)

@@ -35,6 +35,7 @@ _log = logs.get("custody")
 LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
+RECHECK_SECONDS = 600.0
 CLOCK_STEP_MS = 60_000
 LONGEST_REST_MS = 24 * 3600 * 1000
 CLOCK_REST_SECONDS = 24 * 3600.0
@@ -97,6 +98,7 @@ class Upkeep:
         self._unscanned: list[tuple[type[Record], str]] = []
         self._watched: tuple[float, int] | None = None
         self._trusted_from = 0.0
+        self._rechecked: float | None = None
 
     async def elected(self) -> bool:
         """Take or keep the lease; on taking it over the newest checkpoint is read again."""
@@ -288,13 +290,14 @@ class Upkeep:
     async def scan(self, limit: int = 500) -> int:
         """Verify the next records of every kind, those that the store has and those that it should have.
 
-        A pass begins with the journal itself. Returns how many records were read; starts over at the end.
+        A pass begins with the journal itself, if that was not verified in the last ten minutes. Returns how
+        many records were read; starts over at the end.
 
         Raises:
             StrongroomError: INTEGRITY_FAILURE, when the whole batch was looked at, if any record failed.
         """
         if not self._unscanned:
-            await self._ledger.recheck()
+            await self._recheck()
             for kind in RECORD_KINDS.values():
                 names = {*await self._store.names(kind), *self._ledger.known(kind)}
                 self._unscanned.extend((kind, name) for name in names)
@@ -310,6 +313,12 @@ class Upkeep:
         if failure is not None:
             raise failure
         return len(batch)
+
+    async def _recheck(self) -> None:
+        now = self._clock.monotonic()
+        if self._rechecked is None or now - self._rechecked >= RECHECK_SECONDS:
+            await self._ledger.recheck()
+            self._rechecked = now
 
     async def purge(self) -> None:
         """Forget idempotency answers that are over 24 hours old."""

@@ -163,6 +163,6 @@ class ItemMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def count(self, method: str, outcome: str) -> None:
-        """Count one item."""
-        self._metrics.items.labels(method, outcome).inc()
+    def count(self, method: str, outcome: str, number: int) -> None:
+        """Count items with one outcome."""
+        self._metrics.items.labels(method, outcome).inc(number)

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,17 +13,19 @@ from strongroomd.custody.batches import Batches
 from strongroomd.custody.crypto import Ciphertext, Crypto, Opened, Sealed
 from strongroomd.custody.signing import Signature, Signing
 from strongroomd.domain.context import Context
-from strongroomd.domain.errors import StrongroomError, invalid, too_large
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.limits import MAX_BATCH
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.convert import crc
 from strongroomd.frontends.grpc.crypto import CryptoMethods, encryption, to_sign
 from strongroomd.frontends.grpc.door import Call, Refused
 from strongroomd.frontends.grpc.status import retry_delay
+from strongroomd.telemetry import logs
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+_log = logs.get("grpc")
 T = TypeVar("T")
 STREAM_IN_FLIGHT: Final = 64
 
@@ -36,10 +39,10 @@ class CryptoServicer(CryptoMethods):
         signing: Signing,
         batches: Batches,
         stream_seconds: float,
-        count_item: Callable[[str, str], None] = lambda _method, _outcome: None,
+        count_items: Callable[[str, str, int], None] = lambda _method, _outcome, _number: None,
     ) -> None:
         super().__init__(crypto, signing)
-        self._count_item = count_item
+        self._count_items = count_items
         self._batches = batches
         self._stream_seconds = stream_seconds
         self._operations: dict[str, Callable[[Any, Call], Awaitable[Message]]] = {
@@ -106,9 +109,9 @@ class CryptoServicer(CryptoMethods):
         )
 
     def _count(self, method: str, results: Sequence[object]) -> None:
-        for result in results:
-            outcome = result.reason.value if isinstance(result, StrongroomError) else "OK"
-            self._count_item(method, outcome)
+        outcomes = Counter(r.reason.value if isinstance(r, StrongroomError) else "OK" for r in results)
+        for outcome, number in outcomes.items():
+            self._count_items(method, outcome, number)
 
     async def Operate(
         self, requests: AsyncIterator[pb.OperateRequest | Refused], call: Call
@@ -150,6 +153,9 @@ class CryptoServicer(CryptoMethods):
             reply = await self._operations[which](getattr(request, which), Call(caller, call.peer))
         except StrongroomError as error:
             return pb.OperateResponse(id=request.id, error=item_error(error))
+        except Exception:  # noqa: BLE001 - a bug in one request must not end the others
+            _log.exception("call failed", method=f"Operate/{which}", request_id=caller.request_id)
+            return pb.OperateResponse(id=request.id, error=item_error(StrongroomError(Reason.INTERNAL)))
         answer = pb.OperateResponse(id=request.id)
         getattr(answer, which).CopyFrom(reply)
         return answer
