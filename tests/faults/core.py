@@ -17,7 +17,8 @@ from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Gate
-from strongroomd.custody.keys import Keys, NewKey
+from strongroomd.custody.keyforms import NewKey
+from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog
-from strongroomd.custody.crypto import (
+from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.sealing import (
     Ciphertext,
     Opened,
     Sealed,
@@ -17,7 +18,6 @@ from strongroomd.custody.crypto import (
     check_capacity,
     choose_encryption,
 )
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.signing import Signature, Signing, ToSign, check_message, choose_signing, to_sign
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import EncryptionAlgorithm

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from strongroomd.custody import pages
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
-from strongroomd.custody.keys import check_etag
+from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas

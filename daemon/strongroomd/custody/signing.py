@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from strongroomd.custody import publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.crypto import require_usage
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated, lane_of
+from strongroomd.custody.sealing import require_usage
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import (
     DIGEST_BYTES,

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ from strongroomd.storage.syncing import Syncer, open_syncer
 DURABLE_WITHIN: Final = 0.2  # seconds, the port's promise
 MAX_QUEUE: Final = 10_000  # records that wait for the disk; more are refused at once
 MAX_BATCH: Final = 1_000  # records of one write
+HELD_UP: Final = 0.002  # seconds by which a timer must be late to show that the loop was busy
 GATHER: Final = 0.002  # seconds between flushes while several callers write (PostgreSQL: commit_delay)
 
 Record = dict[str, Any]
@@ -163,10 +165,16 @@ class FileAuditLog(AuditLog):
             self._watchdog.cancel()
         self._end("shutdown", None)
 
-    def _expire(self) -> None:
-        """Refuse what waits too long; it may still reach the disk."""
+    def _expire(self, *, again: bool = False) -> None:
+        """Refuse what waits too long; it may still reach the disk.
+
+        A loop that was held up itself hears of time before it hears of files: it listens once more first.
+        """
         assert self._loop is not None  # noqa: S101 - this runs on it
         now = self._loop.time()
+        if self._waiting and now - self._waiting[0][0] > HELD_UP and not again:
+            self._watchdog = self._loop.call_later(HELD_UP, partial(self._expire, again=True))
+            return
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= now):
             future = self._waiting.popleft()[1]
             if not future.done():

@@ -10,13 +10,14 @@ from strongroomd.custody.batches import Batches
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
-from strongroomd.custody.crypto import Crypto, Sealer
+from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.gate import Gate
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.sealing import Sealer
 from strongroomd.custody.signing import Signing
 from strongroomd.custody.trail import Trail
 from strongroomd.custody.upkeep import Upkeep

@@ -336,7 +336,7 @@ async def test_an_edited_row_is_an_integrity_failure(
     store: SqlStore, database: Path, make_key: MakeKey, column: str, value: object
 ) -> None:
     await put(store, make_key())
-    edit(database, f"UPDATE keys SET {column} = ?", value)  # noqa: S608
+    edit(database, f"UPDATE keys SET {column} = ?", value)
 
     with pytest.raises(StrongroomError) as caught:
         await store.all(KeyRecord)

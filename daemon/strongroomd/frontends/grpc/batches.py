@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from strongroom.v1 import crypto_pb2 as pb
 from strongroomd.custody.batches import Batches
-from strongroomd.custody.crypto import Ciphertext, Crypto, Opened, Sealed
+from strongroomd.custody.crypto import Crypto
+from strongroomd.custody.sealing import Ciphertext, Opened, Sealed
 from strongroomd.custody.signing import Signature, Signing
 from strongroomd.domain.context import Context
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large

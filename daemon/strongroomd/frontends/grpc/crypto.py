@@ -3,7 +3,8 @@
 from typing import Any
 
 from strongroom.v1 import crypto_pb2 as pb
-from strongroomd.custody.crypto import Ciphertext, Crypto, DataKey, DataKeyPair, check_length
+from strongroomd.custody.crypto import Crypto, DataKey, DataKeyPair, check_length
+from strongroomd.custody.sealing import Ciphertext
 from strongroomd.custody.signing import Signing, ToSign
 from strongroomd.domain.algorithms import (
     AgreementAlgorithm,

@@ -3,7 +3,8 @@
 from strongroom.v1 import keys_pb2 as pb
 from strongroom.v1 import types_pb2
 from strongroomd.custody.aliases import Aliases
-from strongroomd.custody.keys import KeyFilter, Keys, NewKey
+from strongroomd.custody.keyforms import KeyFilter, NewKey
+from strongroomd.custody.keys import Keys
 from strongroomd.domain import names
 from strongroomd.domain.algorithms import (
     KeySpec,
