@@ -300,6 +300,10 @@ class Store(Protocol):
         """Take or renew a lease (times in ms); False while another holder's is alive."""
         ...
 
+    async def lease_ends(self, name: str) -> int:
+        """Say when a lease ends or ended, in ms since the Unix epoch; 0 if there never was one."""
+        ...
+
 
 class AuditLog(Protocol):
     """The worker's own audit chain."""

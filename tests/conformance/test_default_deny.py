@@ -1,5 +1,7 @@
 """Acceptance 7: who may call what, for every RPC that the descriptors know."""
 
+import time
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -10,6 +12,7 @@ from tests.harness import Daemon
 
 from strongroom import Client
 from strongroom.v1 import crypto_pb2
+from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 
 RPCS = sorted(METHODS)
 WITH_KEY = sorted(set(METHODS) - KEYLESS)
@@ -91,6 +94,13 @@ def test_every_rpc_refuses_a_principal_that_nobody_configured(daemon: Daemon, ki
 
     assert {n: o.reason for n, o in answers.items() if o.reason != "UNAUTHENTICATED_PEER"} == {}
     assert {o.code for o in answers.values()} == {grpc.StatusCode.UNAUTHENTICATED}
+
+
+@pytest.fixture
+def stranger(stranger: Wire) -> Wire:
+    """The principal without rights, once it may be refused its whole burst of times again."""
+    time.sleep(REFUSALS_BURST / REFUSALS_PER_SECOND)
+    return stranger
 
 
 def test_every_rpc_refuses_a_principal_without_rights(stranger: Wire, kit: Kit) -> None:

@@ -47,7 +47,7 @@ def der_only(pkcs8: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def offline() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+    return rsa.generate_private_key(65537, 3072)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def test_without_recovery_key_there_is_no_blob(vault: TokenVault) -> None:
 
 
 def test_useless_recovery_keys_are_refused(opened: OpenedVault) -> None:
-    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+    weak = rsa.generate_private_key(65537, 2048)
     curve = ec.generate_private_key(ec.SECP256R1())
     for useless in (b"nonsense", spki(weak), spki(curve)):
         settings = dataclasses.replace(opened.token.settings, recovery_public_key=useless)

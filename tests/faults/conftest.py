@@ -28,5 +28,6 @@ async def core(tmp_path: Path, opened: OpenedVault) -> AsyncIterator[Core]:
 async def own_core(tmp_path: Path, own: OpenedVault) -> AsyncIterator[Core]:
     """A core on a token of its own."""
     made = await make_core(tmp_path, own)
+    made.own_token = True
     yield made
     await made.close()

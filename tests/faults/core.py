@@ -1,5 +1,6 @@
 """The custody core inside the test process, on a real token and a real store, with clocks that the test turns."""
 
+import json
 import sqlite3
 import time
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.hsmkeys import OpenedVault
 
@@ -27,6 +28,8 @@ from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, QuotaClass
 from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.journal import GENESIS
+from strongroomd.domain.keys import Anchor
 from strongroomd.domain.names import Realm
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.records import CustodyMode, KeyRecord
@@ -37,6 +40,7 @@ from strongroomd.storage.database import StoreSettings
 from strongroomd.storage.migration import migrate
 from strongroomd.storage.quota_table import SharedQuotaTable
 from strongroomd.storage.store import SqlStore, open_store
+from strongroomd.wiring.core import checkpoint_key
 
 ACCOUNT = "111122223333"
 ADMIN = Principal(f"arn:aws:iam::{ACCOUNT}:user/admin", ACCOUNT, administrator=True)
@@ -98,6 +102,7 @@ class Core:
     meter: Meter
     audit: FileAuditLog
     trail: FileAuditTrail
+    own_token: bool = False
 
     @property
     def database(self) -> Path:
@@ -108,7 +113,7 @@ class Core:
         return self.folder / "audit"
 
     def caller(self) -> Caller:
-        return Caller(ADMIN, "test", time.monotonic() + 60.0)
+        return Caller(ADMIN, "test", self.clock.monotonic() + 60.0)
 
     async def create(self, mode: CustodyMode = CustodyMode.WRAPPED, request_id: str = "") -> KeyRecord:
         wanted = NewKey(KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT, mode, tags=(("a", "b"),))
@@ -125,9 +130,28 @@ class Core:
     def vault(self) -> Vault:
         return self.opened.vault
 
+    def new_leader(self) -> Upkeep:
+        """Upkeep as a worker does it that was elected just now: it remembers nothing, its audit trail neither."""
+        trail = FileAuditTrail(self.audit_folder, time.time)
+        store, vault, key = self.store, self.vault, checkpoint_key(self.opened.house)
+        return Upkeep(
+            self.ledger, self.catalog, store, vault, self.audit, trail, self.clock, self.meter, "new", key
+        )
+
+    def audited(self, principal: str) -> list[dict[str, Any]]:
+        """The audit records of a principal, in order."""
+        lines = [
+            line for path in self.audit_folder.rglob("*.jsonl") for line in path.read_bytes().splitlines()
+        ]
+        records = [json.loads(line.partition(b" ")[2]) for line in lines]
+        return [record for record in records if record.get("principal") == principal]
+
     def reborn(self) -> Ledger:
-        """A ledger as a new worker has it: it knows nothing yet."""
-        return Ledger(self.store, self.vault)
+        """A ledger as a new worker has it: it knows nothing yet.
+
+        In a shared token the anchor is somebody else's: there it is that of an empty store.
+        """
+        return Ledger(self.store, cast("Vault", _Anchored(self.vault, own=self.own_token)))
 
     def edit(self, statement: str, *values: Any) -> int:
         """Change the database behind the daemon's back."""
@@ -159,6 +183,21 @@ class Core:
         await self.store.close()
 
 
+class _Anchored:
+    """A vault whose token remembers at least a store without changes."""
+
+    def __init__(self, vault: Vault, *, own: bool) -> None:
+        self._vault = vault
+        self._own = own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    async def read_anchor(self) -> Anchor:
+        found = await self._vault.read_anchor() if self._own else None
+        return found or Anchor(0, GENESIS, 0, bytes(32))
+
+
 async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], Any] = lambda v: v) -> Core:
     """Build a core on an empty store; the house records are in it, the audit log is in `folder/audit`."""
     url = f"sqlite:///{folder / 'strongroom.db'}"
@@ -173,10 +212,11 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
     trail = FileAuditTrail(folder / "audit", time.time)
     catalog = Catalog(ledger, vault, Realm("eu-test-1", ACCOUNT))
     table = SharedQuotaTable(folder / "quota.table")
-    quotas = Quotas(table, ledger, store, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
+    quotas = Quotas(table, ledger, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
     admission = Admission(clock, dict.fromkeys(Lane, 1_000))
     gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter)
     mutations = Mutations(ledger, store, vault, clock)
+    key = checkpoint_key(opened.house)
     return Core(
         folder,
         opened,
@@ -186,7 +226,7 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         Keys(gate, catalog, mutations, Births(mutations, vault), store, vault),
         Aliases(gate, catalog, mutations, store),
         Limits(gate, catalog, mutations, quotas),
-        Upkeep(ledger, catalog, store, vault, audit, trail, clock, meter, "test"),
+        Upkeep(ledger, catalog, store, vault, audit, trail, clock, meter, "test", key),
         clock,
         meter,
         audit,

@@ -13,8 +13,10 @@ from tests.faults.core import Core, make_core
 from tests.hsmkeys import OpenedVault, soon
 
 from strongroomd.custody.births import abandon
-from strongroomd.custody.upkeep import CLOCK_REST_SECONDS, INTENT_GRACE_MS
+from strongroomd.custody.clockwatch import CLOCK_REST_SECONDS
+from strongroomd.custody.upkeep import INTENT_GRACE_MS
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.audit import next_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Material
 from strongroomd.domain.records import (
@@ -338,6 +340,240 @@ async def test_start_long_after_the_last_checkpoint_destroys_nothing_for_a_day(o
 
     assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
     assert core.meter.found["clock_jump"] == 1
+
+
+async def _doomed(core: Core, left: float) -> KeyRecord:
+    """A key that falls due in `left` seconds, and a checkpoint of just now."""
+    key = await core.create()
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    core.clock.pass_time(7 * DAY - left)
+    await core.upkeep.checkpoint()
+    await core.upkeep.settle()
+    return key
+
+
+@pytest.mark.parametrize("worker", ["same", "new"])
+async def test_checkpoint_with_the_jumped_time_does_not_make_it_right(own_core: Core, worker: str) -> None:
+    """The first checkpoint is signed before anything is settled."""
+    core = own_core
+    key = await _doomed(core, 60.0)
+    leader = core.upkeep if worker == "same" else core.new_leader()
+
+    core.clock.wall_offset += int(40 * DAY * 1000)
+    await core.create()
+    await leader.checkpoint()
+    await leader.settle()
+
+    newest = await core.trail.newest()
+    assert newest is not None
+    assert newest[0].time > core.clock.wall_ms() - 60_000
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+    assert core.meter.found["clock_jump"] == 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, 40 * DAY])
+async def test_next_leader_keeps_the_rest_after_a_clock_jump(own_core: Core, jump: float) -> None:
+    core = own_core
+    key = await _doomed(core, 60.0)
+    core.clock.wall_offset += int(jump * 1000)
+    await core.upkeep.checkpoint()
+    await core.create()
+    await core.upkeep.checkpoint()
+
+    core.clock.pass_time(CLOCK_REST_SECONDS - 60)
+    leader = core.new_leader()
+    await leader.checkpoint()
+    await leader.settle()
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+
+    core.clock.pass_time(120)
+    await leader.settle()
+    assert (await key_of(core, key.key_id)).state is KeyState.DESTROYED
+
+
+async def test_clock_that_creeps_forward_in_small_steps_destroys_nothing_early(own_core: Core) -> None:
+    core = own_core
+    key = await _doomed(core, 100.0)
+
+    for _ in range(4):
+        core.clock.wall_offset += 30_000
+        await core.upkeep.checkpoint()
+        await core.upkeep.settle()
+        if core.meter.found["clock_jump"]:
+            break
+
+    assert core.meter.found["clock_jump"] == 1
+    core.clock.wall_offset += 60_000
+    await core.upkeep.settle()
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+
+
+async def test_clock_put_right_again_lets_deletions_happen(own_core: Core) -> None:
+    core = own_core
+    key = await _doomed(core, 60.0)
+    core.clock.wall_offset += int(40 * DAY * 1000)
+    await core.upkeep.settle()
+
+    core.clock.wall_offset -= int(40 * DAY * 1000)
+    await core.upkeep.settle()
+    core.clock.pass_time(61)
+    await core.upkeep.settle()
+
+    assert (await key_of(core, key.key_id)).state is KeyState.DESTROYED
+
+
+async def test_clock_jump_is_in_the_audit_log(own_core: Core) -> None:
+    core = own_core
+    await core.upkeep.settle()
+    core.clock.wall_offset += 3_600_000
+    await core.upkeep.settle()
+
+    (told,) = core.audited("upkeep")
+    assert told["action"] == "strongroom:DistrustClock"
+    assert abs(told["milliseconds"] - 3_600_000) < 10_000
+
+
+# --- what upkeep writes down
+
+
+def told(core: Core) -> list[tuple[str, str, str]]:
+    """What upkeep wrote down; each record names a key."""
+    records = core.audited("upkeep")
+    assert all(":key/" in record["key"] for record in records)
+    return [(record["action"].partition(":")[2], record["kind"], record["outcome"]) for record in records]
+
+
+def both(action: str, outcome: str = "OK") -> list[tuple[str, str, str]]:
+    return [(action, "intent", "PENDING"), (action, "outcome", outcome)]
+
+
+async def test_undone_birth_is_in_the_audit_log(own_core: Core) -> None:
+    core, intent = own_core, await half_born(own_core, made=True)
+    core.clock.pass_time(INTENT_GRACE_MS / 1000 + 1)
+    await core.upkeep.settle()
+
+    assert told(core) == both("UndoBirth")
+    assert core.audited("upkeep")[0]["key"].endswith(intent.key_id)
+    assert core.audited("upkeep")[0]["version"] == 1
+
+
+async def test_birth_undone_by_its_own_call_is_in_that_calls_record(
+    own_core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = own_core
+
+    async def fail(*_: object, **__: object) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    monkeypatch.setattr(core.keys._births._mutations, "once", fail)
+    with pytest.raises(StrongroomError):
+        await core.create(CustodyMode.RESIDENT)
+
+    (row,) = core.rows("SELECT record_id, state FROM versions")
+    assert row["state"] == "FAILED"
+    last = core.audited(core.caller().principal.arn)[-1]
+    assert (last["outcome"], last["undone"]) == ("HSM_UNAVAILABLE", row["record_id"])
+
+
+async def test_destruction_is_in_the_audit_log_with_its_objects(own_core: Core) -> None:
+    core = own_core
+    key, _, _ = await resident_key(core)
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    core.clock.pass_time(7 * DAY + 1)
+    await core.upkeep.settle()
+
+    intent, outcome = both("DestroyKey")
+    assert told(core) == [intent, *both("DestroyVersion"), outcome]
+
+
+async def test_destruction_called_off_at_the_last_moment_leaves_no_open_intent(own_core: Core) -> None:
+    core = own_core
+    key = await core.create()
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    due = await key_of(core, key.key_id)
+    await core.keys.cancel_deletion(core.caller(), key.key_id)
+
+    await core.upkeep._destroy(due)
+
+    assert told(core) == both("DestroyKey", "UNCHANGED")
+
+
+async def test_interrupted_destruction_repeated_is_in_the_audit_log(own_core: Core) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+    await _mark(core, version, VersionState.DESTROYING)
+    await core.upkeep.settle()
+
+    assert told(core) == both("DestroyVersion")
+
+
+@pytest.mark.parametrize("state", [VersionState.DESTROYED, VersionState.FAILED])
+async def test_object_destroyed_again_is_in_the_audit_log(own_core: Core, state: VersionState) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+    await _mark(core, version, state)
+    await core.upkeep.reconcile()
+
+    assert told(core) == both("DestroyVersion")
+
+
+async def test_missing_and_found_objects_are_in_the_audit_log(own_core: Core) -> None:
+    core = own_core
+    _, _, held = await resident_key(core)
+    with away(held):
+        await core.upkeep.reconcile()
+    await core.upkeep.reconcile()
+
+    assert told(core) == both("MarkVersion") * 2
+    assert [r.get("state") for r in core.audited("upkeep")[1::2]] == ["MISSING", "ACTIVE"]
+
+
+async def test_destruction_that_fails_says_so(own_core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+    await _mark(core, version, VersionState.DESTROYING)
+
+    async def fail(_hsm_id: str) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    monkeypatch.setattr(core.vault, "destroy_resident", fail)
+    await core.upkeep.settle()
+
+    assert told(core) == both("DestroyVersion", "HSM_UNAVAILABLE")
+
+
+# --- checkpoints
+
+
+async def test_newest_checkpoint_of_anothers_making_ends_all_checkpoints(own_core: Core) -> None:
+    """Whoever can write the file makes the next checkpoint by the rules, but cannot sign it."""
+    core = own_core
+    key = await _doomed(core, 60.0)
+    newest = await core.trail.newest()
+    assert newest is not None
+    before = newest[0]
+    forged = next_checkpoint(
+        before,
+        before.heads,
+        time=before.time,
+        journal_sequence=before.journal_sequence,
+        journal_head=bytes(32),
+    )
+    await core.trail.append(forged, newest[1])
+
+    core.clock.pass_time(61)
+    leader = core.new_leader()
+    for work in (leader.checkpoint, leader.settle):
+        with pytest.raises(StrongroomError) as caught:
+            await work()
+        assert caught.value.reason is Reason.INTEGRITY_FAILURE
+
+    assert core.meter.chains[-1] is False
+    assert await core.trail.nth(forged.number + 1) is None
+    assert (await key_of(core, key.key_id)).state is KeyState.PENDING_DELETION
+
+
+# --- clocks set back
 
 
 async def test_clock_set_back_keeps_answers_leases_and_keys(core: Core) -> None:

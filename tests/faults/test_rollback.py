@@ -1,17 +1,22 @@
 """Older copies put in place of the daemon's files: it refuses to start and says why; auditors find what was cut."""
 
+import asyncio
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.faults.core import Core
 from tests.harness import Daemon, make_folder, running, wait_until
 
 from strongroom.errors import NotFound
 from strongroomd.config import ExitCode
+from strongroomd.custody.ledger import Ledger
+from strongroomd.domain.errors import Reason, StrongroomError
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 START_SECONDS = 40
@@ -178,3 +183,33 @@ def test_audit_and_checkpoints_cut_together_are_found_by_the_held_checkpoint(his
 def _audit(history: History, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "strongroomd", "audit", *arguments, "--config", str(history.config)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def test_a_token_without_its_anchor_is_refused(core: Core) -> None:
+    await core.create()
+
+    class Forgetful:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(core.vault, name)
+
+        async def read_anchor(self) -> None:
+            return None
+
+    with pytest.raises(StrongroomError) as refusal:
+        await Ledger(core.store, Forgetful()).start()
+
+    assert refusal.value.reason is Reason.INTEGRITY_FAILURE
+
+
+async def test_nothing_is_decided_from_memory_once_following_has_failed_for_long(core: Core) -> None:
+    key = await core.create()
+    core.ledger.bound_staleness(0.05)
+    await core.catalog.entry(key.key_id)
+    await asyncio.sleep(0.1)
+
+    with pytest.raises(StrongroomError) as refusal:
+        await core.catalog.entry(key.key_id)
+    await core.ledger.follow()
+
+    assert refusal.value.reason is Reason.STORE_UNAVAILABLE
+    assert (await core.catalog.entry(key.key_id)).key.key_id == key.key_id

@@ -179,7 +179,8 @@ async def test_a_deleted_row_is_detected_on_load_and_by_the_scan(core: Core, kin
     assert await found_by_scan(core)
 
 
-async def test_an_older_valid_copy_of_a_row_is_detected(core: Core) -> None:
+async def test_an_older_valid_copy_of_a_row_is_detected(own_core: Core) -> None:
+    core = own_core
     key = await core.create()
     disabled = core.rows("SELECT * FROM keys")[0]
     await core.keys.disable(core.caller(), key.key_id)
@@ -189,6 +190,7 @@ async def test_an_older_valid_copy_of_a_row_is_detected(core: Core) -> None:
 
     assert await detected(core, KeyRecord, key.key_id)
     assert await found_by_scan(core)
+    await core.upkeep.checkpoint()
     reborn = core.reborn()
     await reborn.start()
     with pytest.raises(StrongroomError):
@@ -207,11 +209,13 @@ async def test_a_deleted_alias_that_comes_back_is_detected(core: Core) -> None:
     assert await found_by_scan(core)
 
 
-async def test_an_alias_pointed_at_another_key_is_detected(core: Core) -> None:
+async def test_an_alias_pointed_at_another_key_is_detected(own_core: Core) -> None:
+    core = own_core
     one, two = await core.create(), await core.create()
     await core.aliases.create(core.caller(), "alias/payments", one.key_id)
 
     core.edit("UPDATE aliases SET key_id = ?", two.key_id)
+    await core.upkeep.checkpoint()
     reborn = core.reborn()
     await reborn.start()
 
@@ -358,7 +362,8 @@ async def test_an_answer_moved_to_another_idempotency_key_is_refused(core: Core)
     assert caught.value.reason is Reason.INTEGRITY_FAILURE
 
 
-async def test_a_failed_row_is_never_served(core: Core) -> None:
+async def test_a_failed_row_is_never_served(own_core: Core) -> None:
+    core = own_core
     key = await core.create()
     await core.use(key.key_id)
     core.edit("UPDATE versions SET check_value = ?", b"\0" * 8)
@@ -371,6 +376,7 @@ async def test_a_failed_row_is_never_served(core: Core) -> None:
 
 
 async def _fresh_catalog(core: Core) -> Any:
+    await core.upkeep.checkpoint()
     ledger = core.reborn()
     await ledger.start()
     return Catalog(ledger, core.vault, core.catalog.realm)

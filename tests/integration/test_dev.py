@@ -48,9 +48,9 @@ class Dev:
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     made = Dev(tmp_path_factory.mktemp("dev") / "daemon", "--workers", "2")
     yield made
-    if made.folder.exists():
-        strongroomd("dev", "--down", "--dir", str(made.folder))
+    done = strongroomd("dev", "--down", "--dir", str(made.folder))
     assert not made.folder.exists()
+    assert set(done.stdout.split()) == {"unset", *made.environment}
 
 
 def test_a_shell_can_evaluate_its_output(dev: Dev) -> None:
@@ -66,6 +66,59 @@ def test_a_shell_can_evaluate_its_output(dev: Dev) -> None:
     assert environment["STRONGROOM_ENDPOINT"] == f"127.0.0.1:{dev.state()['grpc_port']}"
     for name in ("STRONGROOM_CA", "STRONGROOM_CERT", "STRONGROOM_KEY"):
         assert Path(environment[name]).is_file()
+
+
+def test_a_second_time_in_the_same_shell_it_tells_of_the_same_daemon(dev: Dev) -> None:
+    pid = dev.state()["pid"]
+
+    again = Dev(dev.folder)
+
+    assert again.environment == dev.environment
+    assert dev.state()["pid"] == pid
+
+
+def test_a_second_daemon_in_the_foreground_is_refused(dev: Dev) -> None:
+    done = strongroomd("dev", "--dir", str(dev.folder), check=False)
+
+    assert done.returncode == 1
+    assert "runs already" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["--down", "--env"])
+@pytest.mark.parametrize("trap", ["open", "link", "another user's"])
+def test_a_folder_that_somebody_else_could_have_filled_is_not_believed(
+    tmp_path: Path, verb: str, trap: str
+) -> None:
+    folder = tmp_path / "predictable"
+    folder.mkdir(mode=0o700)
+    (folder / "strongroom-dev").touch()
+    (folder / "strongroomd.toml").write_text("[hsm]\nmodule = '/tmp/evil.so'\n")
+    named = folder
+    if trap == "open":
+        folder.chmod(0o777)
+    elif trap == "link":
+        named = tmp_path / "link"
+        named.symlink_to(folder)
+    elif os.geteuid() == 0:
+        os.chown(folder, 65_534, 65_534)
+    else:
+        pytest.skip("only root can make a folder of another user")
+
+    done = strongroomd("dev", verb, "--dir", str(named), check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert "not trusted" in done.stderr or "symbolic link" in done.stderr
+    assert (folder / "strongroomd.toml").exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null", "/dev/null/x"])
+@pytest.mark.parametrize("verb", ["--down", "--env"])
+def test_a_place_that_cannot_be_a_folder_is_one_line(place: str, verb: str) -> None:
+    done = strongroomd("dev", verb, "--dir", place, check=False)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_health_and_metrics_are_served(dev: Dev) -> None:

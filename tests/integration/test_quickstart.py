@@ -1,8 +1,10 @@
 """scripts/quickstart, as a stranger runs it: from anywhere, without a terminal, twice, and leaving nothing."""
 
+import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -122,8 +124,9 @@ def test_it_takes_other_ports_where_its_own_are_taken(first: str, quickstart: Qu
 def test_its_state_lies_in_one_folder_that_others_cannot_read(first: str, quickstart: Quickstart) -> None:
     assert quickstart.folder.stat().st_mode & 0o077 == 0
     assert {path.name for path in quickstart.folder.iterdir()} == {
-        *("daemon", "files", "client.toml", "env", "lock")
+        *("daemon", "files", "client.toml", "env", "lock", ".gitignore", ".made-by-quickstart")
     }
+    assert (quickstart.folder / ".gitignore").read_text() == "*\n"
 
 
 def test_the_three_commands_to_paste_work(first: str, quickstart: Quickstart) -> None:
@@ -216,6 +219,55 @@ def test_without_root_and_with_packages_missing_it_prints_the_apt_line_and_stops
     line = re.search(r"sudo apt-get update && sudo apt-get install .*", done.stdout + done.stderr)
     assert line is not None, done.stdout + done.stderr
     assert {"python3", "openssl"} <= set(line[0].split())
+    assert "--down" not in done.stdout + done.stderr
+    assert "Nothing was made yet" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--down"]])
+def test_a_folder_that_it_did_not_make_is_left_as_it_is(tmp_path: Path, arguments: list[str]) -> None:
+    home = tmp_path / "home"
+    for name in ("files", "env", "daemon"):
+        (home / name).mkdir(parents=True)
+        (home / name / "precious").touch()
+
+    done = Quickstart(home, tmp_path).run(*arguments)
+
+    assert done.returncode == 1
+    assert "was not made by this script" in done.stdout
+    assert {path.parent.name for path in home.rglob("precious")} == {"files", "env", "daemon"}
+
+
+def test_down_waits_for_nobody_and_removes_nothing_under_another_run(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "files").mkdir(parents=True)
+    (home / ".made-by-quickstart").touch()
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        done = Quickstart(home, tmp_path).run("--down")
+
+    assert done.returncode == 1
+    assert "another quickstart is at work" in done.stdout
+    assert (home / "files").is_dir()
+
+
+def test_a_relative_folder_is_that_of_the_caller_and_files_of_others_stay(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "files").mkdir(parents=True)
+    for name in (".made-by-quickstart", "mine"):
+        (home / name).touch()
+
+    done = Quickstart(Path("home"), tmp_path).run("--down")
+
+    assert done.returncode == 0, done.stdout
+    assert [path.name for path in home.iterdir()] == ["mine"]
+    assert "stays" in done.stdout
+
+
+def test_the_command_that_removes_it_all_names_the_folder(first: str, quickstart: Quickstart) -> None:
+    command = first.partition("Stop it and remove its folder:")[2].strip()
+
+    assert shlex.split(command) == [f"STRONGROOM_QUICKSTART_DIR={quickstart.folder}", str(SCRIPT), "--down"]
 
 
 def test_down_stops_the_daemon_and_leaves_nothing_and_may_be_repeated(

@@ -23,6 +23,7 @@ from strongroomd.storage.audit_reader import verify
 from strongroomd.storage.audit_trail import FileAuditTrail
 from strongroomd.storage.store import SqlStore, open_store
 from strongroomd.wiring import rooms
+from strongroomd.wiring.core import checkpoint_key
 
 
 class LaterClock(Clock):
@@ -61,7 +62,8 @@ async def inspect(settings: Settings) -> dict[str, int]:
     audit = FileAuditLog(rooms.audit_settings(settings, 99))
     trail = FileAuditTrail(settings.audit_directory, time.time)
     catalog = Catalog(ledger, vault, rooms.realm(settings))
-    upkeep = Upkeep(ledger, catalog, store, vault, audit, trail, LaterClock(), meter, "inspection")
+    key = checkpoint_key(house)
+    upkeep = Upkeep(ledger, catalog, store, vault, audit, trail, LaterClock(), meter, "inspection", key)
     await upkeep.settle()
     await upkeep.reconcile()
     figures = await _compared(ledger, store)

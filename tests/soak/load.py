@@ -270,7 +270,10 @@ def run(
         figures.restarts = dict(daemon.state["restarts"])
         if daemon.stop() != 0:
             figures.failed.append("the daemon did not stop in order")
-    figures.left_over = folders.inspect(folder)
+    try:
+        figures.left_over = folders.inspect(folder)
+    except RuntimeError as problem:
+        figures.failed.append(str(problem))
     return figures
 
 

@@ -282,3 +282,13 @@ def test_plaintext_limit_stops_at_the_ceiling(folder: Path) -> None:
     assert mistakes(folder, GOOD + "[limits]\nmax_plaintext = 65537\n")[0].startswith(
         "[limits] max_plaintext"
     )
+
+
+def test_waiting_for_a_login_ends_before_the_supervisors_patience(folder: Path) -> None:
+    hsm = next(line for line in GOOD.splitlines() if line.startswith("[hsm]"))
+
+    assert settings(folder, GOOD.replace(hsm, f"{hsm}\nlock_seconds = 20")).hsm.lock_seconds == 20
+    assert settings(folder).hsm.lock_seconds == 20
+    assert mistakes(folder, GOOD.replace(hsm, f"{hsm}\nlock_seconds = 21"))[0].startswith(
+        "[hsm] lock_seconds"
+    )

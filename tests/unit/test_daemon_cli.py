@@ -20,11 +20,18 @@ def strongroomd(*arguments: str, timeout: float = 60, **environment: str) -> sub
     )
 
 
-def test_version_is_told() -> None:
-    done = strongroomd("version")
+@pytest.mark.parametrize("spelling", ["version", "--version"])
+def test_version_is_told(spelling: str) -> None:
+    done = strongroomd(spelling)
 
     assert done.returncode == 0
     assert re.match(r"strongroomd \d+\.\d+\.\d+ on Python 3\.", done.stdout)
+
+
+def test_help_has_a_short_form_too() -> None:
+    for arguments in (["-h"], ["serve", "-h"]):
+        done = strongroomd(*arguments)
+        assert (done.returncode, "Usage: " in done.stdout) == (0, True)
 
 
 def test_check_config_prints_every_mistake_and_exits_78(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from strongroom.errors import misconfigured
 from strongroom.settings import Settings
@@ -20,12 +24,13 @@ def credentials(settings: Settings) -> grpc.ChannelCredentials:
     """Read the PEM files of the settings.
 
     Raises:
-        ConfigurationError: a file cannot be read or holds no PEM.
+        ConfigurationError: a file cannot be read or holds no PEM, or certificate and key do not belong
+            together. gRPC would say none of it, and fail to connect until the deadline.
     """
+    key, cert = _pem(settings.key, "key", b"PRIVATE KEY"), _pem(settings.cert, "cert", b"CERTIFICATE")
+    _check_pair(cert, key)
     return grpc.ssl_channel_credentials(
-        root_certificates=_pem(settings.ca, "ca", b"CERTIFICATE"),
-        private_key=_pem(settings.key, "key", b"PRIVATE KEY"),
-        certificate_chain=_pem(settings.cert, "cert", b"CERTIFICATE"),
+        root_certificates=_pem(settings.ca, "ca", b"CERTIFICATE"), private_key=key, certificate_chain=cert
     )
 
 
@@ -60,6 +65,26 @@ def client_version() -> str:
         return version("strongroom")
     except PackageNotFoundError:
         return "0"
+
+
+def _check_pair(cert: bytes, key: bytes) -> None:
+    """Check that the first certificate is that of the private key."""
+    try:
+        private = load_pem_private_key(key, None)
+    except TypeError:
+        raise misconfigured("the private key is encrypted, which is not supported", "key") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise misconfigured("the file holds no usable private key", "key") from None
+    try:
+        public = x509.load_pem_x509_certificate(cert).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise misconfigured("the file holds no usable certificate", "cert") from None
+    if _spki(public) != _spki(private.public_key()):
+        raise misconfigured("the private key is not that of the certificate", "key")
+
+
+def _spki(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _pem(path: Path, name: str, label: bytes) -> bytes:

@@ -24,6 +24,7 @@ Reply = TypeVar("Reply", bound=Message)
 M = TypeVar("M", bound=Message)
 
 _CRC = "_crc32c"
+_KEY_FIELDS = ("", "source_", "destination_")  # ReEncrypt names two keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,15 @@ def _plan(descriptor: Descriptor) -> _Plan:
 
 def _check_answers_the_question(request: Message, reply: Message) -> None:
     """Check that the key and version that answered are those that were asked, where the request says them."""
-    key: str = getattr(request, "key", "")
-    arn: str = getattr(reply, "key_arn", "")
-    by_id = bool(key) and not key.startswith("alias/") and ":alias/" not in key
-    if by_id and arn and key not in (arn, arn.rpartition("/")[2]):
-        raise damaged("the answer is about another key than the request", "key_arn")
-    version: int = getattr(request, "key_version", 0)
-    if version and getattr(reply, "key_version", version) != version:
-        raise damaged("the answer is about another key version than the request", "key_version")
+    for prefix in _KEY_FIELDS:
+        key: str = getattr(request, f"{prefix}key", "")
+        arn: str = getattr(reply, f"{prefix}key_arn", "")
+        by_id = bool(key) and not key.startswith("alias/") and ":alias/" not in key
+        if by_id and arn and key not in (arn, arn.rpartition("/")[2]):
+            raise damaged("the answer is about another key than the request", f"{prefix}key_arn")
+        version: int = getattr(request, f"{prefix}key_version", 0)
+        if version and getattr(reply, f"{prefix}key_version", version) != version:
+            raise damaged("the answer is about another key version than the request", f"{prefix}key_version")
 
 
 def _blame(message: type[Message], fields: dict[str, object], mistake: Exception) -> StrongroomError:

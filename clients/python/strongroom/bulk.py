@@ -2,30 +2,35 @@
 
 Items are cut into calls of at most 500 and well under the 262,144 bytes of one message. A call that costs
 more than a quota's burst is halved until it fits. Items that only had to wait (throttled, or the daemon was
-not there) are asked for again, as long as some item gets through now and then. Every item ends as an answer
-or as an error, in its own place.
+not there) are asked for again in a further round, as long as some item gets through now and then and the
+policy of the client allows retries: a round that was not asked for by the daemon's own quota wait takes
+tokens of the budget, and a policy of one attempt makes no rounds. Every item ends as an answer or as an
+error, in its own place.
+
+The deadline of the client is that of each call, not of the whole: a bulk takes as long as its quota makes it.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from strongroom._rpc import Call
 from strongroom.calls.batches import WithContext
 from strongroom.errors import StrongroomError, Throttled, Unavailable, invalid
+from strongroom.retry import Budget, RetryPolicy
 
 MAX_ITEMS: Final = 500
 MAX_BYTES: Final = 200_000  # of items; leaves room for the key's name and the framing
 STALLED_ROUNDS: Final = 5  # rounds without a single success before the rest is given up
 _ITEM_OVERHEAD: Final = 32
 _FIRST_WAIT: Final = 0.05
+_RULE: Final = "every item must be bytes, or a pair of bytes and encryption context"
 
 Answer = TypeVar("Answer")
 Results = tuple[Answer | StrongroomError, ...]
 Batch = Call[tuple[Answer | StrongroomError, ...]]
-Item = bytes | WithContext
 AnyItem = TypeVar("AnyItem", bound=bytes | WithContext)
 
 
@@ -51,6 +56,7 @@ class Bulk(Generic[AnyItem, Answer]):
         self._again: list[int] = []
         self._wait = 0.0
         self._progress = False
+        self._trouble = False
         self._stalled = 0
 
     def next_call(self) -> Batch[Answer] | None:
@@ -75,16 +81,19 @@ class Bulk(Generic[AnyItem, Answer]):
         for index in self._chunk:
             self._settle(index, failure)
 
-    def next_round(self) -> float | None:
+    def next_round(self, policy: RetryPolicy, budget: Budget) -> float | None:
         """Say how long to wait before asking again for the items that had to wait; None when all is done."""
         self._stalled = 0 if self._progress else self._stalled + 1
-        if not self._again or self._stalled >= STALLED_ROUNDS:
+        most = min(STALLED_ROUNDS, policy.max_attempts)
+        if not self._again or policy.max_attempts <= 1 or self._stalled >= most:
+            return None
+        if self._trouble and not budget.take():
             return None
         wait = max(self._wait, _FIRST_WAIT * 2.0**self._stalled)
         self._pending.extend(self._again)
         self._again = []
         self._wait = 0.0
-        self._progress = False
+        self._progress = self._trouble = False
         return wait
 
     def results(self) -> list[Answer | StrongroomError]:
@@ -95,6 +104,7 @@ class Bulk(Generic[AnyItem, Answer]):
         self._results[index] = result
         if isinstance(result, Throttled | Unavailable):
             self._again.append(index)
+            self._trouble |= not (isinstance(result, Throttled) and result.retry_after is not None)
             self._wait = max(self._wait, result.retry_after or 0.0)
         elif not isinstance(result, StrongroomError):
             self._progress = True
@@ -111,7 +121,10 @@ class Bulk(Generic[AnyItem, Answer]):
 
 
 def run(
-    bulk: Bulk[AnyItem, Answer], send: Callable[[Batch[Answer]], Results[Answer]]
+    bulk: Bulk[AnyItem, Answer],
+    send: Callable[[Batch[Answer]], Results[Answer]],
+    policy: RetryPolicy,
+    budget: Budget,
 ) -> list[Answer | StrongroomError]:
     """Carry a bulk operation out, by a function that makes one call."""
     while True:
@@ -120,13 +133,16 @@ def run(
                 bulk.take(send(call))
             except StrongroomError as failure:
                 bulk.fail(failure)
-        if (wait := bulk.next_round()) is None:
+        if (wait := bulk.next_round(policy, budget)) is None:
             return bulk.results()
         time.sleep(wait)
 
 
 async def run_async(
-    bulk: Bulk[AnyItem, Answer], send: Callable[[Batch[Answer]], Awaitable[Results[Answer]]]
+    bulk: Bulk[AnyItem, Answer],
+    send: Callable[[Batch[Answer]], Awaitable[Results[Answer]]],
+    policy: RetryPolicy,
+    budget: Budget,
 ) -> list[Answer | StrongroomError]:
     """The same for asyncio."""
     while True:
@@ -135,18 +151,20 @@ async def run_async(
                 bulk.take(await send(call))
             except StrongroomError as failure:
                 bulk.fail(failure)
-        if (wait := bulk.next_round()) is None:
+        if (wait := bulk.next_round(policy, budget)) is None:
             return bulk.results()
         await asyncio.sleep(wait)
 
 
-def _weight(item: Item) -> int:
+def _weight(item: object) -> int:
     """Bytes that an item takes in the message, at most."""
+    data, context = item if isinstance(item, tuple) and len(item) == 2 else (item, {})
+    # bytearray and memoryview are refused here as in every other call: protobuf takes bytes only.
+    if not isinstance(data, bytes) or not isinstance(context, Mapping):
+        raise invalid("items", _RULE)
     try:
-        data, context = item if isinstance(item, tuple) else (item, {})
         # Four bytes of UTF-8 for a character at most, and the framing of a map entry.
         pairs = sum(4 * (len(name) + len(value)) + 16 for name, value in context.items())
-        return len(memoryview(data)) + pairs + _ITEM_OVERHEAD
-    except (AttributeError, TypeError, ValueError):
-        rule = "every item must be bytes, or a pair of bytes and encryption context"
-        raise invalid("items", rule) from None
+    except TypeError:
+        raise invalid("items", _RULE) from None
+    return len(data) + pairs + _ITEM_OVERHEAD

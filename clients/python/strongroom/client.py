@@ -1,7 +1,7 @@
 """The clients: `Client` for threads and scripts, `AsyncClient` for asyncio.
 
-Both have every operation of the API with the same arguments and answers, carried out under one deadline that
-includes all attempts. Share one client among threads (or tasks): it keeps one connection.
+Both have every operation of the API with the same arguments and answers, each call carried out under one
+deadline that includes all attempts. Share one client among threads (or tasks): it keeps one connection.
 """
 
 import asyncio
@@ -25,15 +25,16 @@ from strongroom.aio_stream import AsyncStream
 from strongroom.calls import admin, batches
 from strongroom.calls.batches import WithContext
 from strongroom.calls.crypto import Context
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, invalid
 from strongroom.retry import Attempts, Budget, RetryPolicy
-from strongroom.settings import DEFAULT_TIMEOUT, Settings, make_settings, resolve
+from strongroom.settings import DEFAULT_TIMEOUT, MAX_TIMEOUT, Settings, make_settings, resolve
 from strongroom.stream import Stream
 from strongroom.v1 import crypto_pb2
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
+AnyItem = TypeVar("AnyItem", bound=bytes | WithContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,15 @@ class Client(Operations, Blocking):
         return cls(resolve(profile=profile), retry=retry)
 
     def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view with another deadline per call, None for none; it shares the connection."""
+        """Make a view with another deadline per call, None for none; it shares the connection.
+
+        Raises:
+            InvalidRequest: it is no number of seconds above 0 and at most 86,400.
+        """
         view = object.__new__(type(self))
         view._channel = self._channel
         view._methods = self._methods
-        view._manner = replace(self._manner, timeout=seconds)
+        view._manner = replace(self._manner, timeout=_deadline(seconds))
         return view
 
     def run(self, call: Call[Answer]) -> Answer:
@@ -124,14 +129,17 @@ class Client(Operations, Blocking):
         context: Context | None = None,
         algorithm: str = "",
     ) -> list[results.EncryptResult]:
-        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place."""
-        return bulk.run(_encrypt_many(key, items, context, algorithm), self.run)
+        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place.
+
+        The deadline of the client is that of each call underneath, not of the whole.
+        """
+        return self._bulk(_encrypt_many(key, items, context, algorithm))
 
     def decrypt_many(
         self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
     ) -> list[results.DecryptResult]:
         """Open any number of symmetric ciphertexts; results as of encrypt_many."""
-        return bulk.run(_decrypt_many(items, key, context), self.run)
+        return self._bulk(_decrypt_many(items, key, context))
 
     def sign_many(
         self,
@@ -143,7 +151,7 @@ class Client(Operations, Blocking):
         key_version: int = 0,
     ) -> list[results.SignResult]:
         """Sign any number of messages or digests; results as of encrypt_many."""
-        return bulk.run(_sign_many(key, messages, algorithm, message_type, key_version), self.run)
+        return self._bulk(_sign_many(key, messages, algorithm, message_type, key_version))
 
     def stream(self) -> Stream:
         """Open a stream for pipelined operations; use it as a context manager."""
@@ -187,6 +195,9 @@ class Client(Operations, Blocking):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _bulk(self, work: bulk.Bulk[AnyItem, Answer]) -> list[Answer | StrongroomError]:
+        return bulk.run(work, self.run, self._manner.retry, self._manner.budget)
 
     def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
         method = self._methods.get(call.path)
@@ -243,10 +254,14 @@ class AsyncClient(Operations, Awaiting):
         return cls(resolve(profile=profile), retry=retry)
 
     def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view with another deadline per call, None for none; it shares the connection."""
+        """Make a view with another deadline per call, None for none; it shares the connection.
+
+        Raises:
+            InvalidRequest: it is no number of seconds above 0 and at most 86,400.
+        """
         view = object.__new__(type(self))
         view._link = self._link
-        view._manner = replace(self._manner, timeout=seconds)
+        view._manner = replace(self._manner, timeout=_deadline(seconds))
         return view
 
     async def run(self, call: Call[Answer]) -> Answer:
@@ -273,14 +288,17 @@ class AsyncClient(Operations, Awaiting):
         context: Context | None = None,
         algorithm: str = "",
     ) -> list[results.EncryptResult]:
-        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place."""
-        return await bulk.run_async(_encrypt_many(key, items, context, algorithm), self.run)
+        """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place.
+
+        The deadline of the client is that of each call underneath, not of the whole.
+        """
+        return await self._bulk(_encrypt_many(key, items, context, algorithm))
 
     async def decrypt_many(
         self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
     ) -> list[results.DecryptResult]:
         """Open any number of symmetric ciphertexts; results as of encrypt_many."""
-        return await bulk.run_async(_decrypt_many(items, key, context), self.run)
+        return await self._bulk(_decrypt_many(items, key, context))
 
     async def sign_many(
         self,
@@ -292,8 +310,7 @@ class AsyncClient(Operations, Awaiting):
         key_version: int = 0,
     ) -> list[results.SignResult]:
         """Sign any number of messages or digests; results as of encrypt_many."""
-        operation = _sign_many(key, messages, algorithm, message_type, key_version)
-        return await bulk.run_async(operation, self.run)
+        return await self._bulk(_sign_many(key, messages, algorithm, message_type, key_version))
 
     def stream(self) -> AsyncStream:
         """Open a stream for pipelined operations; use it as an asynchronous context manager."""
@@ -339,6 +356,9 @@ class AsyncClient(Operations, Awaiting):
     ) -> None:
         await self.close()
 
+    async def _bulk(self, work: bulk.Bulk[AnyItem, Answer]) -> list[Answer | StrongroomError]:
+        return await bulk.run_async(work, self.run, self._manner.retry, self._manner.budget)
+
     async def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
         try:
             reply: Message = await self._link.method(call)(
@@ -381,6 +401,16 @@ class _AsyncLink:
     async def close(self) -> None:
         if self._channel is not None:
             await self._channel.close()
+
+
+def _deadline(seconds: float | None) -> float | None:
+    """Check the deadline of a view, for gRPC takes a wrong one for none or fails late."""
+    if seconds is None:
+        return None
+    given: object = seconds
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given <= MAX_TIMEOUT:
+        raise invalid("timeout", "must be a number of seconds, above 0 and at most 86,400")
+    return float(given)
 
 
 def _serialise(message: Message) -> bytes:

@@ -125,33 +125,40 @@ class Attempts:
             StrongroomError: the failure, where there is no next attempt. If it is a deadline that passed
                 while trying again, the failure before it is its cause.
         """
-        wait = self._wait_after(failure) if self._repeatable and self._policy.max_attempts > 1 else None
+        tries = self._repeatable and self._policy.max_attempts > 1
+        wait, paid = self._wait_after(failure) if tries else (None, False)
         remaining = self.remaining
-        if wait is None or (remaining is not None and wait >= remaining):
+        # Nothing is paid for a retry that the deadline forbids.
+        if (
+            wait is None
+            or (remaining is not None and wait >= remaining)
+            or (paid and not self._budget.take())
+        ):
             raise failure from self._last
+        self._paid += paid
         self._last = failure
         return wait
 
-    def _wait_after(self, failure: StrongroomError) -> float | None:
+    def _wait_after(self, failure: StrongroomError) -> tuple[float | None, bool]:
+        """Say how long to wait, if there is a next attempt, and whether it costs tokens."""
         match failure:
             case Throttled(retry_after=float(named)):
-                return named + self._uniform(0.0, 0.005 + named / 20)
+                return named + self._uniform(0.0, 0.005 + named / 20), False
             case Throttled():
-                return self._backoff(self._policy.throttled_base, None, paid=True)
+                return self._backoff(self._policy.throttled_base, None), True
             case Unavailable():
                 # The death of one worker hits every call of its connection at once, and is no sign of load.
                 lost = failure.reason == "CONNECTION_FAILED" and self._failures == 0
-                return self._backoff(self._policy.base, failure.retry_after, paid=not lost)
+                return self._backoff(self._policy.base, failure.retry_after), not lost
             case IntegrityError(reason="REPLY_DAMAGED" | "CHECKSUM_MISMATCH") if not self._damaged:
                 self._damaged = True
-                return 0.0
+                return 0.0, False
             case _:
-                return None
+                return None, False
 
-    def _backoff(self, base: float, named: float | None, *, paid: bool) -> float | None:
+    def _backoff(self, base: float, named: float | None) -> float | None:
         self._failures += 1
-        if self._failures >= self._policy.max_attempts or (paid and not self._budget.take()):
+        if self._failures >= self._policy.max_attempts:
             return None
-        self._paid += paid
         jitter = self._uniform(0.0, min(self._policy.cap, base * 2.0 ** (self._failures - 1)))
         return jitter if named is None else named + jitter / 10

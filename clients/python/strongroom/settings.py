@@ -26,7 +26,7 @@ from typing import Any, Final
 from strongroom.errors import misconfigured
 
 DEFAULT_TIMEOUT: Final = 10.0
-_MAX_TIMEOUT: Final = 86_400.0
+MAX_TIMEOUT: Final = 86_400.0
 _PATHS: Final = ("ca", "cert", "key")
 _NAMES: Final = ("endpoint", *_PATHS, "server_name", "timeout")
 _REQUIRED: Final = ("endpoint", *_PATHS)
@@ -125,7 +125,7 @@ def _timeout(value: object) -> float:
         seconds = float(str(value))
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= _MAX_TIMEOUT:
+    if not 0 < seconds <= MAX_TIMEOUT:
         raise misconfigured("must be a number of seconds, above 0 and at most 86,400", "timeout")
     return seconds
 

@@ -23,10 +23,27 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(audit.app, name="audit")
 app.command("doctor")(doctor.doctor)
 app.command("dev")(dev.dev)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the versions.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Custody of keys that are made and used inside an HSM."""
 
 
 def main() -> None:

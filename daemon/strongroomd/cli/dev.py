@@ -12,10 +12,13 @@ import secrets
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -31,6 +34,13 @@ TRUST_DOMAIN: Final = "strongroom.dev"
 IDENTITIES: Final = ("admin", "service")
 MARKER: Final = "strongroom-dev"  # a folder without it is never removed
 FOLDER_VARIABLE: Final = "STRONGROOM_DEV_DIR"
+EXPORTED: Final = (
+    "STRONGROOM_ENDPOINT",
+    "STRONGROOM_CA",
+    "STRONGROOM_CERT",
+    "STRONGROOM_KEY",
+    FOLDER_VARIABLE,
+)
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
 _CONFIG: Final = """\
@@ -75,7 +85,8 @@ def dev(
         bool, typer.Option("--env", help='Serve in the background: eval "$(strongroomd dev --env)".')
     ] = False,
     down: Annotated[
-        bool, typer.Option("--down", help="Stop the daemon of --dir and remove its folder.")
+        bool,
+        typer.Option("--down", help="Stop the daemon of --dir, remove its folder, print `unset` for eval."),
     ] = False,
     folder: Annotated[
         Path | None,
@@ -86,12 +97,15 @@ def dev(
     workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
 ) -> None:
     """Run an ephemeral daemon with its own SoftHSM token, certificates and identities; not for production."""
-    if down:
-        _down(folder)
-        return
-    with reported():
-        settings = _ready_made(folder, port, ops_port, workers)
-    if env:
+    with _folder_problems():
+        if down:
+            _down(folder)
+            return
+        with reported():
+            settings = _ready_made(folder, port, ops_port, workers)
+    if _is_running(settings.source.parent):
+        _join(settings, env=env)
+    elif env:
         _serve_in_background(settings)
     else:
         _serve_here(settings, ephemeral=folder is None)
@@ -146,9 +160,13 @@ def make_certificates(folder: Path) -> None:
 def _ready_made(folder: Path | None, port: int, ops_port: int, workers: int) -> Settings:
     """Use the folder as an earlier run left it, or make it."""
     place = Path(tempfile.mkdtemp(prefix="strongroom-dev-")) if folder is None else folder.absolute()
-    if (place / MARKER).exists():
-        return load(place / "strongroomd.toml")
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (place / MARKER).exists():
+        _check_ours(place)
+        return load(place / "strongroomd.toml")
+    if place.lstat().st_uid == os.geteuid() and not place.is_symlink():
+        place.chmod(0o700)
+    _check_ours(place)
     if any(place.iterdir()):
         fail(f"{place} is not empty and was not made by `strongroomd dev`", 1)
     try:
@@ -160,16 +178,35 @@ def _ready_made(folder: Path | None, port: int, ops_port: int, workers: int) -> 
     return settings
 
 
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder that another user made or could have filled: its configuration would be believed."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        fail(f"{folder} is a symbolic link or no folder; name the folder itself", 1)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        fail(f"{folder} is not a folder of yours with mode 0700; it is not trusted", 1)
+
+
+@contextmanager
+def _folder_problems() -> Iterator[None]:
+    """Turn what the operating system refuses into one line."""
+    try:
+        yield
+    except OSError as problem:
+        fail(f"the folder cannot be used: {problem.strerror or 'an input or output error'}", 1)
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """List what a client needs to reach this daemon as its administrator."""
     folder = settings.source.parent
-    return {
-        "STRONGROOM_ENDPOINT": str(json.loads(daemon_file(settings).read_bytes())["grpc"]),
-        "STRONGROOM_CA": str(folder / "tls" / "ca.pem"),
-        "STRONGROOM_CERT": str(folder / "tls" / "admin.pem"),
-        "STRONGROOM_KEY": str(folder / "tls" / "admin.key"),
-        FOLDER_VARIABLE: str(folder),
-    }
+    values = (
+        json.loads(daemon_file(settings).read_bytes())["grpc"],
+        folder / "tls" / "ca.pem",
+        folder / "tls" / "admin.pem",
+        folder / "tls" / "admin.key",
+        folder,
+    )
+    return dict(zip(EXPORTED, map(str, values), strict=True))
 
 
 def _serve_here(settings: Settings, *, ephemeral: bool) -> None:
@@ -196,9 +233,23 @@ def _serve_in_background(settings: Settings) -> None:
     if not _await_ready(settings, process):
         process.terminate()
         _give_up(folder)
+    _print_exports(settings)
+
+
+def _join(settings: Settings, *, env: bool) -> None:
+    """Use the daemon that this folder has already: a second one could not get the folder's lock."""
+    folder = settings.source.parent
+    if not env:
+        fail(f"a daemon runs already in {folder}; --env prints how to reach it, --down stops it", 1)
+    if not _await_ready(settings, None):
+        _give_up(folder)
+    _print_exports(settings)
+
+
+def _print_exports(settings: Settings) -> None:
     for name, value in environment(settings).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
-    typer.echo("# stop and remove it all: strongroomd dev --down")
+    typer.echo('# stop and remove it all: eval "$(strongroomd dev --down)"')
 
 
 def _serve(settings: Settings, log: Path | None) -> subprocess.Popen[bytes]:
@@ -211,10 +262,15 @@ def _serve(settings: Settings, log: Path | None) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_ready(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
+def _await_ready(settings: Settings, process: subprocess.Popen[bytes] | None) -> bool:
+    """Wait until our child is ready; without one, the daemon that holds the folder."""
     deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if _published(settings).get("pid") == process.pid and _published(settings).get("state") == "ready":
+    while time.monotonic() < deadline:
+        alive = _is_running(settings.source.parent) if process is None else process.poll() is None
+        if not alive:
+            return False
+        published = _published(settings)
+        if published.get("state") == "ready" and (process is None or published.get("pid") == process.pid):
             return True
         time.sleep(0.05)
     return False
@@ -228,8 +284,8 @@ def _published(settings: Settings) -> dict[str, Any]:
 
 
 def _give_up(folder: Path) -> NoReturn:
-    lines = (folder / "log").read_text(errors="replace").splitlines()[-10:]
-    for line in lines:
+    log = folder / "log"  # a daemon in the foreground has none
+    for line in log.read_text(errors="replace").splitlines()[-10:] if log.exists() else ():
         say(line)
     fail(f"the daemon did not become ready; {folder / 'log'} has the whole log", 1)
 
@@ -239,6 +295,7 @@ def _down(folder: Path | None) -> None:
     if folder is None or not (folder / MARKER).exists():
         fail(f"--dir (or {FOLDER_VARIABLE}) must name a folder that `strongroomd dev` made", 1)
     folder = folder.absolute()
+    _check_ours(folder)
     pid_file = folder / "run" / "daemon.json"
     if _is_running(folder):
         try:
@@ -254,6 +311,8 @@ def _down(folder: Path | None) -> None:
     doomed = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.removed")
     folder.rename(doomed)
     shutil.rmtree(doomed)
+    # On standard output, for eval: a shell that keeps the variables would look for the daemon in vain.
+    typer.echo(f"unset {' '.join(EXPORTED)}")
     say(f"stopped, and {folder} is removed")
 
 

@@ -143,7 +143,7 @@ class HsmSection(Section):
     handles: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
     handle_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     subkeys: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
-    lock_seconds: Annotated[int, Field(ge=1, le=300)] = 20
+    lock_seconds: Annotated[int, Field(ge=1, le=20)] = 20  # the supervisor's patience is 30 s
 
 
 class StoreSection(Section):

@@ -48,6 +48,8 @@ class Aliases(UseCases):
         checked = names.new_alias_name(name)
         entry = await self._claim_by_id(passage, key)
         account, now = entry.key.account, self._mutations.clock.wall_ms()
+        if account != passage.caller.principal.account:
+            raise invalid("key", "must be a key of the caller's own account")
         alias = AliasRecord(account, checked, entry.key.key_id, now, now)
 
         async def work(change: Change) -> AliasRecord:
@@ -140,6 +142,8 @@ async def _editable(change: Change, entry: Entry) -> None:
 
 
 def _require_alike(old: Entry, new: Entry) -> None:
+    if old.key.account != new.key.account:
+        raise invalid("key", "must be a key of the alias's own account")
     same = old.key.usage is new.key.usage and SPECS[old.key.spec].family is SPECS[new.key.spec].family
     if not same:
         text = "an alias can only move to a key of the same usage and family"

@@ -99,7 +99,15 @@ class Births:
             return answer
         finally:
             if not settled:
-                await abandon(self._ledger, self._vault, intent)
+                await self._undo(passage, intent)
+
+    async def _undo(self, passage: Passage, intent: VersionRecord) -> None:
+        """Undo a birth of this call, and have the call's audit record say so."""
+        try:
+            if await abandon(self._ledger, self._vault, intent):
+                passage.facts["undone"] = intent.record_id
+        except StrongroomError as error:
+            _log.warning("birth not undone yet; upkeep will", extra={"reason": error.reason.value})
 
     async def _intend(self, key: KeyRecord, hsm_id: str) -> VersionRecord:
         nothing = Material("", hsm_id, b"", 0, b"", b"", b"")
@@ -121,17 +129,18 @@ async def _next_number(change: Change, key: KeyRecord) -> int:
     return number
 
 
-async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> None:
+async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> bool:
     """Undo a birth that nobody was told of: mark it failed, then destroy its object.
+
+    Returns False if it was no intent any more, so that nothing was done.
 
     In this order, because a birth may succeed at the last moment: an object is destroyed only once the store
     says that it is nobody's. Dying in between leaves a failed version, whose object reconciliation destroys.
     """
-    try:
-        if await _fail(ledger, intent):
-            await vault.destroy_resident(intent.hsm_id)
-    except StrongroomError as error:
-        _log.warning("birth not undone yet; upkeep will", extra={"reason": error.reason.value})
+    if not await _fail(ledger, intent):
+        return False
+    await vault.destroy_resident(intent.hsm_id)
+    return True
 
 
 async def _fail(ledger: Ledger, intent: VersionRecord) -> bool:

@@ -12,7 +12,7 @@ from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.names import KeyName, Realm
 from strongroomd.domain.policy import Policy
 from strongroomd.domain.principals import Principal
-from strongroomd.domain.records import AliasRecord, KeyRecord, KeyState, VersionRecord, VersionState
+from strongroomd.domain.records import AliasRecord, KeyRecord, VersionRecord, VersionState
 from strongroomd.ports import JournalEntry, Vault
 
 V = TypeVar("V")
@@ -60,6 +60,8 @@ class Catalog:
         self._generation += 1
         if change.kind in (KeyRecord.KIND, VersionRecord.KIND):
             self._entries.pop(change.record_id.partition("/")[0], None)
+        if change.kind == KeyRecord.KIND:
+            self._vault.forget(change.record_id)  # it may be disabled or destroyed now
         elif change.kind == AliasRecord.KIND:
             self._aliases.pop(change.record_id, None)
 
@@ -70,6 +72,7 @@ class Catalog:
             StrongroomError: INVALID_FIELD for what is no name; ACCESS_DENIED for what names nothing.
         """
         name = self._parse(text, principal.account, field_name)
+        self._ledger.require_fresh()
         entry = self._entries.get(name.key_id) if name.key_id else None
         if entry is None:
             entry = await self.entry(name.key_id or await self.alias_target(name))
@@ -79,6 +82,7 @@ class Catalog:
 
     async def entry(self, key_id: str) -> Entry:
         """Find a key by its id alone. Raises ACCESS_DENIED for what names nothing."""
+        self._ledger.require_fresh()
         entry = self._entries.get(key_id)
         if entry is None:
             entry = await self._load(key_id)
@@ -89,8 +93,6 @@ class Catalog:
         key = await self._ledger.read(KeyRecord, key_id)
         if key is None:
             raise denied("there is no such key")
-        if key.state is not KeyState.ENABLED:
-            self._vault.forget(key_id)
         entry = Entry(key, self.realm.key_arn(key_id, key.account), policy.compiled(key.policy))
         if generation == self._generation:
             _remember(self._entries, key_id, entry, _MOST_ENTRIES)

@@ -16,10 +16,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
 from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
-from strongroomd.domain.errors import Reason, StrongroomError, denied
+from strongroomd.domain.errors import Fault, Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.policy import Question
 from strongroomd.domain.principals import Caller
@@ -66,14 +67,32 @@ class Gate:
         self.admission = admission
         self.usage = usage
         self.meter = meter
+        self.refusals = Refusals(quotas, audit)
         self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a mutation to its audited end even if its caller goes away meanwhile."""
+        return await asyncio.shield(self.keep(work))
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what nobody may wait for any more, but must be done before the worker ends."""
         task = asyncio.ensure_future(work)
         self._unfinished.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return task
+
+    async def settle(self, seconds: float) -> int:
+        """Wait for what callers left behind, at most so long; returns how much is unfinished still.
+
+        To be called once no new call can come and while audit log, store and HSM are still open.
+        """
+        unfinished: set[asyncio.Task[Any]] = set()
+        if self._unfinished:
+            _, unfinished = await asyncio.wait(self._unfinished, timeout=seconds)
+        if unfinished:
+            _log.error("mutations unfinished", count=len(unfinished))
+        await self.refusals.flush()
+        return len(unfinished)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._unfinished.discard(task)
@@ -90,11 +109,12 @@ class Passage:
         facts: what the audit record will say besides; use cases add names, versions and sizes, never secrets.
     """
 
-    __slots__ = ("_arn", "_gate", "_used", "action", "caller", "facts")
+    __slots__ = ("_arn", "_charged", "_gate", "_used", "action", "caller", "facts")
 
     def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
         self._gate = gate
         self._arn = caller.principal.arn
+        self._charged = False
         self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
         self.action = action
@@ -127,10 +147,15 @@ class Passage:
         return entry
 
     async def means(self, key: str, entry: Entry, field: str = "key") -> bool:
-        """Say whether a name means this key, without claiming it. Raises ACCESS_DENIED for no alias."""
+        """Say whether a name means this key, without claiming it; an alias of nothing means none."""
         catalog = self._gate.catalog
         name = catalog.realm.parse_key(key, self.caller.principal.account, field)
-        key_id = name.key_id or await catalog.alias_target(name)
+        try:
+            key_id = name.key_id or await catalog.alias_target(name)
+        except StrongroomError as error:
+            if error.reason is Reason.ACCESS_DENIED:
+                return False
+            raise
         return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int) -> None:
@@ -141,9 +166,13 @@ class Passage:
         require(entry.key.state, act)
         key_id = entry.key.key_id
         class_ = SPECS[entry.key.spec].quota if act is Act.USE else QuotaClass.MANAGEMENT
-        self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
+        self._spend(key_id, class_, cost)
         if act is Act.USE:
             self._used[key_id, action] = 1
+
+    def _spend(self, key_id: str, class_: QuotaClass, cost: int) -> None:
+        self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
+        self._charged = True
 
     def note_key(self, arn: str) -> None:
         """Put a key into the audit record: the first as `key`, further ones as `other_keys`."""
@@ -164,7 +193,7 @@ class Passage:
         )
         if not allowed:
             raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
-        self._gate.quotas.spend(self.caller.principal, "", class_, cost)
+        self._spend("", class_, cost)
 
     def proceed(self, *, dry_run: bool) -> None:
         """Stop here with DRY_RUN_SUCCEEDED if the caller only wants to know."""
@@ -217,13 +246,43 @@ class Passage:
         for (key_id, action), times in self._used.items():
             self._gate.usage.count(key_id, action.partition(":")[2], times)
 
-    async def refuse(self, error: StrongroomError) -> None:
-        """Write a refusal down and count it."""
+    async def refuse(self, error: StrongroomError) -> StrongroomError:
+        """Write a refusal down and count it; gives what the caller is told: this, or to slow down."""
+        throttled = self.charge_refusal() if error.fault is Fault.CALLER else None
+        if throttled is not None:
+            answer = error if error.reason is Reason.QUOTA_EXCEEDED else throttled
+            self._gate.meter.refused(answer)
+            return answer
         self._gate.meter.refused(error)
         if error.detail:
             reason, request_id = error.reason.value, self.caller.request_id
             _log.info("refused", reason=reason, detail=error.detail, request_id=request_id)
         await self.outcome(error.reason.value)
+        return error
+
+    def charge_refusal(self) -> StrongroomError | None:
+        """Charge a call that no quota paid for; if even that is used up it gets no record of its own."""
+        return None if self._charged else self._gate.refusals.charge(self._arn)
+
+    async def end(self) -> None:
+        """Write down that the call succeeded and count what it used.
+
+        A batch whose items were all refused has paid nothing yet.
+
+        Raises:
+            StrongroomError: QUOTA_EXCEEDED for such a batch when its principal is refused too often.
+        """
+        throttled = self.charge_refusal()
+        if throttled is not None:
+            self._gate.meter.refused(throttled)
+            raise throttled
+        await self.outcome("OK")
+        self.count_uses()
+
+    def cancelled(self) -> None:
+        """Have it written down that the caller went away: what was done may have been done."""
+        if self.charge_refusal() is None:
+            self._gate.keep(self.outcome("CANCELLED"))
 
 
 class UseCases:
@@ -250,16 +309,20 @@ def gated(
             passage = Passage(self.gate, caller, action)
             try:
                 result = await use_case(self, passage, *args, **kwargs)
-            except StrongroomError as error:
-                await passage.refuse(error)
+            except asyncio.CancelledError:
+                passage.cancelled()
                 raise
+            except StrongroomError as error:
+                answer = await passage.refuse(error)
+                if answer is error:
+                    raise
+                raise answer from None
             except Exception as error:
                 _log.exception("use case failed", action=action.value, request_id=caller.request_id)
                 failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)
                 await passage.refuse(failure)
                 raise failure from error
-            await passage.outcome("OK")
-            passage.count_uses()
+            await passage.end()
             return result
 
         @functools.wraps(use_case)

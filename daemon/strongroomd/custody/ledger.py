@@ -7,6 +7,7 @@ the token's anchor, so that neither a row nor the whole store can be put back to
 
 import asyncio
 import hmac
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from strongroomd.domain import journal
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor
-from strongroomd.domain.records import RECORD_KINDS, Record, canonical
+from strongroomd.domain.records import Record, canonical
 from strongroomd.ports import JournalEntry, Store, Stored, Transaction, Vault
 
 R = TypeVar("R", bound=Record)
@@ -52,8 +53,20 @@ class Ledger:
         self._watchers: list[Callable[[JournalEntry], None]] = []
         self._changing = asyncio.Lock()
         self._following = asyncio.Lock()
+        self._stale_after = math.inf
+        self._followed = time.monotonic()
         self.sequence = 0
         self.head = journal.GENESIS
+
+    def bound_staleness(self, seconds: float) -> None:
+        """Let nothing be decided from memory once following has failed for so long."""
+        self._stale_after = seconds
+
+    def require_fresh(self) -> None:
+        """Refuse while what others changed cannot be known. Raises STORE_UNAVAILABLE."""
+        if time.monotonic() - self._followed > self._stale_after:
+            detail = "what others changed is not known for too long"
+            raise StrongroomError(Reason.STORE_UNAVAILABLE, retry_after=1.0, detail=detail)
 
     def watch(self, watcher: Callable[[JournalEntry], None]) -> None:
         """Call `watcher` for each change, whoever made it, once it is committed and verified."""
@@ -67,6 +80,8 @@ class Ledger:
         """
         anchor = await self._vault.read_anchor()
         await self._follow(anchor)
+        if anchor is None and self.sequence:
+            raise self._failure("the token has lost its anchor, or the store belongs to another token")
         if anchor is not None and self.sequence < anchor.sequence:
             raise self._failure("the store is older than the token's anchor: it was restored from a copy")
 
@@ -76,8 +91,10 @@ class Ledger:
 
     async def _follow(self, anchor: Anchor | None) -> None:
         async with self._following:
+            begun = time.monotonic()
             while entries := await self._store.journal(self.sequence, _PAGE):
                 await self._verify(entries, anchor)
+            self._followed = begun
 
     async def recheck(self) -> None:
         """Verify the whole journal again, from its genesis to what was learnt of it so far.
@@ -224,8 +241,3 @@ class Change:
         await self.transaction.append(entry)
         self.entries.append(entry)
         self._sequence, self._head = sequence, head
-
-
-def kind_of(name: str) -> type[Record]:
-    """Find the record class of a journal entry's kind."""
-    return RECORD_KINDS[name]

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 from strongroomd.domain.principals import Principal
 from strongroomd.domain.records import LimitRecord, LimitScope
-from strongroomd.ports import Charge, JournalEntry, QuotaTable, Shortfall, Store
+from strongroomd.ports import Charge, JournalEntry, QuotaTable, Shortfall
+from strongroomd.telemetry import logs
+
+_log = logs.get("quotas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +33,12 @@ class Quotas:
     Args:
         table: arrival times shared by the node's workers.
         ledger: verified limit records, and word of their changes.
-        store: lists the limit records.
         defaults: the limit of each class for every account.
     """
 
-    def __init__(
-        self, table: QuotaTable, ledger: Ledger, store: Store, defaults: Mapping[QuotaClass, Rate]
-    ) -> None:
+    def __init__(self, table: QuotaTable, ledger: Ledger, defaults: Mapping[QuotaClass, Rate]) -> None:
         self._table = table
         self._ledger = ledger
-        self._store = store
         self.defaults = dict(defaults)
         self._set: dict[str, Rate] = {}
         self._ordinary: dict[tuple[str, QuotaClass], Charge] = {}
@@ -53,13 +53,25 @@ class Quotas:
         if not self._stale:
             return
         self._stale = False
+        known = self._set
         try:
-            records = [await self._ledger.verify(stored) for stored in await self._store.all(LimitRecord)]
+            read = {name: await self._read(name, known) for name in self._ledger.known(LimitRecord)}
         except StrongroomError:
             self._stale = True
             raise
-        self._set = {r.record_id: Rate(r.per_second, r.burst) for r in records}
+        self._set = {name: rate for name, rate in read.items() if rate is not None}
         self._ordinary.clear()
+
+    async def _read(self, name: str, known: Mapping[str, Rate]) -> Rate | None:
+        """Read one limit; a damaged one keeps its last known value, and must not unset the others."""
+        try:
+            record = await self._ledger.read(LimitRecord, name)
+        except StrongroomError as error:
+            if error.reason is not Reason.INTEGRITY_FAILURE:
+                raise
+            _log.error("a quota limit's record is damaged; its last known value or the default stays")
+            return known.get(name)
+        return Rate(record.per_second, record.burst) if record else None
 
     def use_defaults(self, defaults: Mapping[QuotaClass, Rate]) -> None:
         """Take other defaults over, from a reloaded configuration."""
@@ -96,6 +108,20 @@ class Quotas:
         shortfall = self._table.spend(charges)
         if shortfall is not None:
             raise _refusal(shortfall, cost, charges)
+
+    def spend_refusal(self, arn: str) -> None:
+        """Take one refused call from its principal's bucket of refusals, which nobody can set.
+
+        Raises:
+            StrongroomError: QUOTA_EXCEEDED with the exact wait.
+        """
+        bucket = f"REFUSED/{arn}"
+        shortfall = self._table.spend([Charge(bucket, 1, REFUSALS_PER_SECOND, REFUSALS_BURST)])
+        if shortfall is not None:
+            text = f"the quota of {REFUSALS_PER_SECOND} refused calls per second is used up"
+            raise StrongroomError(
+                Reason.QUOTA_EXCEEDED, retry_after=shortfall.wait, violations=((bucket, text),)
+            )
 
     def _class_charge(self, account: str, class_: QuotaClass, cost: int) -> Charge:
         """Make the charge of an account's class; those of ordinary calls are kept."""

@@ -25,7 +25,7 @@ from strongroomd.domain.context import EMPTY, Context
 from strongroomd.domain.envelope import Envelope, Format
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.keys import BoundVersion
-from strongroomd.domain.limits import MAX_CIPHERTEXT_OVERHEAD
+from strongroomd.domain.limits import MAX_CIPHERTEXT
 from strongroomd.ports import Vault
 
 SYMMETRIC = EncryptionAlgorithm.SYMMETRIC_DEFAULT
@@ -94,11 +94,11 @@ class Sealer:
             raise too_large("plaintext", self.max_plaintext)
 
     def check_ciphertext(self, ciphertext: bytes) -> None:
-        """Refuse an empty or over-long ciphertext."""
+        """Refuse an empty ciphertext, or one longer than any configuration allows: old ones must open."""
         if not ciphertext:
             raise invalid("ciphertext", "must not be empty")
-        if len(ciphertext) > self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD:
-            raise too_large("ciphertext", self.max_plaintext + MAX_CIPHERTEXT_OVERHEAD)
+        if len(ciphertext) > MAX_CIPHERTEXT:
+            raise too_large("ciphertext", MAX_CIPHERTEXT)
 
     async def seal(
         self,

@@ -12,6 +12,9 @@ from typing import Protocol, TypeVar
 from strongroomd.custody.births import abandon
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
+from strongroomd.custody.clockwatch import ClockWatch
+from strongroomd.custody.diary import UNCHANGED, Diary
+from strongroomd.custody.history import signature_ok
 from strongroomd.custody.ledger import Change, Ledger
 from strongroomd.domain.audit import Checkpoint, Head, next_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -36,9 +39,6 @@ LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
 RECHECK_SECONDS = 600.0
-CLOCK_STEP_MS = 60_000
-LONGEST_REST_MS = 24 * 3600 * 1000
-CLOCK_REST_SECONDS = 24 * 3600.0
 
 
 class UpkeepMeter(Protocol):
@@ -70,6 +70,7 @@ class Upkeep:
         clock: wall time for dates.
         meter: counts.
         holder: this worker's name for the lease.
+        checkpoint_key: the house's public key that verifies checkpoints (DER SubjectPublicKeyInfo).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - upkeep touches every room
@@ -83,21 +84,21 @@ class Upkeep:
         clock: Clock,
         meter: UpkeepMeter,
         holder: str,
+        checkpoint_key: bytes,
     ) -> None:
         self._ledger = ledger
-        self._catalog = catalog
         self._store = store
         self._vault = vault
-        self._audit = audit
         self._trail = trail
         self._clock = clock
         self._meter = meter
         self._holder = holder
+        self._checkpoint_key = checkpoint_key
+        self._watch = ClockWatch(store, audit, clock, meter)
+        self._told = Diary(ledger, catalog, audit).told
         self._last: Checkpoint | None = None
         self._anchored: tuple[int, float] = (-1, 0.0)
         self._unscanned: list[tuple[type[Record], str]] = []
-        self._watched: tuple[float, int] | None = None
-        self._trusted_from = 0.0
         self._rechecked: float | None = None
 
     async def elected(self) -> bool:
@@ -108,10 +109,17 @@ class Upkeep:
         return held
 
     async def checkpoint(self) -> None:
-        """Sign a checkpoint if any chain grew, and move the token's anchor if the store changed."""
+        """Sign a checkpoint if any chain grew, and move the token's anchor if the store changed.
+
+        The clock is judged first: a checkpoint with a wrong time must not make that time look right.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE for a damaged chain or a newest checkpoint of another's making.
+        """
         await self._trail.close_dead()
-        last = await self._newest()
         try:
+            last = await self._newest()
+            await self._watch.judge(last)
             heads = await self._trail.heads(last)
         except StrongroomError as error:
             self._meter.chain_ok(ok=error.reason is not Reason.INTEGRITY_FAILURE)
@@ -124,7 +132,12 @@ class Upkeep:
     async def _newest(self) -> Checkpoint | None:
         if self._last is None:
             newest = await self._trail.newest()
-            self._last = newest[0] if newest else None
+            if newest is None:
+                return None
+            if not signature_ok(self._checkpoint_key, newest[0].message(), newest[1]):
+                detail = "the newest checkpoint was not signed by this token"
+                raise StrongroomError(Reason.INTEGRITY_FAILURE, detail=detail)
+            self._last = newest[0]
         return self._last
 
     async def _sign(self, before: Checkpoint | None, heads: tuple[Head, ...]) -> Checkpoint:
@@ -152,30 +165,12 @@ class Upkeep:
 
     async def settle(self) -> None:
         """Destroy keys whose deletion fell due; finish or undo what a dead worker left half done."""
-        if await self._dates_count():
+        await self._watch.judge(await self._newest())
+        if not await self._watch.distrusted():
             for stored in await self._store.due(KeyState.PENDING_DELETION.value, self._clock.wall_ms()):
                 await self._guarded(self._destroy, stored)
         for stored in await self._store.unsettled():
             await self._guarded(self._resolve, stored)
-
-    async def _dates_count(self) -> bool:
-        """Say whether the wall clock may be believed with a destruction.
-
-        After a jump forward, or a start long after the last checkpoint, nothing is destroyed for a day: a
-        clock set wrong must not make deletions fall due before somebody could notice.
-        """
-        now, wall = self._clock.monotonic(), self._clock.wall_ms()
-        if self._watched is None:
-            newest = await self._newest()
-            jump = max(0, wall - newest.time - LONGEST_REST_MS) if newest else 0
-        else:
-            jump = wall - self._watched[1] - int((now - self._watched[0]) * 1000)
-        self._watched = (now, wall)
-        if jump > CLOCK_STEP_MS:
-            self._trusted_from = now + CLOCK_REST_SECONDS
-            self._meter.reconciled("clock_jump")
-            _log.error("the clock jumped forward; no key is destroyed for a day", extra={"ms": jump})
-        return now >= self._trusted_from
 
     async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
         """Do a task with a record once it is verified; one bad record does not keep the others waiting."""
@@ -186,13 +181,23 @@ class Upkeep:
 
     async def _destroy(self, key: KeyRecord) -> None:
         """Make a key's tombstone: wrapped material is gone with this; resident objects follow."""
-        await self._tell(key, "intent", "PENDING")
+        async with self._told("strongroom:DestroyKey", key.key_id) as told:
+            doomed = await self._bury(key)
+            if doomed is None:
+                told["outcome"] = UNCHANGED
+                return
+            self._vault.forget(key.key_id)
+            for version in doomed:
+                await self._resolve(version)
+
+    async def _bury(self, key: KeyRecord) -> list[VersionRecord] | None:
+        """Record a key's end; gives the versions whose objects must go, or None if the key is not due."""
         async with self._ledger.change() as change:
             current = await change.get(KeyRecord, key.key_id)
             if current is None or current.state is not KeyState.PENDING_DELETION:
-                return
+                return None
             if not 0 < current.deletion_at <= self._clock.wall_ms():
-                return
+                return None
             row_version = current.row_version + 1
             await change.put(dataclasses.replace(current, state=KeyState.DESTROYED, row_version=row_version))
             doomed = await self._end_versions(change, key)
@@ -200,10 +205,7 @@ class Upkeep:
                 alias = await change.get(AliasRecord, stored.record.record_id)
                 if alias is not None:
                     await change.delete(alias)
-        self._vault.forget(key.key_id)
-        for version in doomed:
-            await self._resolve(version)
-        await self._tell(key, "outcome", "OK")
+        return doomed
 
     async def _end_versions(self, change: Change, key: KeyRecord) -> list[VersionRecord]:
         doomed = []
@@ -222,25 +224,26 @@ class Upkeep:
         return doomed
 
     async def _resolve(self, version: VersionRecord) -> None:
-        if version.state is VersionState.INTENT:
-            if version.created_at < self._clock.wall_ms() - INTENT_GRACE_MS:
-                await abandon(self._ledger, self._vault, version)
-                self._meter.reconciled("intent_undone")
-            return
-        await self._vault.destroy_resident(version.hsm_id)
-        async with self._ledger.change() as change:
-            current = await change.get(VersionRecord, version.record_id)
-            if current is not None and current.state is VersionState.DESTROYING:
-                row_version = current.row_version + 1
-                await change.put(
-                    dataclasses.replace(current, state=VersionState.DESTROYED, row_version=row_version)
-                )
-        self._meter.reconciled("destroyed")
+        if version.state is not VersionState.INTENT:
+            await self._finish_destruction(version)
+        elif version.created_at < self._clock.wall_ms() - INTENT_GRACE_MS:
+            await self._undo_birth(version)
 
-    async def _tell(self, key: KeyRecord, kind: str, outcome: str) -> None:
-        arn = self._catalog.realm.key_arn(key.key_id, key.account)
-        record = {"kind": kind, "action": "strongroom:DestroyKey", "principal": "upkeep", "key": arn}
-        await self._audit.write({**record, "outcome": outcome})
+    async def _undo_birth(self, version: VersionRecord) -> None:
+        async with self._told("strongroom:UndoBirth", version.key_id, version.version) as told:
+            if await abandon(self._ledger, self._vault, version):
+                self._meter.reconciled("intent_undone")
+            else:
+                told["outcome"] = UNCHANGED
+
+    async def _finish_destruction(self, version: VersionRecord) -> None:
+        async with self._told("strongroom:DestroyVersion", version.key_id, version.version):
+            await self._vault.destroy_resident(version.hsm_id)
+            async with self._ledger.change() as change:
+                current = await change.get(VersionRecord, version.record_id)
+                if current is not None and current.state is VersionState.DESTROYING:
+                    await change.put(_next(current, VersionState.DESTROYED))
+        self._meter.reconciled("destroyed")
 
     async def reconcile(self) -> None:
         """Hold the token's resident objects against the store (reliability: table of reconciliation).
@@ -272,20 +275,26 @@ class Upkeep:
                 await self._mark(version, VersionState.ACTIVE)
                 self._meter.reconciled("found_again")
             case VersionState.FAILED if count:
-                await self._vault.destroy_resident(version.hsm_id)
+                await self._destroy_again(version)
                 self._meter.reconciled("intent_undone")
             case VersionState.DESTROYED if count:
-                await self._vault.destroy_resident(version.hsm_id)
+                await self._destroy_again(version)
                 self._meter.reconciled("resurrected")
                 _log.error("destroyed object reappeared in the token; destroyed again")
 
+    async def _destroy_again(self, version: VersionRecord) -> None:
+        async with self._told("strongroom:DestroyVersion", version.key_id, version.version):
+            await self._vault.destroy_resident(version.hsm_id)
+
     async def _mark(self, version: VersionRecord, state: VersionState) -> None:
-        async with self._ledger.change() as change:
-            current = await change.get(VersionRecord, version.record_id)
-            if current == version:
-                await change.put(
-                    dataclasses.replace(current, state=state, row_version=current.row_version + 1)
-                )
+        async with self._told("strongroom:MarkVersion", version.key_id, version.version) as told:
+            told["state"] = state.value
+            async with self._ledger.change() as change:
+                current = await change.get(VersionRecord, version.record_id)
+                if current != version:
+                    told["outcome"] = UNCHANGED
+                    return
+                await change.put(_next(version, state))
 
     async def scan(self, limit: int = 500) -> int:
         """Verify the next records of every kind, those that the store has and those that it should have.
@@ -328,3 +337,7 @@ class Upkeep:
 def _grew(before: tuple[Head, ...], now: tuple[Head, ...]) -> bool:
     old = {head.origin: head.count for head in before}
     return any(head.count > old.get(head.origin, 0) for head in now)
+
+
+def _next(version: VersionRecord, state: VersionState) -> VersionRecord:
+    return dataclasses.replace(version, state=state, row_version=version.row_version + 1)

@@ -252,8 +252,26 @@ def _actions(value: object, place: str) -> frozenset[Action]:
 @lru_cache(maxsize=1024)
 def _expand(pattern: str) -> frozenset[Action]:
     """Find the actions that a pattern names; kms: actions that this daemon lacks match nothing."""
-    regex = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.IGNORECASE)
-    return frozenset(action for action in Action if regex.fullmatch(action))
+    return frozenset(action for action in Action if _matches(pattern.lower(), action.lower()))
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Match `*` (any run) and `?` (any character) in linear space and at worst quadratic time.
+
+    On a mismatch only the last `*` takes one character more; a regular expression would try them all.
+    """
+    at, place, star, resume = 0, 0, -1, 0
+    while place < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            star, resume, at = at, place, at + 1
+        elif at < len(pattern) and pattern[at] in {"?", text[place]}:
+            at, place = at + 1, place + 1
+        elif star >= 0:
+            resume += 1
+            at, place = star + 1, resume
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 def _texts(value: object, place: str) -> list[str]:

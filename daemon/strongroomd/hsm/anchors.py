@@ -47,7 +47,7 @@ def write(session: Session, anchor: Anchor) -> None:
 def remove_older(session: Session, anchor: Anchor) -> None:
     """Destroy what a newer anchor replaced; one that is newer still, by whomever, stays."""
     for found in handles.find(session, _SEARCH):
-        if _age(decode(found)) < _age(anchor):
+        if _age(decode(found)) < _age(anchor) and found[Attribute.LABEL] == LABEL.encode():
             found.destroy()
 
 

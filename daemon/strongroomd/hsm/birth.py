@@ -24,6 +24,7 @@ from strongroomd.hsm.quirks import Quirks
 from strongroomd.hsm.templates import EPHEMERAL, PUBLIC_HALF, Life, customer_template
 
 PUBLIC_EXPONENT: Final = b"\x01\x00\x01"  # 65537, FIPS 186-5 5.1
+MIN_RECOVERY_BITS: Final = 3_072  # it guards keys for decades: NIST SP 800-57 part 1, table 4, beyond 2030
 _PAIRS: Final = (KeyFamily.RSA, KeyFamily.EC, KeyFamily.EDWARDS)
 
 
@@ -176,7 +177,7 @@ def recovery_template(public_key: bytes) -> Packed | None:
     """Prepare the recovery public key; None when there is none.
 
     Raises:
-        StrongroomError: CONFIGURATION when it is no RSA key of at least 2,048 bits.
+        StrongroomError: CONFIGURATION when it is no RSA key of at least 3,072 bits.
     """
     if not public_key:
         return None
@@ -184,10 +185,10 @@ def recovery_template(public_key: bytes) -> Packed | None:
         key = load_public_key(public_key)
     except ValueError:
         key = None
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < 2048:
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RECOVERY_BITS:
         raise StrongroomError(
             Reason.CONFIGURATION,
-            "an RSA public key of at least 2,048 bits is needed",
+            f"an RSA public key of at least {MIN_RECOVERY_BITS:,} bits is needed",
             field="hsm.recovery_public_key",
         )
     numbers = key.public_numbers()

@@ -136,6 +136,12 @@ class HandleCache:
         for name in [name for name in self._keys if name[0] == key_id]:
             self.evict(name)
 
+    def sweep(self) -> None:
+        """Forget what is over its age, or gone from the token with the session that owned it."""
+        oldest = time.monotonic() - self._seconds
+        for name in [n for n, key in self._keys.items() if key.born < oldest or not key.is_current()]:
+            self.evict(name)
+
     def clear(self) -> None:
         """Forget everything."""
         for name in list(self._keys):

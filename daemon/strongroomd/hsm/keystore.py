@@ -8,8 +8,9 @@ it never blocks signing. Everything that touches the caches runs on the loop's t
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from pkcs11.mechanisms import Mechanism
@@ -52,6 +53,7 @@ T = TypeVar("T")
 _ROW_MAC = Mechanism.SHA256_HMAC
 # Seconds after which a running call of a lane counts as hanging; objects may wait for another process.
 _LIMITS = {"slow": 2.0, "birth": 60.0, "objects": 60.0}
+_LOAD_SECONDS = 10.0  # of a load, whoever waits for it: no caller's own deadline may fail the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,23 @@ class Parts:
     house: Household
     offer: Offer
     cradle: Cradle
+
+
+@dataclass(slots=True, eq=False)
+class _Loading:
+    """A load on its way.
+
+    Attributes:
+        future: ends with the key, which is pinned for all who wait.
+        waiters: calls that wait.
+        loaded: the key, once it is there.
+        forgotten: the key was forgotten meanwhile: those who wait may use it, nobody after them.
+    """
+
+    future: "asyncio.Future[LoadedKey]" = field(init=False)
+    waiters: int = 0
+    loaded: LoadedKey | None = None
+    forgotten: bool = False
 
 
 class TokenVault:
@@ -105,7 +124,7 @@ class TokenVault:
         self._asymmetric = Asymmetric(self._device)
         self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys)
         self._keys = HandleCache(settings.handles, settings.handle_seconds, self._destroy, observer)
-        self._loading: dict[tuple[str, int], asyncio.Future[LoadedKey]] = {}
+        self._loading: dict[tuple[str, int], _Loading] = {}
 
     # --- what the worker watches ---
 
@@ -259,34 +278,77 @@ class TokenVault:
     def forget(self, key_id: str) -> None:
         """See `Vault.forget`."""
         self._keys.forget(key_id)
+        for name in [name for name in self._loading if name[0] == key_id]:
+            self._loading.pop(name).forgotten = True
 
     async def probe(self) -> None:
         """See `Vault.probe`."""
         self._parts.health.probe()
 
+    def sweep(self) -> None:
+        """Take keys over their age out of the token, and their sub-keys with them, used or not.
+
+        To be called now and then: a key that nobody asks for would else stay for ever.
+        """
+        self._keys.sweep()
+
     # --- loading ---
 
     async def _load(self, key: BoundVersion, deadline: float) -> LoadedKey:
-        """Load a key once, however many calls wait for it."""
+        """Load a key once, however many calls wait for it, each no longer than its own deadline.
+
+        The key stays pinned until the caller's present turn of the loop ends: however small the cache, a key
+        is not destroyed between being loaded and being used.
+
+        Raises:
+            StrongroomError: DEADLINE_EXCEEDED, and as `Loader.load`.
+        """
+        loading = self._loading.get((key.key_id, key.record.version)) or self._begin_loading(key)
+        loading.waiters += 1
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await asyncio.shield(loading.future)
+        except TimeoutError:
+            raise StrongroomError(Reason.DEADLINE_EXCEEDED) from None
+        finally:
+            asyncio.get_running_loop().call_soon(self._left, loading)
+
+    def _begin_loading(self, key: BoundVersion) -> _Loading:
         name = (key.key_id, key.record.version)
-        waiting = self._loading.get(name)
-        if waiting is None:
-            waiting = asyncio.ensure_future(self._load_now(key, deadline))
-            self._loading[name] = waiting
-            waiting.add_done_callback(lambda _: self._loading.pop(name, None))
-        loaded = await asyncio.shield(waiting)
-        if loaded.doomed:
-            raise StrongroomError(Reason.KEY_UNAVAILABLE, detail="the key was forgotten while it loaded")
+        loading = self._loading[name] = _Loading()
+        loading.future = asyncio.ensure_future(self._load_now(key, loading))
+        return loading
+
+    def _left(self, loading: _Loading) -> None:
+        """One call waits no more; the last one's pin goes with it."""
+        loading.waiters -= 1
+        if loading.waiters == 0 and loading.loaded is not None:
+            self._keys.unpin(loading.loaded)
+
+    async def _load_now(self, key: BoundVersion, loading: _Loading) -> LoadedKey:
+        name = (key.key_id, key.record.version)
+        try:
+            loaded = await self._loaded_by_token(key)
+        finally:
+            if self._loading.get(name) is loading:
+                del self._loading[name]
+        loading.loaded = loaded
+        self._keys.pin(loaded)
+        loaded.doomed = loading.forgotten
+        if not loading.forgotten:
+            self._keys.put(loaded)
+        if loading.waiters == 0:
+            self._keys.unpin(loaded)
         return loaded
 
-    async def _load_now(self, key: BoundVersion, deadline: float) -> LoadedKey:
+    async def _loaded_by_token(self, key: BoundVersion) -> LoadedKey:
         if _is_short(key):
             loaded = self._loader.load(self._keeper, key)
         else:
+            deadline = time.monotonic() + _LOAD_SECONDS
             loaded = await self._slow.run(deadline, self._loader.load, self._slow_keeper, key)
         if key.mode is CustodyMode.WRAPPED:
             self._observer.leaked(3 if loaded.mask else 1)
-        self._keys.put(loaded)
         return loaded
 
     async def _reload(self, key: BoundVersion, refused: Refused, deadline: float) -> LoadedKey:

@@ -26,8 +26,17 @@ def list_objects(session: Session, sentinel: Packed) -> list[ResidentObject]:
 
 
 def destroy(session: Session, hsm_id: str) -> None:
-    """Destroy the objects of a resident key; house keys refuse by themselves."""
+    """Destroy the objects of a resident key; house keys refuse by themselves.
+
+    Each is asked for its name once more just before: nothing undoes a destruction.
+
+    Raises:
+        StrongroomError: HSM_UNAVAILABLE when the token shows another object than was searched for.
+    """
     for found in handles.find(session, {**_SEARCH, **_identity(hsm_id)}):
+        if found[Attribute.ID] != bytes.fromhex(hsm_id) or found[Attribute.LABEL] != LABEL_RESIDENT.encode():
+            detail = "the token answers a search with another object; nothing is destroyed"
+            raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=detail)
         found.destroy()
 
 

@@ -46,7 +46,7 @@ class HsmSettings:
     handles: int = 2_000
     handle_seconds: float = 900.0
     subkeys: int = 4_096
-    lock_seconds: float = 30.0
+    lock_seconds: float = 20.0
     recovery_public_key: bytes = b""
 
     def __post_init__(self) -> None:

@@ -145,9 +145,14 @@ class Scan:
         for _body in self.bodies(path):
             pass
 
-    def bodies(self, path: Path) -> Iterator[bytes]:
-        """Do as `follow`, giving each record as soon as it verifies."""
-        with _open(path) as file:
+    def bodies(self, path: Path, buffer: int = 1 << 20) -> Iterator[bytes]:
+        """Do as `follow`, giving each record as soon as it verifies; whoever stops early may go on later.
+
+        Args:
+            path: the chain's file, open while the iterator lives.
+            buffer: bytes read at once.
+        """
+        with _open(path, buffer) as file:
             size = os.fstat(file.fileno()).st_size
             if size < self.size:
                 raise broken(self.origin, self.count, "the file is shorter than it was")
@@ -193,12 +198,12 @@ class Scan:
             raise broken(self.origin, self.count + 1, "does not verify")
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, buffer: int) -> BinaryIO:
     """Open a chain that may just be on its way to the archive."""
     try:
-        return path.open("rb", buffering=1 << 20)
+        return path.open("rb", buffering=buffer)
     except FileNotFoundError:
-        return (path.parent / ARCHIVE / path.name).open("rb", buffering=1 << 20)
+        return (path.parent / ARCHIVE / path.name).open("rb", buffering=buffer)
 
 
 def is_alive(path: Path) -> bool:

@@ -139,7 +139,7 @@ class FileAuditLog(AuditLog):
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.get_running_loop()
-        self._syncer = open_syncer(loop, self._synced)
+        self._syncer = open_syncer(loop, self._synced, self._chain.descriptor)
         return loop
 
     def _time(self) -> str:

@@ -5,17 +5,31 @@ Nothing is trusted less here than in the verifier: every record read is followed
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterator
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from strongroomd.storage.audit_chain import ARCHIVE, Scan, all_chains, chain_path, growing_chains
+from strongroomd.storage.audit_chain import (
+    ARCHIVE,
+    Scan,
+    all_chains,
+    chain_path,
+    growing_chains,
+    started,
+    timestamp,
+)
 from strongroomd.storage.checkpoints import CheckpointFile
 
 Record = dict[str, Any]
 _CLOCK_STEPS: Final = 3600.0  # seconds
+_ROUNDING: Final = 1_000  # milliseconds that a chain is opened before the time in its name
+_BUFFER: Final = 1 << 16  # bytes read at once of each open chain
+NEWS: Final = 1_000  # records that one look of a tail takes from all chains together
 
 Place = tuple[str, str, int]
 
@@ -63,10 +77,42 @@ def read_records(
     chosen = wanted or AuditFilter()
     earliest = max(chosen.since, after[0] if after else "")
     paths = [path for path in all_chains(directory) if not _ended_before(path, earliest)]
-    chains = [_records(Scan.start(path.stem), path) for path in paths]
-    for record in heapq.merge(*chains, key=place):
+    for record in _merged(paths):
         if chosen.wants(record) and (after is None or place(record) > after):
             yield record
+
+
+def _merged(paths: Sequence[Path]) -> Iterator[Record]:
+    """Merge chains, oldest first, by their records' places.
+
+    A chain's first record bears the time of its name, so that it is opened when the merge gets there and
+    closed at its end: of hundreds of chains only those are open at once that grew at the same time.
+    """
+    ahead = deque(paths)
+    heap: list[tuple[Place, int, Record, Iterator[Record]]] = []
+    numbers = itertools.count()
+    while ahead or heap:
+        while ahead and (not heap or _begins(ahead[0]) <= heap[0][0][0]):
+            path = ahead.popleft()
+            _advance(heap, next(numbers), _records(Scan.start(path.stem), path))
+        if heap:
+            _, number, record, rest = heapq.heappop(heap)
+            yield record
+            _advance(heap, number, rest)
+
+
+def _advance(
+    heap: list[tuple[Place, int, Record, Iterator[Record]]], number: int, rest: Iterator[Record]
+) -> None:
+    """Put a chain's next record on the heap, if there is one."""
+    record = next(rest, None)
+    if record is not None:
+        heapq.heappush(heap, (place(record), number, record, rest))
+
+
+def _begins(path: Path) -> str:
+    """Give a time before which a chain has no record."""
+    return timestamp(max(0, started(path.stem) - _ROUNDING) / 1_000)
 
 
 def _ended_before(path: Path, earliest: str) -> bool:
@@ -84,25 +130,42 @@ def _ended_before(path: Path, earliest: str) -> bool:
 
 
 async def tail_records(
-    directory: Path, wanted: AuditFilter | None = None, interval: float = 0.2
+    directory: Path,
+    wanted: AuditFilter | None = None,
+    interval: float = 0.2,
+    executor: Executor | None = None,
 ) -> AsyncIterator[Record]:
     """Give records as they become durable, from now on, without end; looks every `interval` seconds.
+
+    Args:
+        directory: the audit directory.
+        wanted: which records.
+        interval: seconds.
+        executor: where files are read; the loop's own by default.
 
     Raises:
         StrongroomError: INTEGRITY_FAILURE at the first record that does not verify.
     """
     chosen = wanted or AuditFilter()
-    follower = await asyncio.to_thread(_Follower, directory)
+    loop = asyncio.get_running_loop()
+    follower = await loop.run_in_executor(executor, _Follower, directory)
     while True:
-        for record in await asyncio.to_thread(follower.news):
+        for record in await loop.run_in_executor(executor, follower.news):
             if chosen.wants(record):
                 yield record
-        await asyncio.sleep(interval)
+        await asyncio.sleep(0 if follower.behind else interval)
 
 
 class _Follower:
+    """Follows all chains from now on.
+
+    Attributes:
+        behind: whether there is more than the last look took.
+    """
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.behind = False
         newest = CheckpointFile(directory).newest()
         # Checkpoints are not trusted here, only used to begin near the end.
         heads = newest.checkpoint.heads if newest else ()
@@ -111,10 +174,17 @@ class _Follower:
             scan.follow(path)
 
     def news(self) -> list[Record]:
-        """Read what all chains grew by since the last call, in order."""
+        """Read what all chains grew by since the last call, in order; a bounded part of each."""
         found: list[Record] = []
-        for path, scan in self._open():
-            found.extend(_records(scan, path))
+        chains = self._open()
+        share = max(1, NEWS // max(1, len(chains)))
+        self.behind = False
+        for path, scan in chains:
+            taken = list(itertools.islice(_records(scan, path), share))
+            found.extend(taken)
+            if len(taken) == share:
+                self.behind = True
+                self._scans[scan.origin] = scan  # though it be archived: there may be more of it
         return sorted(found, key=place)
 
     def _open(self) -> list[tuple[Path, Scan]]:
@@ -127,5 +197,5 @@ class _Follower:
 
 
 def _records(scan: Scan, path: Path) -> Iterator[Record]:
-    for _ in scan.bodies(path):
+    for _ in scan.bodies(path, _BUFFER):
         yield {**scan.record(), "chain": scan.origin, "hash": scan.digest, "body": scan.body}

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from strongroomd.storage.checkpoints import ChainFollower, CheckpointFile, Signe
 class FileAuditTrail(AuditTrail):
     """The audit directory as the core sees it.
 
+    Readers share one thread of their own: however many there are, and however long they read, checkpoints are
+    signed in time and no other work of the worker waits.
+
     Args:
         directory: the audit directory.
         clock: seconds since the Unix epoch.
@@ -27,6 +31,7 @@ class FileAuditTrail(AuditTrail):
         self._clock = clock
         self._file = CheckpointFile(directory)
         self._follower: ChainFollower | None = None
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="audit-read")
 
     async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> list[dict[str, Any]]:
         """Read one page of records; each carries its `chain` and its `place`."""
@@ -36,11 +41,11 @@ class FileAuditTrail(AuditTrail):
             records = read_records(self._directory, _filter(wanted), start)
             return [_placed(record) for record in itertools.islice(records, limit)]
 
-        return await asyncio.to_thread(read)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     async def tail(self, wanted: AuditWanted) -> AsyncIterator[dict[str, Any]]:
         """Give records as they become durable."""
-        async for record in tail_records(self._directory, _filter(wanted)):
+        async for record in tail_records(self._directory, _filter(wanted), executor=self._readers):
             yield _placed(record)
 
     async def newest(self) -> tuple[Checkpoint, bytes] | None:

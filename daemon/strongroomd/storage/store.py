@@ -194,6 +194,11 @@ class SqlStore(Store):
         row = {"name": name, "holder": holder, "expires_at": now + length, "now": now, "absurd": absurd}
         return await self._write(lambda on: on.execute(statements.TAKE_LEASE, row).first() is not None)
 
+    async def lease_ends(self, name: str) -> int:
+        """Say when a lease ends or ended."""
+        found = await self._read(statements.LEASE, name=name)
+        return int(found[0]["expires_at"]) if found else 0
+
     async def _write(self, work: Callable[[Connection], T]) -> T:
         async with self._database.writing() as turn:
             return await turn.run(work)

@@ -3,14 +3,15 @@
 A thread that has waited for the disk must win the GIL back from a busy loop before it can say so: beside a
 loop that was kept busy on purpose that took up to 170 ms, and every turn of it cost processor time. Linux
 can sync a file by itself and ring an eventfd when it is done (io_submit with IOCB_CMD_FDSYNC, since 4.18),
-which the loop hears like any socket. Where that is not to be had (a sandbox that forbids it), a thread does
-it.
+which the loop hears like any socket. Where that is not to be had (an older kernel, a file system without it,
+a sandbox that forbids any of the calls), a thread does it; syncing the very file once tells.
 """
 
 import asyncio
 import ctypes
 import os
 import platform
+import select
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -22,6 +23,7 @@ Done = Callable[[int], None]
 _SYSCALLS: Final = {"x86_64": (206, 207, 208, 209), "aarch64": (0, 1, 4, 2)}
 _FDSYNC: Final = 3  # IOCB_CMD_FDSYNC: the data, and what is needed to read it back
 _RESFD: Final = 1  # IOCB_FLAG_RESFD: ring the eventfd
+_PROOF_SECONDS: Final = 5.0
 
 
 class Syncer(Protocol):
@@ -75,7 +77,11 @@ class KernelSyncer:
         self._libc = ctypes.PyDLL(None, use_errno=True)
         self._context = ctypes.c_ulong(0)
         self._call(self._setup, 1, ctypes.byref(self._context))
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:
+            self._call(self._destroy, self._context)
+            raise
         self._request = _Iocb(opcode=_FDSYNC, flags=_RESFD, resfd=self._bell)
         self._requests = (ctypes.POINTER(_Iocb) * 1)(ctypes.pointer(self._request))
         self._event = (ctypes.c_int64 * 4)()
@@ -88,11 +94,31 @@ class KernelSyncer:
         self._request.fildes = descriptor
         self._call(self._submit, self._context, ctypes.c_long(1), self._requests)
 
+    def prove(self, descriptor: int) -> None:
+        """Sync a file and wait for it, before the loop listens: io_setup alone promises nothing.
+
+        Raises:
+            OSError: the kernel cannot sync this file, or says so too late.
+        """
+        self._loop.remove_reader(self._bell)
+        self.start(descriptor)
+        bell = select.poll()
+        bell.register(self._bell, select.POLLIN)
+        if not bell.poll(_PROOF_SECONDS * 1_000):
+            raise TimeoutError("the kernel did not finish a sync")
+        if code := self._finished():
+            raise OSError(code, os.strerror(code))
+        self._loop.add_reader(self._bell, self._rung)
+
     def _rung(self) -> None:
+        self._done(self._finished())
+
+    def _finished(self) -> int:
+        """Take the event of the sync that ended: 0 or its error number."""
         os.eventfd_read(self._bell)
         one = ctypes.c_long(1)
         self._call(self._events, self._context, one, one, self._event, None)
-        self._done(-self._event[2])
+        return -self._event[2]
 
     def close(self) -> None:
         """Give context and eventfd back."""
@@ -135,9 +161,21 @@ class ThreadSyncer:
         self._thread.join(1.0)
 
 
-def open_syncer(loop: asyncio.AbstractEventLoop, done: Done) -> Syncer:
-    """Take the kernel's way if there is one, else a thread."""
+def open_syncer(loop: asyncio.AbstractEventLoop, done: Done, descriptor: int) -> Syncer:
+    """Take the kernel's way if it works for this file, else a thread.
+
+    Args:
+        loop: what `done` is called on.
+        done: called for each sync.
+        descriptor: a file of the folder to be synced later; it is synced once here, which blocks for as long.
+    """
     try:
-        return KernelSyncer(loop, done)
+        syncer = KernelSyncer(loop, done)
     except OSError:
         return ThreadSyncer(loop, done)
+    try:
+        syncer.prove(descriptor)
+    except OSError:
+        syncer.close()
+        return ThreadSyncer(loop, done)
+    return syncer

@@ -33,6 +33,8 @@ from strongroomd.wiring.meters import HsmMetrics, LedgerMetrics, MeteredAuditLog
 _log = logs.get("wiring")
 _PAGE_BYTES = resource.getpagesize()
 FOLLOW_SECONDS = 0.2
+SETTLE_SECONDS = 5.0
+STALE_SECONDS = 10.0  # after this long without news of the store nothing is decided from memory
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class WorkerAssembly:
         proves that neither store nor audit log is an older copy; only then a door opens.
         """
         settings, place = self._settings, self._place
+        self._metrics.hsm_logged_in.set(0)
         require_current(rooms.store_url(settings))
         store = open_store(rooms.store_settings(settings))
         house = [stored.record for stored in await store.all(HouseRecord)]
@@ -87,9 +90,12 @@ class WorkerAssembly:
         vault = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics)
         ledger = Ledger(store, vault, LedgerMetrics(self._metrics))
         await ledger.start()
+        ledger.bound_staleness(STALE_SECONDS)
         for record in house:
             await ledger.read(HouseRecord, record.record_id)
         audit = FileAuditLog(rooms.audit_settings(settings, place.index))
+        for problem in audit.unclosed:
+            _log.error("a dead worker's audit chain cannot be closed", detail=problem.detail)
         trail = FileAuditTrail(settings.audit_directory, time.time)
         key = checkpoint_key(house)
         await verify_history(await vault.read_anchor(), trail, key)
@@ -102,7 +108,8 @@ class WorkerAssembly:
         certificates = rooms.certificates(settings)
         identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
         strangers = self._metrics.connections_refused.labels("unknown principal")
-        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc, strangers.inc)
+        most = rooms.most_calls(settings)
+        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc, strangers.inc, most=most)
         gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
         gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
@@ -128,12 +135,13 @@ class WorkerAssembly:
         every(5.0, core.usage.flush)
         every(5.0, self._probe)
         every(0.5, self._measure)
-        every(1.0, self._elected(core.upkeep.checkpoint))
+        every(1.0, self._elected(core.upkeep.checkpoint), first=0.3)
         every(10.0, self._elected(core.upkeep.settle))
         every(10.0, self._look, first=3.0)
         every(600.0, self._elected(core.upkeep.reconcile), first=10.0)
         every(3600.0, self._elected(core.upkeep.purge))
         every(30.0, self._elected(self._scan))
+        every(60.0, self._sweep)
 
     def _every(
         self, seconds: float, work: Callable[[], Awaitable[object]], *, first: float | None = None
@@ -147,7 +155,7 @@ class WorkerAssembly:
         self._tasks.append(asyncio.create_task(repeat()))
 
     async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run a background task; what the operator must mend stops the worker, the rest is tried again."""
+        """Run a background task; a failure is logged and the task tried again when its time comes."""
         try:
             await work()
         except StrongroomError as error:
@@ -164,7 +172,13 @@ class WorkerAssembly:
 
     async def _follow(self) -> None:
         core = self._opened().core
-        await core.ledger.follow()
+        try:
+            await core.ledger.follow()
+        except StrongroomError as error:
+            if error.reason is Reason.INTEGRITY_FAILURE:
+                # What others changed cannot be known any more; a fresh worker will refuse this store.
+                self._fatal = "the journal does not verify"
+            raise
         await self._stand_for_election(core)  # before the quotas: a damaged limit must not end all upkeep
         await core.quotas.refresh()
 
@@ -200,6 +214,9 @@ class WorkerAssembly:
         opened.gauges.certificates(opened.certificates)
         if self._leading:
             await opened.gauges.leading()
+
+    async def _sweep(self) -> None:
+        self._opened().vault.sweep()
 
     async def _scan(self) -> None:
         await self._opened().core.upkeep.scan()
@@ -246,6 +263,7 @@ class WorkerAssembly:
         opened, self._open = self._open, None
         self._not_ready = "draining"
         await opened.server.drain(grace_seconds)
+        await opened.core.gate.settle(SETTLE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -56,13 +56,14 @@ class Core:
     usage: UsageCounter
     upkeep: Upkeep
     admission: Admission
+    gate: Gate
 
 
 def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
     """Build everything between the doors and the rim."""
     clock, realm = Clock(), rooms.realm(settings)
     catalog = Catalog(ledger, rim.vault, realm)
-    quotas = Quotas(rim.quota_table, ledger, rim.store, rooms.quota_defaults(settings))
+    quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
     gate = Gate(catalog, quotas, rim.audit, admission, usage, GateMetrics(metrics))
@@ -82,8 +83,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "access": AccessServicer(Access(gate), realm),
     }
     meter = UpkeepMetrics(metrics)
-    upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission)
+    key = rim.checkpoint_key
+    upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
+    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate)
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:

@@ -23,9 +23,7 @@ class GateMetrics:
 
     def refused(self, error: StrongroomError) -> None:
         """Count one refusal."""
-        if error.reason is Reason.AUDIT_UNAVAILABLE:
-            self._metrics.audit_failures.inc()
-        elif error.reason is Reason.QUOTA_EXCEEDED:
+        if error.reason is Reason.QUOTA_EXCEEDED:
             self._throttled(error)
         elif error.reason is Reason.STORE_UNAVAILABLE:
             self._metrics.store_errors.labels("request").inc()
@@ -130,11 +128,16 @@ class MeteredAuditLog:
     def __init__(self, log: AuditLog, metrics: Metrics) -> None:
         self._log = log
         self._seconds = HistogramTally(metrics.audit_write_seconds)
+        self._failures = metrics.audit_failures
 
     async def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
         start = time.perf_counter()
-        await self._log.write(record)
+        try:
+            await self._log.write(record)
+        except StrongroomError:
+            self._failures.inc()
+            raise
         self._seconds.observe(time.perf_counter() - start)
 
     def flush(self) -> None:

@@ -92,6 +92,11 @@ def lane_bounds(settings: Settings) -> dict[Lane, int]:
     }
 
 
+def most_calls(settings: Settings) -> int:
+    """How many calls may be inside the worker: every lane full, so that none of them starves another."""
+    return sum(lane_bounds(settings).values())
+
+
 def realm(settings: Settings) -> Realm:
     """Region and default account."""
     return Realm(settings.daemon.region, settings.daemon.account)
@@ -132,17 +137,19 @@ def server_settings(settings: Settings, place: WorkerPlace) -> ServerSettings:
 
 
 def certificates(settings: Settings) -> Certificates:
-    """Read the server's certificate, key and client CAs.
+    """Read the server's certificate, key and client CAs, and see that they can be served with.
 
     Raises:
         StrongroomError: CONFIGURATION naming the file's setting.
     """
     grpc = settings.grpc
-    return Certificates(
+    read = Certificates(
         chain=_read(grpc.certificate_file, "grpc.certificate_file"),
         key=_read(grpc.key_file, "grpc.key_file"),
         client_ca=_read(grpc.client_ca_file, "grpc.client_ca_file"),
     )
+    read.check()
+    return read
 
 
 def _read(path: Path, field: str) -> bytes:

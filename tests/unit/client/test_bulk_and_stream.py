@@ -8,7 +8,7 @@ import grpc
 import pytest
 from tests.unit.client.fake_daemon import QUICK, FakeDaemon, refusal, reply_of, slowly
 
-from strongroom import AsyncClient, Client, bulk, errors
+from strongroom import AsyncClient, Client, RetryPolicy, bulk, errors
 from strongroom.results import Encrypted
 from strongroom.v1 import crypto_pb2
 
@@ -162,6 +162,37 @@ def test_a_bulk_that_never_gets_through_ends_with_the_reason(daemon: FakeDaemon)
         found = client.encrypt_many("alias/k", [b"a"] * 3)
 
     assert [getattr(each, "reason", "") for each in found] == ["HSM_UNAVAILABLE"] * 3
+
+
+def test_one_attempt_means_no_rounds_either(daemon: FakeDaemon) -> None:
+    def answer(request: Any) -> Any:
+        reply: Any = reply_of("BatchEncrypt", request)
+        reply.results[0].error.reason = "QUOTA_EXCEEDED"
+        reply.results[0].error.retry_after.FromMilliseconds(1)
+        return reply
+
+    daemon.answers["BatchEncrypt"] = answer
+
+    with Client(daemon.settings, retry=RetryPolicy(max_attempts=1)) as client:
+        found = client.encrypt_many("alias/k", [b"a", b"b"])
+
+    assert [type(each) for each in found] == [errors.Throttled, Encrypted]
+    assert sizes(daemon) == [2]
+
+
+def test_rounds_are_paid_for_from_the_budget_that_calls_share(daemon: FakeDaemon) -> None:
+    def answer(request: Any) -> Any:
+        reply: Any = reply_of("BatchEncrypt", request)
+        reply.results[0].error.reason = "HSM_UNAVAILABLE"
+        return reply
+
+    daemon.answers["BatchEncrypt"] = answer
+
+    with Client(daemon.settings, retry=RetryPolicy(base=0.001, budget=10, cost=5)) as client:
+        found = client.encrypt_many("alias/k", [b"a"])
+
+    assert [type(each) for each in found] == [errors.Unavailable]
+    assert len(sizes(daemon)) == 3
 
 
 @pytest.mark.parametrize("results", [0, 1, 3])

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from strongroom.cli import main as cli
 from strongroom.cli import policies
 from strongroom.cli.verbs import VERBS
 from strongroom.reasons import EXPLANATIONS
-from strongroom.v1 import access_pb2, keys_pb2
+from strongroom.v1 import access_pb2, keys_pb2, types_pb2
 from strongroomd.domain.actions import KEYLESS, MUTATIONS, Action
 from strongroomd.domain.errors import Fault, Reason, fault_of
 from strongroomd.domain.policy import Question, parse
@@ -269,6 +270,7 @@ def test_errors_can_be_read_by_programs(run: Run, daemon: FakeDaemon) -> None:
         (["\udcff"], b"", 2),
         (["encrypt"], b"", 2),
         (["--profile"], b"", 2),
+        (["whoami", "--profile", "--json"], b"", 2),
         (["key", "list", "--profile", "nobody"], b"", 8),
         (["key", "list", "--profile", "\udcff"], b"", 8),
         (["--endpoint", "nonsense", "whoami"], b"", 8),
@@ -302,21 +304,210 @@ def test_a_daemon_that_is_down_is_reported_soon(run: Run, daemon: FakeDaemon) ->
 
 
 def test_an_alias_is_made_with_the_key(run: Run, daemon: FakeDaemon) -> None:
+    daemon.faults.append(refusal("ACCESS_DENIED"))
+
     code, _, err = run("key", "create", "--alias", "payroll")
 
-    assert (code, daemon.methods) == (0, ["CreateKey", "CreateAlias"])
-    assert daemon.calls[1][1].alias == "alias/payroll"  # type: ignore[attr-defined]
-    assert daemon.calls[1][1].key == ARN  # type: ignore[attr-defined]
+    assert (code, daemon.methods) == (0, ["DescribeKey", "ListAliases", "CreateKey", "CreateAlias"])
+    sent: Any = daemon.calls[3][1]
+    assert (sent.alias, sent.key) == ("alias/payroll", ARN)
     assert "alias/payroll" in err
 
 
-def test_a_key_whose_alias_is_taken_is_not_lost(run: Run, daemon: FakeDaemon) -> None:
-    daemon.faults.extend([None, refusal("ALREADY_EXISTS")])
+def test_no_key_is_made_for_an_alias_that_is_taken(run: Run, daemon: FakeDaemon) -> None:
+    code, _, err = run("key", "create", "--alias", "payroll")
+
+    assert (code, daemon.methods) == (4, ["DescribeKey"])
+    assert "ALREADY_EXISTS" in err
+    assert ARN in err
+
+
+def test_no_key_is_made_for_an_alias_that_points_where_the_caller_may_not_look(
+    run: Run, daemon: FakeDaemon
+) -> None:
+    daemon.faults.append(refusal("ACCESS_DENIED"))
+    daemon.answers["ListAliases"] = lambda _: keys_pb2.ListAliasesResponse(
+        aliases=[types_pb2.Alias(name="alias/payroll")]
+    )
+
+    code, _, err = run("key", "create", "--alias", "payroll")
+
+    assert (code, daemon.methods) == (4, ["DescribeKey", "ListAliases"])
+    assert "ALREADY_EXISTS" in err
+
+
+@pytest.mark.parametrize("alias", ["", "pay roll", "alias/", "é", "aws/x", "alias/aws/x", "x" * 251, "arn:a"])
+def test_no_key_is_made_for_an_alias_that_cannot_be(run: Run, daemon: FakeDaemon, alias: str) -> None:
+    code, _, err = run("key", "create", "--alias", alias)
+
+    assert (code, daemon.methods) == (4, [])
+    assert "field: alias" in err
+
+
+def test_a_key_whose_alias_is_taken_meanwhile_is_not_lost(run: Run, daemon: FakeDaemon) -> None:
+    daemon.faults.extend([refusal("ACCESS_DENIED"), None, None, refusal("ALREADY_EXISTS")])
 
     code, _, err = run("key", "create", "--alias", "payroll")
 
     assert code == 4
     assert ARN in err
+
+
+def test_a_repeated_key_create_repeats_its_alias_as_well(run: Run, daemon: FakeDaemon) -> None:
+    for _ in range(2):
+        assert run("key", "create", "--alias", "payroll", "--request-id", "mine")[0] == 0
+
+    assert daemon.methods == ["CreateKey", "CreateAlias"] * 2
+    ids = [request.request_id for _, request in daemon.calls]  # type: ignore[attr-defined]
+    assert ids[:2] == ids[2:]
+    assert ids[0] == "mine" != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "left_out"),
+    [
+        (["decrypt"], b"hello", "plaintext"),
+        (["random", "32"], None, "data"),
+        (["derive", "alias/k", "--public-key", "FILE"], None, "secret"),
+        (["re-encrypt", "alias/k"], None, "ciphertext"),
+        (["encrypt", "alias/k"], b"SR:SR:hello", "ciphertext"),
+        (["sign", "alias/k"], None, "signature"),
+        (["mac", "generate", "alias/k"], None, "mac"),
+        (["key", "public-key", "alias/k"], None, "public_key_pem"),
+        (["key", "policy", "get", "alias/k"], None, "policy"),
+    ],
+)
+def test_with_json_the_bytes_go_to_the_file_alone(
+    run: Run, tmp_path: Path, arguments: list[str], content: bytes | None, left_out: str
+) -> None:
+    (tmp_path / "FILE").write_bytes(b"x")
+    given = [str(tmp_path / word) if word == "FILE" else word for word in arguments]
+    out = tmp_path / "out"
+
+    whole = run(*given, "--json", stdin=b"SR:hello")
+    code, shown, err = run(*given, "--json", "--out", str(out), stdin=b"SR:hello")
+
+    assert code == 0, err
+    assert left_out in json.loads(whole[1])
+    assert left_out not in json.loads(shown)
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert content is None or out.read_bytes() == content
+
+
+def test_with_json_a_data_key_that_went_to_a_file_is_not_shown(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "key"
+
+    _, shown, _ = run("--json", "datakey", "generate", "alias/k", "--plaintext-out", str(out))
+
+    assert out.read_bytes() == b"\x07" * 32
+    assert set(json.loads(shown)) >= {"ciphertext", "key_arn"}
+    assert "plaintext" not in json.loads(shown)
+
+
+def test_a_secret_never_takes_over_the_mode_of_an_older_file(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"old")
+    out.chmod(0o644)
+    with out.open("rb") as reader:  # who has the old file open does not see the new one
+        assert run("decrypt", "--out", str(out), stdin=b"SR:hello")[0] == 0
+        assert reader.read() == b"old"
+
+    assert out.read_bytes() == b"hello"
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("verb", [["random", "16", "--out"], ["file", "encrypt", "alias/k", "--force", "-"]])
+def test_a_link_that_leads_to_itself_is_a_clean_error(run: Run, tmp_path: Path, verb: list[str]) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+
+    code, _, err = run(*verb, str(tmp_path / "loop"))
+
+    assert code == 4
+    assert "FILE_PROBLEM" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["mac", "verify", "alias/k", "--mac", "-"], ["verify", "alias/k", "--signature", "-", "--in", "-"]],
+)
+def test_two_inputs_are_not_both_read_from_standard_input(
+    run: Run, daemon: FakeDaemon, arguments: list[str]
+) -> None:
+    code, _, err = run(*arguments, stdin=b"x")
+
+    assert (code, daemon.calls) == (4, [])
+    assert "both" in err
+
+
+def test_a_batch_may_be_larger_than_one_call(run: Run) -> None:
+    line = json.dumps({"data": base64.b64encode(b"x" * 3_000).decode()}).encode()
+
+    code, out, err = run("batch", "encrypt", "alias/k", stdin=b"\n".join([line] * 400))
+
+    assert code == 0, err
+    assert len(out.splitlines()) == 400
+
+
+@pytest.mark.parametrize(
+    ("shell", "says"),
+    [
+        ("random 16 >/dev/full", "No space left"),
+        ("--json random 16 >/dev/full", "No space left"),
+        ("explain >/dev/full", "No space left"),
+        ("whoami >/dev/full", "No space left"),
+        ("random 16 >&-", "standard output is closed"),
+        ("whoami >&-", "standard output is closed"),
+        ("encrypt alias/k <&-", "standard input is closed"),
+        ("file encrypt alias/k - - <&-", "standard input is closed"),
+    ],
+)
+def test_streams_that_do_not_work_are_clean_errors(daemon: FakeDaemon, shell: str, says: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"exec {sys.executable} -P -m strongroom.cli {shell}"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=_environment(daemon),
+    )
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "FILE_PROBLEM" in done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_nonblocking_standard_input_is_waited_for_to_its_end(daemon: FakeDaemon) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "strongroom.cli", "encrypt", "alias/k"],
+        stdin=reading,
+        stdout=subprocess.PIPE,
+        env=_environment(daemon),
+    ) as process:
+        os.close(reading)
+        for part in (b"one ", b"two"):
+            time.sleep(0.7)
+            os.write(writing, part)
+        os.close(writing)
+        out, _ = process.communicate(timeout=30)
+
+    assert out == b"SR:one two"
+
+
+def _environment(daemon: FakeDaemon) -> dict[str, str]:
+    settings = daemon.settings
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
+    return clean | {
+        "STRONGROOM_ENDPOINT": settings.endpoint,
+        "STRONGROOM_CA": str(settings.ca),
+        "STRONGROOM_CERT": str(settings.cert),
+        "STRONGROOM_KEY": str(settings.key),
+    }
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,12 @@ def test_an_existing_target_is_kept_unless_told_otherwise(keys: Keys, tmp_path: 
     assert keys.made == 0
 
 
-def test_a_target_that_appears_meanwhile_is_kept(keys: Keys, tmp_path: Path) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_target_that_appears_meanwhile_is_kept(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:
+        monkeypatch.setattr("os.O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
     target = tmp_path / "b"
 
     class Racing(io.BytesIO):
@@ -289,6 +294,41 @@ def test_a_failing_key_leaves_no_target(keys: Keys, tmp_path: Path) -> None:
         encrypt_file(keys, "alias/k", io.BytesIO(b"x"), tmp_path / "b")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_has_nothing_yet_is_not_taken_for_ended(keys: Keys, tmp_path: Path) -> None:
+    class Stalling(io.BytesIO):
+        turn = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.turn += 1
+            return super().read(5) if self.turn == 1 else None  # type: ignore[return-value]
+
+    with pytest.raises(errors.CallerError) as raised:
+        encrypt_file(keys, "alias/k", Stalling(b"hello, and more"), tmp_path / "b")
+    with pytest.raises(errors.CallerError):
+        decrypt_file(keys, Stalling(sealed(keys, b"x")), tmp_path / "b")
+
+    assert raised.value.reason == "FILE_PROBLEM"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_rename_that_fails_leaves_no_plaintext(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    if not nameless:
+        monkeypatch.setattr("os.O_TMPFILE", os.O_DIRECTORY | os.O_EXCL | os.O_CREAT)
+
+    class Racing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            (tmp_path / "b").mkdir(exist_ok=True)
+            return super().read(size)
+
+    with pytest.raises(errors.CallerError):
+        decrypt_file(keys, Racing(sealed(keys, b"secret")), tmp_path / "b", overwrite=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 class Endless:

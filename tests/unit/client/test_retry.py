@@ -147,6 +147,16 @@ def test_an_empty_budget_stops_retries_of_every_call() -> None:
         attempts(policy, budget=budget).wait_after(DOWN)
 
 
+def test_a_retry_that_the_deadline_forbids_costs_nothing() -> None:
+    policy = RetryPolicy(budget=5, cost=5)
+    budget = Budget(policy)
+
+    with pytest.raises(errors.Unavailable):
+        attempts(policy, budget=budget, deadline=100.2).wait_after(OVERLOADED)
+
+    assert budget.take()
+
+
 def test_successes_fill_the_budget_up_again_and_never_over_it() -> None:
     policy = RetryPolicy(budget=5, cost=5)
     budget = Budget(policy)

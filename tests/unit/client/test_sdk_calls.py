@@ -55,7 +55,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "put_key_policy": ("k", "{}"),
     "encrypt": ("alias/k", b"x"),
     "decrypt": (b"x",),
-    "re_encrypt": (b"x", "k"),
+    "re_encrypt": (b"x", "alias/k"),
     "sign": ("alias/k", b"x"),
     "verify": ("alias/k", b"x", b"y"),
     "generate_mac": ("alias/k", b"x"),
@@ -349,6 +349,14 @@ def test_secrets_are_in_no_repr(client: Client) -> None:
         (lambda client: client.create_key(request_id=7), "request_id"),
         (lambda client: client.encrypt_many("alias/k", ["text"]), "items"),
         (lambda client: client.encrypt_many("alias/k", [(b"x", 5)]), "items"),
+        (lambda client: client.encrypt_many("alias/k", [bytearray(b"x")]), "items"),
+        (lambda client: client.sign_many("alias/k", [memoryview(b"x")]), "items"),
+        (lambda client: client.encrypt("alias/k", bytearray(b"x")), "plaintext"),
+        (lambda client: client.list_audit_records(since="2020"), "since"),
+        (lambda client: client.with_timeout("a"), "timeout"),
+        (lambda client: client.with_timeout(float("nan")), "timeout"),
+        (lambda client: client.with_timeout(0), "timeout"),
+        (lambda client: client.with_timeout(-1), "timeout"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name_before_anything_is_sent(
@@ -484,6 +492,43 @@ def test_unusable_pem_files_are_named(
         Client.connect(daemon.endpoint, **files)
 
     assert raised.value.field == name
+
+
+def test_a_certificate_and_a_key_that_do_not_belong_together_are_told_at_once(
+    daemon: FakeDaemon, tmp_path: Any
+) -> None:
+    (tmp_path / "other.key").write_bytes(pem_of(*issue("other"))[1])
+
+    with pytest.raises(errors.ConfigurationError) as raised:
+        Client.connect(daemon.endpoint, ca=daemon.pems.ca, cert=daemon.pems.cert, key=tmp_path / "other.key")
+
+    assert raised.value.field == "key"
+    assert "not that of the certificate" in raised.value.message
+
+
+@pytest.mark.parametrize("label", ["PRIVATE KEY", "CERTIFICATE"])
+def test_pem_files_with_nothing_usable_in_them_are_named(
+    daemon: FakeDaemon, tmp_path: Any, label: str
+) -> None:
+    name = "key" if label == "PRIVATE KEY" else "cert"
+    (tmp_path / "file").write_text(f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n")
+    files = {"ca": daemon.pems.ca, "cert": daemon.pems.cert, "key": daemon.pems.key, name: tmp_path / "file"}
+
+    with pytest.raises(errors.ConfigurationError) as raised:
+        Client.connect(daemon.endpoint, **files)
+
+    assert raised.value.field == name
+
+
+@pytest.mark.parametrize("role", ["source", "destination"])
+def test_a_re_encryption_by_another_key_is_refused(client: Client, daemon: FakeDaemon, role: str) -> None:
+    other = ARN.replace("1234abcd", "4321dcba")
+    keys = {"source": ARN, "destination": ARN} | {role: other}
+
+    with pytest.raises(errors.IntegrityError) as raised:
+        client.re_encrypt(b"SR:x", keys["destination"], source_key=keys["source"])
+
+    assert raised.value.field == f"{role}_key_arn"
 
 
 def test_threads_share_one_client(client: Client, daemon: FakeDaemon) -> None:

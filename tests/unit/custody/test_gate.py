@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
@@ -30,6 +31,7 @@ class Fakes:
         self.asked: list[Any] = []
         self.audit_fails_after = 1_000
         self.quota_left = 1_000
+        self.refusals_left = 1_000
         self.state = KeyState.ENABLED
         self.records: list[dict[str, Any]] = []
         self.uses: list[tuple[str, str, int]] = []
@@ -47,6 +49,11 @@ class Fakes:
         self.asked.append(("spend", class_, cost))
         if cost > self.quota_left:
             raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
+
+    def spend_refusal(self, arn: str) -> None:
+        if not self.refusals_left:
+            raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=0.02)
+        self.refusals_left -= 1
 
     async def write(self, record: dict[str, Any]) -> None:
         self.asked.append(record["kind"])
@@ -82,6 +89,17 @@ class Cases(UseCases):
         await asyncio.sleep(pause)
         self.changed += 1
         return "changed"
+
+    @gated(Action.ENCRYPT)
+    async def slow(self, passage: Passage, key: str) -> None:
+        await passage.claim(key)
+        await asyncio.sleep(60.0)
+
+    @gated(Action.DECRYPT)
+    async def all_items_refused(self, passage: Passage) -> str:
+        with pytest.raises(StrongroomError):
+            await passage.claim("other")
+        return "batch"
 
     @gated(Action.SIGN)
     async def crash(self, passage: Passage) -> None:
@@ -241,3 +259,133 @@ def test_no_action_is_both_for_anyone_and_for_administrators() -> None:
 
     assert not administrators & anyone
     assert not anyone & MUTATIONS
+
+
+# --- callers who go away
+
+
+async def test_a_use_whose_caller_goes_away_is_written_down_as_cancelled(cases: Cases, fakes: Fakes) -> None:
+    call = asyncio.ensure_future(cases.slow(caller(), "key"))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await cases.gate.settle(1.0) == 0
+
+    assert [(r["outcome"], r["key"]) for r in fakes.records] == [("CANCELLED", "arn:key")]
+    assert fakes.uses == []
+
+
+async def test_a_worker_that_ends_waits_for_mutations_that_callers_left_behind(
+    cases: Cases, fakes: Fakes
+) -> None:
+    call = asyncio.ensure_future(cases.mutate(caller(), "key", 0.05))
+    await asyncio.sleep(0.01)
+    call.cancel()
+
+    assert await cases.gate.settle(5.0) == 0
+    assert (cases.changed, fakes.records[-1]["outcome"]) == (1, "OK")
+
+
+async def test_a_worker_that_ends_does_not_wait_for_ever(cases: Cases) -> None:
+    call = asyncio.ensure_future(cases.mutate(caller(), "key", 60.0))
+    await asyncio.sleep(0.01)
+
+    assert await cases.gate.settle(0.05) == 1
+    for task in tuple(cases.gate._unfinished):
+        task.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+# --- refusals without end
+
+
+async def flood(cases: Cases, fakes: Fakes, left: int, times: int) -> list[StrongroomError]:
+    fakes.refusals_left = left
+    return [await refusal(cases.use(caller(), "other")) for _ in range(times)]
+
+
+async def test_refusals_above_their_quota_share_one_record(cases: Cases, fakes: Fakes) -> None:
+    errors = await flood(cases, fakes, left=2, times=50)
+
+    assert [e.reason for e in errors[:3]] == [Reason.ACCESS_DENIED] * 2 + [Reason.QUOTA_EXCEEDED]
+    assert {e.retry_after for e in errors[2:]} == {0.02}
+    assert len(fakes.records) == 2
+    await cases.gate.settle(1.0)
+    assert fakes.records[2:] == [
+        {
+            "kind": "outcome",
+            "action": "strongroom:Refusals",
+            "principal": ALICE.arn,
+            "outcome": "QUOTA_EXCEEDED",
+            "refusals": 48,
+        }
+    ]
+    assert fakes.refused_count == 50
+
+
+async def test_the_count_of_refusals_is_written_down_though_nobody_calls_again(
+    cases: Cases, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "REFUSALS_REPORT_SECONDS", 0.01)
+    await flood(cases, fakes, left=0, times=3)
+    await asyncio.sleep(0.05)
+    await flood(cases, fakes, left=0, times=4)
+    await asyncio.sleep(0.05)
+
+    assert [r["refusals"] for r in fakes.records] == [3, 4]
+
+
+async def test_a_count_that_could_not_be_written_is_told_later(cases: Cases, fakes: Fakes) -> None:
+    await flood(cases, fakes, left=0, times=3)
+    fakes.audit_fails_after = 0
+    await cases.gate.settle(1.0)
+    fakes.audit_fails_after = 1_000
+    await cases.gate.settle(1.0)
+
+    assert [r["refusals"] for r in fakes.records] == [3]
+
+
+async def test_a_throttled_flood_costs_no_record_each_and_keeps_its_own_wait(
+    cases: Cases, fakes: Fakes
+) -> None:
+    fakes.quota_left, fakes.refusals_left = 0, 1
+    errors = [await refusal(cases.use(caller(), "key")) for _ in range(20)]
+
+    assert {(e.reason, e.retry_after) for e in errors} == {(Reason.QUOTA_EXCEEDED, 1.0)}
+    assert len(fakes.records) == 1
+
+
+async def test_a_key_in_the_wrong_state_is_refused_at_the_same_price(cases: Cases, fakes: Fakes) -> None:
+    fakes.state, fakes.refusals_left = KeyState.DISABLED, 0
+
+    assert (await refusal(cases.use(caller(), "key"))).reason is Reason.QUOTA_EXCEEDED
+    assert fakes.records == []
+
+
+async def test_a_batch_whose_items_are_all_refused_pays_as_a_refusal(cases: Cases, fakes: Fakes) -> None:
+    fakes.refusals_left = 1
+
+    assert await cases.all_items_refused(caller()) == "batch"
+    assert (await refusal(cases.all_items_refused(caller()))).reason is Reason.QUOTA_EXCEEDED
+    assert len(fakes.records) == 1
+
+
+async def test_what_a_quota_paid_for_is_no_refusal_to_be_charged(cases: Cases, fakes: Fakes) -> None:
+    fakes.refusals_left = 0
+
+    assert await cases.use(caller(), "key") == "result"
+    call = asyncio.ensure_future(cases.slow(caller(), "key"))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    await cases.gate.settle(1.0)
+
+    assert [r["outcome"] for r in fakes.records] == ["OK", "CANCELLED"]
+
+
+async def test_faults_of_the_daemon_are_always_written_down(cases: Cases, fakes: Fakes) -> None:
+    fakes.refusals_left = 0
+
+    assert (await refusal(cases.crash(caller()))).reason is Reason.INTERNAL
+    assert fakes.records[0]["outcome"] == "INTERNAL"

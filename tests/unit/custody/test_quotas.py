@@ -9,9 +9,10 @@ import pytest
 from strongroomd.custody.quotas import Quotas, Rate
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 from strongroomd.domain.principals import Principal
 from strongroomd.domain.records import LimitRecord, LimitScope
-from strongroomd.ports import Charge, Shortfall
+from strongroomd.ports import Charge, JournalEntry, Shortfall
 
 ALICE = Principal("arn:aws:iam::111122223333:user/alice", "111122223333")
 _KEY = LimitRecord(LimitScope.KEY, "k1", 10, 20)
@@ -33,25 +34,28 @@ class Table:
 
 
 class Records:
-    """A ledger and a store that hold some limits."""
+    """A ledger that holds some limits, one of which may be damaged."""
 
     def __init__(self, *records: LimitRecord) -> None:
-        self.records = records
+        self.records = {record.record_id: record for record in records}
+        self.damaged = ""
         self.watcher: Any = None
 
     def watch(self, watcher: Any) -> None:
         self.watcher = watcher
 
-    async def all(self, _kind: type) -> Sequence[LimitRecord]:
-        return self.records
+    def known(self, _kind: type) -> list[str]:
+        return list(self.records)
 
-    async def verify(self, record: LimitRecord) -> LimitRecord:
-        return record
+    async def read(self, _kind: type, record_id: str) -> LimitRecord:
+        if record_id == self.damaged:
+            raise StrongroomError(Reason.INTEGRITY_FAILURE)
+        return self.records[record_id]
 
 
 async def quotas(table: Table, *records: LimitRecord) -> tuple[Quotas, Records]:
     held = Records(*records)
-    made = Quotas(table, held, held, dict.fromkeys(QuotaClass, Rate(100, 200)))  # type: ignore[arg-type]
+    made = Quotas(table, held, dict.fromkeys(QuotaClass, Rate(100, 200)))  # type: ignore[arg-type]
     await made.refresh()
     return made, held
 
@@ -98,7 +102,7 @@ async def test_a_refusal_names_the_limit_and_the_wait_but_a_cost_over_the_burst_
 async def test_limits_are_read_again_only_when_the_journal_says_that_one_changed() -> None:
     table = Table()
     made, held = await quotas(table)
-    held.records = (_KEY,)
+    held.records = {_KEY.record_id: _KEY}
 
     await made.refresh()
     before = made.rate(LimitScope.KEY, "k1")
@@ -118,3 +122,29 @@ async def test_what_has_no_limit_has_none_left_to_read() -> None:
     with pytest.raises(StrongroomError) as caught:
         made.available(LimitScope.KEY, "k2")
     assert caught.value.reason is Reason.NOT_FOUND
+
+
+async def test_a_damaged_limit_keeps_its_last_value_and_unsets_no_other() -> None:
+    table = Table()
+    made, held = await quotas(table, _KEY, _ALICE)
+    held.damaged = _KEY.record_id
+    held.watcher(JournalEntry(1, LimitRecord.KIND, _KEY.record_id, 2, b"", b"", b""))
+
+    await made.refresh()
+
+    assert made.rate(LimitScope.KEY, _KEY.subject) == Rate(_KEY.per_second, _KEY.burst)
+    assert made.rate(LimitScope.PRINCIPAL, _ALICE.subject) == Rate(_ALICE.per_second, _ALICE.burst)
+
+
+async def test_refusals_have_a_bucket_for_each_principal() -> None:
+    table = Table()
+    made, _ = await quotas(table)
+
+    made.spend_refusal(ALICE.arn)
+    assert table.charges == [Charge(f"REFUSED/{ALICE.arn}", 1, REFUSALS_PER_SECOND, REFUSALS_BURST)]
+    table.short = Shortfall(f"REFUSED/{ALICE.arn}", 0.5)
+    with pytest.raises(StrongroomError) as caught:
+        made.spend_refusal(ALICE.arn)
+
+    assert (caught.value.reason, caught.value.retry_after) == (Reason.QUOTA_EXCEEDED, 0.5)
+    assert caught.value.violations[0][0] == f"REFUSED/{ALICE.arn}"

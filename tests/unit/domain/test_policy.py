@@ -1,6 +1,7 @@
 """Key policies: default deny, explicit deny wins, and what is not understood is refused with its place."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -231,3 +232,15 @@ def test_a_statement_may_stand_without_a_list() -> None:
     single: dict[str, Any] = {"Version": "2012-10-17", "Statement": statement()}
 
     assert allowed(json.dumps(single))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["kms:" + "*" * 40 + "q", "kms:" + "*a" * 30 + "Z", "*" * 1, "kms:?" + "*?" * 20]
+)
+def test_wildcards_cannot_be_made_expensive(pattern: str) -> None:
+    text = document(statement(Action=pattern))
+    start = time.perf_counter()
+
+    policy.parse(text)
+
+    assert time.perf_counter() - start < 0.5

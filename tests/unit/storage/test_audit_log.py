@@ -18,7 +18,7 @@ import pytest
 
 from strongroomd.domain.audit import genesis, link, parse_line
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.storage import audit_log
+from strongroomd.storage import audit_log, syncing
 from strongroomd.storage.audit_chain import (
     Scan,
     all_chains,
@@ -30,7 +30,7 @@ from strongroomd.storage.audit_chain import (
 from strongroomd.storage.audit_log import AuditSettings, FileAuditLog, close_dead_chains
 from strongroomd.storage.audit_reader import verify
 from strongroomd.storage.chain_writer import ChainWriter
-from strongroomd.storage.syncing import Done, KernelSyncer, ThreadSyncer
+from strongroomd.storage.syncing import Done, KernelSyncer, ThreadSyncer, open_syncer
 
 TIME = "2026-11-22T00:00:00.000Z"
 
@@ -179,7 +179,7 @@ class SlowSyncer:
 async def test_a_slow_disk_refuses_in_time_and_the_chain_stays_right(
     log: FileAuditLog, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done: SlowSyncer(loop, done, 0.6))
+    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done, _: SlowSyncer(loop, done, 0.6))
     start = time.monotonic()
 
     with pytest.raises(StrongroomError) as caught:
@@ -194,7 +194,7 @@ async def test_a_slow_disk_refuses_in_time_and_the_chain_stays_right(
 
 
 async def test_a_sync_that_fails_is_final(log: FileAuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done: SlowSyncer(loop, done, 0.0, code=5))
+    monkeypatch.setattr(audit_log, "open_syncer", lambda loop, done, _: SlowSyncer(loop, done, 0.0, code=5))
 
     outcomes = await asyncio.gather(log.write({"n": 1}), log.write({"n": 2}), return_exceptions=True)
 
@@ -225,6 +225,65 @@ async def test_either_way_of_syncing_says_when_it_is_done_and_when_it_failed(
         os.close(reading)
         os.close(writing)
         syncer.close()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("refused", ["setup", "submit", "events", "eventfd", "the sync itself", "silence"])
+async def test_where_the_kernel_cannot_sync_a_thread_does_and_nothing_is_left_behind(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, calls = KernelSyncer._call, []
+
+    def forbidding(self: KernelSyncer, number: int, *arguments: object) -> None:
+        names = {self._setup: "setup", self._submit: "submit", self._events: "events"}
+        calls.append(names.get(number, "destroy"))
+        if names.get(number) == refused:
+            raise OSError(errno.EINVAL, "not here")
+        if number == self._submit and refused == "the sync itself":
+            os.eventfd_write(self._bell, 1)
+            self._event[2] = -errno.EIO
+        elif number == self._events and refused == "the sync itself":
+            return
+        elif number != self._submit or refused != "silence":
+            call(self, number, *arguments)
+
+    monkeypatch.setattr(KernelSyncer, "_call", forbidding)
+    monkeypatch.setattr(syncing, "_PROOF_SECONDS", 0.05)
+    if refused == "eventfd":
+        monkeypatch.setattr(os, "eventfd", lambda *_: os.open("/nonexistent", os.O_RDONLY))
+    answers: asyncio.Queue[int] = asyncio.Queue()
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        before = open_files()
+        syncer = open_syncer(asyncio.get_running_loop(), answers.put_nowait, file.fileno())
+        after = open_files()
+        syncer.start(file.fileno())
+        assert await asyncio.wait_for(answers.get(), 5) == 0
+    syncer.close()
+
+    assert isinstance(syncer, ThreadSyncer)
+    assert after == before
+    assert refused == "setup" or calls[-1] == "destroy"
+
+
+async def test_the_kernels_way_is_proved_on_the_file_itself(tmp_path: Path) -> None:
+    answers: asyncio.Queue[int] = asyncio.Queue()
+    reading, writing = os.pipe()
+    unsyncable = open_syncer(asyncio.get_running_loop(), answers.put_nowait, writing)
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        syncer = open_syncer(asyncio.get_running_loop(), answers.put_nowait, file.fileno())
+        for _ in range(3):
+            syncer.start(file.fileno())
+            assert await asyncio.wait_for(answers.get(), 5) == 0
+        assert answers.empty(), "the proof is no answer"
+    for each in (syncer, unsyncable):
+        each.close()
+    os.close(reading)
+    os.close(writing)
+
+    assert isinstance(unsyncable, ThreadSyncer)
 
 
 async def test_a_full_disk_refuses_what_does_not_fit_and_heals(
@@ -309,7 +368,9 @@ async def test_no_record_is_acknowledged_before_its_sync(
 ) -> None:
     started: list[int] = []
     monkeypatch.setattr(
-        audit_log, "open_syncer", lambda loop, done: SimpleNamespace(start=started.append, close=lambda: None)
+        audit_log,
+        "open_syncer",
+        lambda loop, done, _: SimpleNamespace(start=started.append, close=lambda: None),
     )
 
     with pytest.raises(StrongroomError) as caught:

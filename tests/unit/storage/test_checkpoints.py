@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 from strongroomd.domain.audit import Checkpoint, Head, next_checkpoint, parse_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.storage.audit_chain import ARCHIVE, close_dead_chain
+from strongroomd.ports import AuditWanted
+from strongroomd.storage import audit_records, audit_trail
+from strongroomd.storage.audit_chain import ARCHIVE, close_dead_chain, timestamp
 from strongroomd.storage.audit_reader import verify
 from strongroomd.storage.audit_records import AuditFilter, place, read_records, tail_records
+from strongroomd.storage.audit_trail import FileAuditTrail
 from strongroomd.storage.chain_writer import ChainWriter
 from strongroomd.storage.checkpoints import ChainFollower, CheckpointFile, SignedCheckpoint, parse_signed
 
@@ -242,3 +246,81 @@ async def test_the_tail_gives_what_appears_even_from_new_and_archived_chains(
     late = ChainWriter(directory, "node-b-0-2000-cccc", {"event": "chain.opened", "key": "k", "time": TIME})
     assert (await asyncio.wait_for(anext(tail), 5))["chain"] == late.origin
     await tail.aclose()  # type: ignore[attr-defined]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_hundreds_of_chains_are_read_in_order_with_few_files_open(directory: Path) -> None:
+    for n in reversed(range(300)):  # each worker lived 1.5 s: a little beside the next
+        begun = 1_000 * n
+        origin = f"node-a-0-{begun}-aaaa"
+        opened = {
+            "event": "chain.opened",
+            "origin": origin,
+            "previous": None,
+            "time": timestamp(begun / 1_000),
+        }
+        writer = ChainWriter(directory, origin, opened)
+        writer.append(
+            [{"n": 2 * n + late, "time": timestamp((begun + 500 + late) / 1_000)} for late in (0, 1)]
+        )
+        writer.append([{"closes": n, "time": timestamp((begun + 1_500) / 1_000)}])
+        writer.close()
+    before = open_files()
+
+    most, found = 0, []
+    for record in read_records(directory):
+        most = max(most, open_files() - before)
+        found.append(record)
+
+    assert most <= 6
+    assert open_files() == before
+    assert [record["n"] for record in found if "n" in record] == list(range(600))
+    assert [place(record) for record in found] == sorted(place(record) for record in found)
+    halfway = place(found[600])
+    assert list(read_records(directory, after=halfway)) == found[601:]
+
+
+async def test_a_tail_takes_a_burst_in_parts_and_loses_nothing_of_an_archived_chain(
+    directory: Path, writers: list[ChainWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_records, "NEWS", 10)
+    follower = audit_records._Follower(directory)
+    for writer in writers:
+        writer.append([{"n": n, "time": TIME} for n in range(50)])
+    writers[1].close()
+    looks = [follower.news()]
+    name = f"{ORIGINS[1]}.jsonl"
+    (directory / name).rename(directory / ARCHIVE / name)
+    while follower.behind:
+        looks.append(follower.news())
+
+    assert max(len(look) for look in looks) <= 10
+    for origin in ORIGINS:
+        assert [r["n"] for look in looks for r in look if r["chain"] == origin] == list(range(50))
+    assert follower.news() == []
+
+
+async def test_readers_have_a_thread_of_their_own(
+    directory: Path, writers: list[ChainWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, go = [], threading.Event()
+
+    def reading(*_: object) -> list[object]:
+        names.append(threading.current_thread().name)
+        go.wait(10)
+        return []
+
+    monkeypatch.setattr(audit_trail, "read_records", reading)
+    trail = FileAuditTrail(directory, lambda: 0.0)
+    pages = [asyncio.ensure_future(trail.page(AuditWanted("", "", ""), after="", limit=1)) for _ in range(40)]
+    await asyncio.sleep(0.05)
+
+    heads = await asyncio.wait_for(trail.heads(None), 2)  # what a checkpoint begins with
+    go.set()
+    await asyncio.gather(*pages)
+
+    assert len(heads) == len(ORIGINS)
+    assert len(set(names)) == 1

@@ -120,7 +120,8 @@ def _scope(name: str) -> int:
 
 
 def _stamp(time: datetime) -> Timestamp:
-    if time.tzinfo is None:
+    given: object = time
+    if not isinstance(given, datetime) or given.tzinfo is None:
         raise invalid("since", "must be a time with its zone")
     stamp = Timestamp()
     try:

@@ -6,8 +6,8 @@ import typer
 
 from strongroom.cli import inputs
 from strongroom.cli.inputs import Base64, ContextOption, DryRun, In, KeyArgument, KeyVersionOption, Out
-from strongroom.cli.output import note, print_json, show
-from strongroom.cli.session import connected, options
+from strongroom.cli.output import note, show
+from strongroom.cli.session import connected
 from strongroom.names import EncryptionAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm
 
 mac_app = typer.Typer(help="Message authentication codes.", no_args_is_help=True)
@@ -49,7 +49,7 @@ def encrypt(  # noqa: PLR0913, PLR0917 - the options of the verb
             algorithm=algorithm or "",
             dry_run=dry_run,
         )
-    _deliver(ctx, done, out, done.ciphertext, text=base64)
+    inputs.deliver(ctx, done, out, done.ciphertext, "ciphertext", text=base64)
 
 
 def decrypt(  # noqa: PLR0913, PLR0917
@@ -74,7 +74,7 @@ def decrypt(  # noqa: PLR0913, PLR0917
             key_version=key_version,
             dry_run=dry_run,
         )
-    _deliver(ctx, done, out, done.plaintext, secret=True)
+    inputs.deliver(ctx, done, out, done.plaintext, "plaintext", secret=True)
 
 
 def re_encrypt(  # noqa: PLR0913, PLR0917
@@ -107,7 +107,7 @@ def re_encrypt(  # noqa: PLR0913, PLR0917
             destination_algorithm=algorithm or "",
             dry_run=dry_run,
         )
-    _deliver(ctx, done, out, done.ciphertext, text=base64)
+    inputs.deliver(ctx, done, out, done.ciphertext, "ciphertext", text=base64)
 
 
 def sign(  # noqa: PLR0913, PLR0917
@@ -132,7 +132,7 @@ def sign(  # noqa: PLR0913, PLR0917
             key_version=key_version,
             dry_run=dry_run,
         )
-    _deliver(ctx, done, out, done.signature, text=base64)
+    inputs.deliver(ctx, done, out, done.signature, "signature", text=base64)
 
 
 def verify(  # noqa: PLR0913, PLR0917
@@ -147,6 +147,7 @@ def verify(  # noqa: PLR0913, PLR0917
     dry_run: DryRun = False,
 ) -> None:
     """Verify a signature; exit code 7 if it is not valid. --base64 says that the signature is text."""
+    inputs.refuse_both_from_stdin("signature", signature, source)
     proof = inputs.read(signature, "signature", decode=base64)
     message = inputs.read(source, "message")
     with connected(ctx) as client:
@@ -180,7 +181,7 @@ def mac_generate(  # noqa: PLR0913, PLR0917
         done = client.generate_mac(
             key, message, algorithm=algorithm or "", key_version=key_version, dry_run=dry_run
         )
-    _deliver(ctx, done, out, done.mac, text=base64)
+    inputs.deliver(ctx, done, out, done.mac, "mac", text=base64)
 
 
 @mac_app.command("verify")
@@ -195,6 +196,7 @@ def mac_verify(  # noqa: PLR0913, PLR0917
     dry_run: DryRun = False,
 ) -> None:
     """Verify a MAC; exit code 7 if it is not valid. --base64 says that the MAC is text."""
+    inputs.refuse_both_from_stdin("mac", mac, source)
     proof = inputs.read(mac, "mac", decode=base64)
     message = inputs.read(source, "message")
     with connected(ctx) as client:
@@ -220,7 +222,7 @@ def derive(
     other = _der(inputs.read(public_key, "public_key"))
     with connected(ctx) as client:
         done = client.derive_shared_secret(key, other, key_version=key_version, dry_run=dry_run)
-    _deliver(ctx, done, out, done.secret, text=base64)
+    inputs.deliver(ctx, done, out, done.secret, "secret", text=base64)
 
 
 def random(
@@ -233,17 +235,7 @@ def random(
     """Draw random bytes from the HSM."""
     with connected(ctx) as client:
         done = client.generate_random(size, dry_run=dry_run)
-    _deliver(ctx, done, out, done.data, text=base64)
-
-
-def _deliver(
-    ctx: typer.Context, result: object, out: str, data: bytes, *, text: bool = False, secret: bool = False
-) -> None:
-    """Write the bytes of an answer; as JSON, the whole answer."""
-    if options(ctx).as_json:
-        print_json(result)
-    else:
-        inputs.write(out, data, text=text, secret=secret)
+    inputs.deliver(ctx, done, out, done.data, "data", text=base64)
 
 
 def _der(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`strongroom datakey`, `batch` and `file`."""
+"""`strongroom datakey` and `batch`."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -7,8 +7,8 @@ import typer
 
 from strongroom.cli import inputs
 from strongroom.cli.inputs import ContextOption, DryRun, In, KeyArgument
-from strongroom.cli.output import note, show
-from strongroom.cli.session import connected
+from strongroom.cli.output import note, print_json, show, without
+from strongroom.cli.session import connected, options
 from strongroom.errors import StrongroomError, invalid
 from strongroom.names import DataKeyPairSpec, MessageType, SigningAlgorithm
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 app = typer.Typer(help="Data keys, for envelope encryption.", no_args_is_help=True)
-batch_app = typer.Typer(help="Many items: JSON lines in, JSON lines out.", no_args_is_help=True)
+batch_app = typer.Typer(
+    help="Many items: JSON lines in, at most 64 MiB of them, JSON lines out.", no_args_is_help=True
+)
 
 Size = Annotated[
     int, typer.Option("--bytes", min=0, max=1024, help="Length of the data key; 0 is 32 bytes, for AES-256.")
@@ -31,6 +33,7 @@ PublicOut = Annotated[
     str | None, typer.Option("--public-key-out", help="File for the public half, DER.", metavar="FILE")
 ]
 Context = dict[str, str]
+MAX_LINES = 64 << 20  # bytes of a batch's input, which is held in memory with its results
 
 
 @app.command("generate")
@@ -48,9 +51,12 @@ def generate(
         done = client.generate_data_key(
             key, number_of_bytes=size, context=inputs.pairs(context, "context"), dry_run=dry_run
         )
-    _write(plaintext_out, done.plaintext)
-    _write(ciphertext_out, done.ciphertext)
-    show(ctx, done)
+    _deliver(
+        ctx,
+        done,
+        plaintext=(plaintext_out, done.plaintext),
+        ciphertext=(ciphertext_out, done.ciphertext),
+    )
 
 
 @app.command("generate-sealed")
@@ -67,8 +73,7 @@ def generate_sealed(
         done = client.generate_data_key_without_plaintext(
             key, number_of_bytes=size, context=inputs.pairs(context, "context"), dry_run=dry_run
         )
-    _write(ciphertext_out, done.ciphertext)
-    show(ctx, done)
+    _deliver(ctx, done, ciphertext=(ciphertext_out, done.ciphertext))
 
 
 @app.command("generate-pair")
@@ -87,10 +92,13 @@ def generate_pair(  # noqa: PLR0913, PLR0917
         done = client.generate_data_key_pair(
             key, spec, context=inputs.pairs(context, "context"), dry_run=dry_run
         )
-    _write(plaintext_out, done.private_key)
-    _write(ciphertext_out, done.sealed_private_key)
-    _write(public_key_out, done.public_key)
-    show(ctx, done)
+    _deliver(
+        ctx,
+        done,
+        private_key=(plaintext_out, done.private_key),
+        sealed_private_key=(ciphertext_out, done.sealed_private_key),
+        public_key=(public_key_out, done.public_key),
+    )
 
 
 @app.command("generate-sealed-pair")
@@ -108,9 +116,12 @@ def generate_sealed_pair(
         done = client.generate_data_key_pair_without_plaintext(
             key, spec, context=inputs.pairs(context, "context"), dry_run=dry_run
         )
-    _write(ciphertext_out, done.sealed_private_key)
-    _write(public_key_out, done.public_key)
-    show(ctx, done)
+    _deliver(
+        ctx,
+        done,
+        sealed_private_key=(ciphertext_out, done.sealed_private_key),
+        public_key=(public_key_out, done.public_key),
+    )
 
 
 @batch_app.command("encrypt")
@@ -151,7 +162,7 @@ def batch_sign(
 
 
 def _items(source: str, shared: Context) -> list[tuple[bytes, Context]]:
-    lines = inputs.text(source, "items").splitlines()
+    lines = inputs.text(source, "items", limit=MAX_LINES).splitlines()
     return [_item(line, number, shared) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -183,6 +194,13 @@ def _report(results: "Sequence[object]") -> None:
         raise failures[0]
 
 
-def _write(name: str | None, data: bytes) -> None:
-    if name is not None:
-        inputs.write(name, data)
+def _deliver(ctx: typer.Context, done: object, **parts: tuple[str | None, bytes]) -> None:
+    """Write each field that has a file to it, and show the answer; as JSON, without those fields."""
+    written = {name for name, (file, _) in parts.items() if file is not None}
+    for file, data in parts.values():
+        if file is not None:
+            inputs.write(file, data)
+    if options(ctx).as_json and written:
+        print_json(without(done, *written))
+    else:
+        show(ctx, done)

@@ -8,8 +8,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from strongroom.cli.inputs import ContextOption, KeyArgument, pairs
-from strongroom.cli.output import note, print_json
+from strongroom.cli.inputs import ContextOption, KeyArgument, pairs, standard_input
+from strongroom.cli.output import note, print_json, standard_output
 from strongroom.cli.session import connected, options
 
 app = typer.Typer(help="Encrypt files of any size.", no_args_is_help=True)
@@ -78,11 +78,11 @@ def decrypt(
 
 
 def _source(name: str) -> str | BinaryIO:
-    return sys.stdin.buffer if name == "-" else name
+    return standard_input() if name == "-" else name
 
 
 def _target(name: str) -> str | BinaryIO:
-    return sys.stdout.buffer if name == "-" else name
+    return standard_output().buffer if name == "-" else name
 
 
 def _report(ctx: typer.Context, target: str, text: str, done: object) -> None:

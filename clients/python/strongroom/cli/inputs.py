@@ -2,14 +2,15 @@
 
 import base64
 import binascii
-import os
+import select
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, cast
 
 import typer
 
-from strongroom.cli.output import is_terminal
+from strongroom.cli.output import is_terminal, print_json, standard_output, without
+from strongroom.cli.session import options
 from strongroom.errors import StrongroomError, error, invalid
 
 MAX_INPUT = (
@@ -22,7 +23,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="File to write, mode 0600, replacing what is there; - is standard output.",
+        help="File to write, whole and with mode 0600, replacing what is there; - is standard output.",
         metavar="FILE",
     ),
 ]
@@ -42,35 +43,71 @@ RequestId = Annotated[
 ]
 
 
-def read(name: str, field: str, *, decode: bool = False) -> bytes:
-    """Read a file or standard input whole; with `decode` it is base64 text.
+def read(name: str, field: str, *, decode: bool = False, limit: int = MAX_INPUT) -> bytes:
+    """Read a file or standard input whole, at most `limit` bytes; with `decode` it is base64 text.
 
     Raises:
         StrongroomError: FILE_PROBLEM, FIELD_TOO_LARGE or INVALID_FIELD.
     """
-    data = _read(name)
-    if len(data) > MAX_INPUT:
-        raise error("FIELD_TOO_LARGE", "the input is larger than any call takes", field=field)
+    data = _read(name, limit + 1)
+    if len(data) > limit:
+        raise error("FIELD_TOO_LARGE", f"the input is larger than {limit:,} bytes", field=field)
     return from_base64(data, field) if decode else data
 
 
 def write(name: str, data: bytes, *, text: bool = False, secret: bool = False) -> None:
     """Write bytes to a file or standard output; as base64 with `text`, or where a person would see binary.
 
-    A plaintext (`secret`) goes to a terminal as it is: it is what was asked for.
+    A file appears whole, with mode 0600, or what was there stays. A plaintext (`secret`) goes to a terminal
+    as it is: it is what was asked for.
+
+    Raises:
+        StrongroomError: FILE_PROBLEM.
     """
     if text or (name == "-" and is_terminal() and not secret):
         data = base64.b64encode(data) + b"\n"
     if name == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        output = standard_output().buffer
+        output.write(data)
+        output.flush()
         return
+    from strongroom.files.targets import whole_file  # noqa: PLC0415 - loads cryptography
+
     try:
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with whole_file(Path(name), overwrite=True) as file:
             file.write(data)
     except (OSError, ValueError) as problem:
         raise file_problem(problem) from problem
+
+
+def deliver(
+    ctx: typer.Context,
+    result: object,
+    out: str,
+    data: bytes,
+    *fields: str,
+    text: bool = False,
+    secret: bool = False,
+) -> None:
+    """Write the bytes of an answer. As JSON, the whole answer, without those `fields` that went to a file."""
+    as_json = options(ctx).as_json
+    if out != "-" or not as_json:
+        write(out, data, text=text, secret=secret)
+    if as_json:
+        print_json(result if out == "-" else without(result, *fields))
+
+
+def refuse_both_from_stdin(field: str, one: str, other: str) -> None:
+    """Refuse two inputs from one standard input: the second would be read as empty."""
+    if one == other == "-":
+        raise invalid(field, "two inputs cannot both come from standard input")
+
+
+def standard_input() -> BinaryIO:
+    """Give standard input, which whoever started us may have closed."""
+    if sys.stdin is None:
+        raise error("FILE_PROBLEM", "standard input is closed")
+    return sys.stdin.buffer
 
 
 def from_base64(data: bytes, field: str) -> bytes:
@@ -94,10 +131,10 @@ def pairs(given: list[str] | None, field: str) -> dict[str, str]:
     return found
 
 
-def text(name: str, field: str) -> str:
+def text(name: str, field: str, *, limit: int = MAX_INPUT) -> str:
     """Read a file or standard input as UTF-8 text."""
     try:
-        return read(name, field).decode("utf-8")
+        return read(name, field, limit=limit).decode("utf-8")
     except UnicodeDecodeError:
         raise invalid(field, "must be UTF-8 text") from None
 
@@ -108,11 +145,27 @@ def file_problem(problem: OSError | ValueError) -> StrongroomError:
     return error("FILE_PROBLEM", f"the file cannot be used: {why}")
 
 
-def _read(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read(MAX_INPUT + 1)
+def _read(name: str, size: int) -> bytes:
     try:
+        if name == "-":
+            return _read_waiting(standard_input(), size)
         with Path(name).open("rb") as file:
-            return file.read(MAX_INPUT + 1)
+            return file.read(size)
     except (OSError, ValueError) as problem:
         raise file_problem(problem) from problem
+
+
+def _read_waiting(source: BinaryIO, size: int) -> bytes:
+    """Read to the end, also where whoever started us made the pipe non-blocking: no data is not the end."""
+    parts: list[bytes] = []
+    while size > 0 and (part := _read_some(source, size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _read_some(source: BinaryIO, size: int) -> bytes:
+    # Typeshed does not know that a buffered reader of a non-blocking pipe gives None.
+    while (part := cast("bytes | None", source.read(size))) is None:
+        select.select([source], [], [])
+    return part

@@ -1,15 +1,16 @@
 """`strongroom key`, `alias` and `tag`."""
 
+import uuid
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strongroom.cli import inputs, policies
+from strongroom.cli import aliases, inputs, policies
 from strongroom.cli.inputs import Etag, KeyArgument, KeyVersionOption, RequestId
-from strongroom.cli.output import note, print_json, show, show_list
-from strongroom.cli.session import connected, options
-from strongroom.errors import StrongroomError, invalid
+from strongroom.cli.output import note, show, show_list
+from strongroom.cli.session import connected
+from strongroom.errors import invalid
 from strongroom.names import CustodyMode, KeySpec, KeyState, KeyUsage
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Principals are ARNs, or user/NAME, role/NAME, service/NAME of your own account.
     """
+    name = None if alias is None else aliases.checked_name(alias)
+    token = str(uuid.uuid4()) if request_id is None else request_id
     with connected(ctx) as client:
+        if name is not None and request_id is None:
+            # Not for a call that is repeated: there the alias is the one that the first call made.
+            aliases.refuse_taken(client, name)
         made = client.create_key(
             spec=spec,
             usage=usage or "",
@@ -79,11 +85,11 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
             policy=_policy(client, policy, administrator or [], user or []),
             tags=inputs.pairs(tag, "tag"),
             bypass_policy_lockout_safety_check=bypass,
-            request_id=request_id,
+            request_id=token,
         )
         show(ctx, made)
-        if alias is not None:
-            _name_new_key(client, alias, made.arn)
+        if name is not None:
+            aliases.name_new_key(client, name, made.arn, token)
 
 
 @app.command("describe")
@@ -187,11 +193,8 @@ def public_key(
     """Read the public half of a key as PEM."""
     with connected(ctx) as client:
         found = client.get_public_key(key, key_version=key_version)
-    if options(ctx).as_json:
-        print_json(found)
-    else:
-        data = found.public_key if der else found.public_key_pem.encode()
-        inputs.write(out, data, secret=not der)
+    data = found.public_key if der else found.public_key_pem.encode()
+    inputs.deliver(ctx, found, out, data, "public_key", "public_key_pem", secret=not der)
 
 
 @app.command("usage")
@@ -206,10 +209,7 @@ def policy_get(ctx: typer.Context, key: KeyArgument, out: inputs.Out = "-") -> N
     """Read the policy of a key, JSON."""
     with connected(ctx) as client:
         found = client.get_key_policy(key)
-    if options(ctx).as_json:
-        print_json(found)
-    else:
-        inputs.write(out, found.policy.rstrip("\n").encode() + b"\n", secret=True)
+    inputs.deliver(ctx, found, out, found.policy.rstrip("\n").encode() + b"\n", "policy", secret=True)
 
 
 @policy_app.command("put")
@@ -247,7 +247,7 @@ def alias_create(
 ) -> None:
     """Give a key a second name."""
     with connected(ctx) as client:
-        show(ctx, client.create_alias(_alias(alias), arn_of(client, key), request_id=request_id))
+        show(ctx, client.create_alias(aliases.full_name(alias), arn_of(client, key), request_id=request_id))
 
 
 @alias_app.command("update")
@@ -256,7 +256,9 @@ def alias_update(
 ) -> None:
     """Point an alias at another key of the same kind."""
     with connected(ctx) as client:
-        found = client.update_alias(_alias(alias), arn_of(client, key), etag=etag, request_id=request_id)
+        found = client.update_alias(
+            aliases.full_name(alias), arn_of(client, key), etag=etag, request_id=request_id
+        )
         show(ctx, found)
 
 
@@ -266,7 +268,7 @@ def alias_delete(
 ) -> None:
     """Take an alias away; its key stays."""
     with connected(ctx) as client:
-        client.delete_alias(_alias(alias), etag=etag, request_id=request_id)
+        client.delete_alias(aliases.full_name(alias), etag=etag, request_id=request_id)
     note("deleted")
 
 
@@ -321,10 +323,6 @@ def arn_of(client: "Client", key: str) -> str:
     return client.describe_key(key).arn if by_alias else key
 
 
-def _alias(text: str) -> str:
-    return text if text.startswith(("alias/", "arn:")) else f"alias/{text}"
-
-
 def _policy(client: "Client", source: str | None, administrators: list[str], users: list[str]) -> str:
     """Read or compose a policy; empty where none was asked for."""
     if source is not None and (administrators or users):
@@ -338,12 +336,3 @@ def _policy(client: "Client", source: str | None, administrators: list[str], use
     return policies.compose(
         managers or [caller.principal_arn], [policies.principal(text, caller.account) for text in users]
     )
-
-
-def _name_new_key(client: "Client", alias: str, arn: str) -> None:
-    try:
-        client.create_alias(_alias(alias), arn)
-    except StrongroomError:
-        note(f"the key was made, but not its alias; it is {arn}")
-        raise
-    note(f"it is {_alias(alias)}")

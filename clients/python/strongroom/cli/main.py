@@ -1,5 +1,6 @@
 """`strongroom`: the tree of verbs, the global options, and what becomes of errors."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import typer
 
 from strongroom import errors
 from strongroom.cli import admin, crypto, datakeys, files, keys
-from strongroom.cli.output import note, plain_error, print_json
+from strongroom.cli.output import note, plain_error, print_json, standard_output
 from strongroom.cli.session import Options, options
 from strongroom.reasons import EXPLANATIONS, Explanation
 
@@ -142,12 +143,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=hoist(given), prog_name="strongroom")
+        _run(hoist(given))
     except errors.StrongroomError as error:
         sys.exit(_report(error, as_json="--json" in hoist(given)[:1]))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     sys.exit(0)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run one command to the last byte of its output, which may find the disk full."""
+    standard_output()  # before anything is done whose answer would be lost
+    try:
+        try:
+            app(args=arguments, prog_name="strongroom")
+        finally:
+            sys.stdout.flush()
+    except OSError as problem:
+        # What is left in the buffer would fail again, without a word of ours, when Python ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(problem, BrokenPipeError):
+            sys.exit(1)  # as of `| head`: the reader has enough
+        why = problem.strerror or "an error"
+        raise errors.error("FILE_PROBLEM", f"input or output failed: {why}") from None
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:
@@ -161,7 +180,11 @@ def hoist(arguments: Sequence[str]) -> list[str]:
         if word == "--json":
             flags = [word]
         elif word == "--profile":
-            profile = [word, *[value for value in [next(words, None)] if value is not None]]
+            # Without a value it stays alone, and typer says what is missing.
+            value = next(words, None)
+            if value is not None and value.startswith("-"):
+                return list(arguments)
+            profile = [word] if value is None else [word, value]
         elif word.startswith("--profile="):
             profile = [word]
         else:

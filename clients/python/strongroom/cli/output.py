@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TextIO
 
 import typer
 
 from strongroom.cli.session import options
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, error
 
 _HIDDEN = "(hidden; use --json or an output file)"
 
@@ -33,7 +34,24 @@ def show_list(ctx: typer.Context, rows: Iterable[object], columns: Mapping[str, 
 
 def print_json(value: object) -> None:
     """Print a value as JSON; bytes are base64, times ISO 8601 in UTC."""
+    standard_output()
     typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def without(result: object, *fields: str) -> dict[str, object]:
+    """Give the fields of a result but some."""
+    return {name: value for name, value, _ in _fields(result) if name not in fields}
+
+
+def standard_output() -> TextIO:
+    """Give standard output, which whoever started us may have closed.
+
+    Raises:
+        StrongroomError: FILE_PROBLEM.
+    """
+    if sys.stdout is None:
+        raise error("FILE_PROBLEM", "standard output is closed")
+    return sys.stdout
 
 
 def plain(value: object) -> object:  # noqa: PLR0911 - a case for each type
@@ -55,16 +73,16 @@ def plain(value: object) -> object:  # noqa: PLR0911 - a case for each type
             return {name: plain(each) for name, each, _ in _fields(value)}
 
 
-def plain_error(error: StrongroomError) -> dict[str, object]:
+def plain_error(failure: StrongroomError) -> dict[str, object]:
     """Make JSON's own types of an error."""
     return {
         "error": {
-            "reason": error.reason,
-            "message": error.message,
-            "field": error.field,
-            "retry_after": error.retry_after,
-            "request_id": error.request_id,
-            "code": error.code,
+            "reason": failure.reason,
+            "message": failure.message,
+            "field": failure.field,
+            "retry_after": failure.retry_after,
+            "request_id": failure.request_id,
+            "code": failure.code,
         }
     }
 
@@ -76,7 +94,7 @@ def note(text: str) -> None:
 
 def is_terminal() -> bool:
     """Say whether a person reads the output."""
-    return sys.stdout.isatty()
+    return standard_output().isatty()
 
 
 def _fields(value: object) -> Iterable[tuple[str, object, bool]]:

@@ -6,14 +6,15 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from strongroom.errors import CallerError
 from strongroom.files.format import TAG, FileKeys, damaged
 
 
 class Reader(Protocol):
     """What is needed of a source: less than asked for is fine, nothing means the end."""
 
-    def read(self, size: int, /) -> bytes:
-        """Read at most `size` bytes."""
+    def read(self, size: int, /) -> bytes | None:
+        """Read at most `size` bytes; None from a non-blocking source that has none yet."""
 
 
 def seal(source: Reader, chunk: int, keys: FileKeys) -> Iterator[bytes]:
@@ -40,10 +41,16 @@ def unseal(source: Reader, chunk: int, keys: FileKeys) -> Iterator[bytes]:
 
 
 def read_exactly(source: Reader, size: int) -> bytes:
-    """Read up to `size` bytes; less only at the end. Pipes give what they have, so it asks again."""
+    """Read up to `size` bytes; less only at the end. Pipes give what they have, so it asks again.
+
+    Raises:
+        CallerError: FILE_PROBLEM: a non-blocking source has no data yet, which is not its end.
+    """
     parts: list[bytes] = []
     while size > 0:
         part = source.read(size)
+        if part is None:
+            raise CallerError("FILE_PROBLEM", "the source is non-blocking and has no data yet")
         if not part:
             break
         parts.append(part)

@@ -154,9 +154,11 @@ class _Counted:
         self._progress = progress
         self.size = 0
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int, /) -> bytes | None:
         """Read and count."""
         data = self._reader.read(size)
+        if data is None:
+            return None
         self.size += len(data)
         if self._progress is not None:
             self._progress(len(data))

@@ -26,7 +26,10 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         CallerError: FILE_PROBLEM: the target exists and shall not be overwritten, or cannot be made.
     """
     # Behind a symbolic link, the file that it names; a device or pipe is never replaced by a file.
-    target = target.resolve()
+    try:
+        target = target.resolve()
+    except RuntimeError:
+        raise CallerError("FILE_PROBLEM", "the target is a symbolic link that leads to itself") from None
     folder = target.parent
     if target.exists() and not target.is_file():
         raise CallerError("FILE_PROBLEM", "the target is not a regular file; - is standard output")
@@ -73,14 +76,32 @@ def _unfinished(folder: Path) -> Iterator[tuple[BinaryIO, Path | None]]:
 
 
 def _give_name(file: BinaryIO, name: Path | None, target: Path, *, overwrite: bool) -> None:
-    if name is None and not overwrite:
-        _link(file, target)
+    if not overwrite:
+        _link(file, target) if name is None else _link_or_rename(name, target)
         return
-    if name is None:
-        # A link never replaces, a rename does: so it takes a passing name. What bears it is whole.
-        name = target.parent / f".strongroom-{secrets.token_hex(8)}"
-        _link(file, name)
-    name.replace(target)
+    if name is not None:
+        name.replace(target)
+        return
+    # A link never replaces, a rename does: so it takes a passing name. What bears it is whole.
+    name = target.parent / f".strongroom-{secrets.token_hex(8)}"
+    _link(file, name)
+    try:
+        name.replace(target)
+    except OSError:
+        name.unlink(missing_ok=True)
+        raise
+
+
+def _link_or_rename(name: Path, target: Path) -> None:
+    """Give a file a second name, which never replaces; rename it where the file system has no links."""
+    try:
+        os.link(name, target)
+    except FileExistsError:
+        raise _exists() from None
+    except OSError:
+        if target.exists():
+            raise _exists() from None
+        name.replace(target)
 
 
 def _link(file: BinaryIO, target: Path) -> None:

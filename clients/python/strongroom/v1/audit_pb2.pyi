@@ -264,7 +264,9 @@ class GetAuditCheckpointResponse(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     CHAIN_HEADS_FIELD_NUMBER: _builtins.int
     canonical_json: _builtins.bytes
-    """The bytes that are signed: canonical JSON in UTF-8."""
+    """The bytes that are signed, as they stand: the line "strongroom.checkpoint.v1", a line feed, then canonical
+    JSON in UTF-8. To parse it, begin behind the first line feed.
+    """
     signature: _builtins.bytes
     """The signature over canonical_json, ECDSA in DER."""
     public_key: _builtins.bytes

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom.v1 import audit_pb2 as pb
 from strongroomd.custody.trail import Trail
-from strongroomd.domain.errors import invalid
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.door import Call
 
@@ -33,8 +33,10 @@ class AuditServicer:
     async def TailAuditRecords(
         self, request: pb.TailAuditRecordsRequest, call: Call
     ) -> AsyncIterator[pb.TailAuditRecordsResponse]:
-        """Follow the log."""
+        """Follow the log, as long as the certificate speaks for the administrator who began."""
         async for record in self._trail.tail(call.caller, request.key, request.principal):
+            if call.renew().principal != call.caller.principal:
+                raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
             yield pb.TailAuditRecordsResponse(record=_record(record))
 
     async def GetAuditCheckpoint(

@@ -117,19 +117,31 @@ class CryptoServicer(CryptoMethods):
     async def Operate(
         self, requests: AsyncIterator[pb.OperateRequest | Refused], call: Call
     ) -> AsyncIterator[pb.OperateResponse]:
-        """Answer operations as they finish, at most 64 at once; each passes the gate by itself."""
+        """Answer operations as they finish, at most 64 at once; each passes the gate by itself.
+
+        The certificate is asked about anew for each: one that speaks for nobody any more ends the stream,
+        once what had begun is answered.
+        """
         replies: asyncio.Queue[pb.OperateResponse | None] = asyncio.Queue()
         room = asyncio.Semaphore(STREAM_IN_FLIGHT)
 
-        async def answer(request: pb.OperateRequest | Refused) -> None:
-            replies.put_nowait(await self._operate(request, call))
+        async def answer(request: pb.OperateRequest | Refused, now: Call) -> None:
+            replies.put_nowait(await self._operate(request, now))
 
         async def read() -> None:
+            refused: StrongroomError | None = None
             try:
                 async with asyncio.TaskGroup() as running:
                     async for request in requests:
                         await room.acquire()
-                        running.create_task(answer(request))
+                        try:
+                            now = _renewed(call)
+                        except StrongroomError as error:
+                            refused = error
+                            break
+                        running.create_task(answer(request, now))
+                if refused is not None:
+                    raise refused
             finally:
                 replies.put_nowait(None)
 
@@ -151,7 +163,8 @@ class CryptoServicer(CryptoMethods):
         deadline = min(call.caller.deadline, time.monotonic() + self._stream_seconds)
         caller = dataclasses.replace(call.caller, request_id=secrets.token_hex(8), deadline=deadline)
         try:
-            reply = await self._operations[which](getattr(request, which), Call(caller, call.peer))
+            operation = dataclasses.replace(call, caller=caller)
+            reply = await self._operations[which](getattr(request, which), operation)
         except StrongroomError as error:
             return pb.OperateResponse(id=request.id, error=item_error(error))
         except Exception:  # noqa: BLE001 - a bug in one request must not end the others
@@ -160,6 +173,14 @@ class CryptoServicer(CryptoMethods):
         answer = pb.OperateResponse(id=request.id)
         getattr(answer, which).CopyFrom(reply)
         return answer
+
+
+def _renewed(call: Call) -> Call:
+    """Make the call as it would begin now."""
+    peer = call.renew()
+    return dataclasses.replace(
+        call, peer=peer, caller=dataclasses.replace(call.caller, principal=peer.principal)
+    )
 
 
 def _items(items: Sequence[Any], convert_item: Callable[[Any], T]) -> list[T | StrongroomError]:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import grpc
@@ -28,6 +29,7 @@ from strongroomd.telemetry import logs
 _log = logs.get("grpc")
 _PROCESS: Final = secrets.token_hex(8)
 _NEVER: Final = float("inf")
+_RETRY_SECONDS: Final = 0.1
 _REQUEST_IDS: Final = (f"{_PROCESS}{number:08x}" for number in itertools.count())
 """Unique over workers and restarts, without a system call for each."""
 BIRTHS: Final = frozenset(
@@ -68,9 +70,11 @@ class Door:
         deadlines: limits of time.
         meter: gives each method's meter.
         stranger: told of each call whose certificate names nobody.
+        most: how many unary calls, and how many streams, may be served at once.
 
     Attributes:
         in_flight: unary calls being served.
+        streams: streams being served.
     """
 
     def __init__(
@@ -79,16 +83,34 @@ class Door:
         deadlines: Deadlines,
         meter: Callable[[str], Meter],
         stranger: Callable[[], None] = lambda: None,
+        *,
+        most: int,
     ) -> None:
         self.in_flight = 0
+        self.streams = 0
+        self._most = most
         self._stranger = stranger
         self.identities = identities
         self.deadlines = deadlines
         self.meter = meter
 
+    def require_room(self, number: int) -> None:
+        """Refuse a call that makes `number` at once, if that is too many.
+
+        Raises:
+            StrongroomError: OVERLOADED with a hint when to try again.
+        """
+        if number > self._most:
+            raise StrongroomError(
+                Reason.OVERLOADED, detail="too many calls in flight", retry_after=_RETRY_SECONDS
+            )
+
     def peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
         """Find who holds the other end. Raises UNAUTHENTICATED_PEER."""
-        pem = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
+        return self.holder(certificate_of(context))
+
+    def holder(self, pem: bytes) -> Peer:
+        """Find for whom a certificate (PEM) speaks now. Raises UNAUTHENTICATED_PEER."""
         try:
             return self.identities.peer(pem)
         except StrongroomError:
@@ -106,6 +128,11 @@ class Door:
         return Caller(peer.principal, request_id, deadline, context.peer(), "grpc"), peer
 
 
+def certificate_of(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    """Give the peer's certificate (PEM); it is the connection's, and does not change while that lives."""
+    return next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """A request that is no message; the error says why."""
@@ -115,10 +142,18 @@ class Refused:
 
 @dataclass(slots=True)
 class Call:
-    """One call as servicer methods see it."""
+    """One call as servicer methods see it.
+
+    Attributes:
+        caller: who calls.
+        peer: the certificate behind it.
+        renew: asks anew for whom the certificate speaks, for streams, which may outlive what was so when they
+            began. Raises UNAUTHENTICATED_PEER.
+    """
 
     caller: Caller
     peer: Peer
+    renew: Callable[[], Peer]
 
 
 def generic_handler(service: ServiceDescriptor, servicer: object, door: Door) -> grpc.GenericRpcHandler:
@@ -175,8 +210,9 @@ def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, 
         code = "CANCELLED"
         door.in_flight += 1
         try:
+            door.require_room(door.in_flight)
             caller, peer = door.caller(context, request_id, getattr(door.deadlines, kind))
-            reply = await function(_accepted(request), Call(caller, peer))
+            reply = await function(_accepted(request), Call(caller, peer, lambda: peer))
             code = "OK"
         except StrongroomError as error:
             code = CODES[error.reason].name
@@ -218,9 +254,12 @@ async def _streamed(
 ) -> AsyncIterator[Message]:
     meter, request_id = door.meter(name), next(_REQUEST_IDS)
     started, code = time.perf_counter(), "CANCELLED"
+    door.streams += 1
     try:
-        caller, peer = door.caller(context, request_id, float("inf"))
-        async for reply in function(argument(), Call(caller, peer)):
+        door.require_room(door.streams)
+        caller, peer = door.caller(context, request_id, _NEVER)
+        renew = partial(door.holder, certificate_of(context))
+        async for reply in function(argument(), Call(caller, peer, renew)):
             yield reply
         code = "OK"
     except StrongroomError as error:
@@ -231,6 +270,7 @@ async def _streamed(
         _log.exception("call failed", method=name, request_id=request_id)
         await context.abort_with_status(wire_status(StrongroomError(Reason.INTERNAL), request_id))
     finally:
+        door.streams -= 1
         meter.observe(code, time.perf_counter() - started)
 
 

@@ -1,19 +1,24 @@
 """The gRPC server: mutual TLS, bounds, health, and the services."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, keys_pb2, quota_pb2
+from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.frontends.grpc.door import Door, generic_handler
 
+T = TypeVar("T")
 SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "keys": keys_pb2.DESCRIPTOR.services_by_name["KeyService"],
     "crypto": crypto_pb2.DESCRIPTOR.services_by_name["CryptoService"],
@@ -54,6 +59,20 @@ class Certificates:
 
     def __repr__(self) -> str:
         return "Certificates(...)"
+
+    def check(self) -> None:
+        """Refuse what gRPC would take and then silently not serve with.
+
+        Raises:
+            StrongroomError: CONFIGURATION naming the setting whose file is no PEM, or no key of the chain's
+                first certificate.
+        """
+        chain = _loaded(x509.load_pem_x509_certificates, self.chain, "grpc.certificate_file")
+        _loaded(x509.load_pem_x509_certificates, self.client_ca, "grpc.client_ca_file")
+        key = _loaded(lambda pem: load_pem_private_key(pem, None), self.key, "grpc.key_file")
+        if key.public_key() != chain[0].public_key():
+            message = "must be the private key of the first certificate in grpc.certificate_file"
+            raise StrongroomError(Reason.CONFIGURATION, message, field="grpc.key_file")
 
 
 class Server:
@@ -114,6 +133,14 @@ class Server:
         """Take no new calls, give those in flight `grace` seconds, and stop."""
         await self.set_serving(serving=False)
         await self._server.stop(grace)
+
+
+def _loaded(load: Callable[[bytes], T], pem: bytes, field: str) -> T:
+    try:
+        return load(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        message = "must be PEM of the right kind, a key without a passphrase"
+        raise StrongroomError(Reason.CONFIGURATION, message, field=field) from None
 
 
 def _configuration(certificates: Certificates) -> Any:  # noqa: ANN401 - grpc has no public name for it

@@ -1,0 +1,52 @@
+"""What upkeep does to keys, written down before and after, as callers' mutations are."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.ledger import Ledger
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.records import KeyRecord
+from strongroomd.ports import AuditLog
+
+UNCHANGED: Final = "UNCHANGED"
+BY_UPKEEP: Final = {"kind": "outcome", "principal": "upkeep", "outcome": "OK"}
+
+
+class Diary:
+    """Upkeep's audit records.
+
+    Args:
+        ledger: finds a key's account.
+        catalog: spells its ARN.
+        audit: this worker's chain.
+    """
+
+    def __init__(self, ledger: Ledger, catalog: Catalog, audit: AuditLog) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+        self._audit = audit
+
+    @asynccontextmanager
+    async def told(self, action: str, key_id: str, version: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """Write down what upkeep is about to do to a key and how that ended, however it ends.
+
+        Yields the record of the outcome; whoever finds nothing to do puts UNCHANGED in it.
+        """
+        key = await self._ledger.read(KeyRecord, key_id)
+        arn = self._catalog.realm.key_arn(key_id, key.account if key else "")
+        told: dict[str, Any] = {**BY_UPKEEP, "action": action, "key": arn}
+        if version:
+            told["version"] = version
+        await self._audit.write({**told, "kind": "intent", "outcome": "PENDING"})
+        try:
+            yield told
+        except StrongroomError as error:
+            told["outcome"] = error.reason.value
+            raise
+        except BaseException:  # a bug, or the worker ends
+            told["outcome"] = Reason.INTERNAL.value
+            raise
+        finally:
+            await self._audit.write(told)
