@@ -1,6 +1,7 @@
 """Loaded keys are bounded by count and age, and never destroyed under a call."""
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pkcs11.exceptions import ObjectHandleInvalid
 from tests.hsmkeys import OpenedVault, make, soon
 
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm
@@ -25,8 +27,12 @@ PSS = SigningAlgorithm.RSASSA_PSS_SHA_256
 
 def session_objects(vault: object) -> int:
     """How many objects the token shows: all of the vault's own, wherever they live."""
-    with vault._parts.pool.fresh() as session:  # type: ignore[attr-defined]
-        return len(handles.find(session, pack({})))
+    while True:
+        with (
+            contextlib.suppress(ObjectHandleInvalid),  # another thread destroyed one that was just found
+            vault._parts.pool.fresh() as session,  # type: ignore[attr-defined]
+        ):
+            return len(handles.find(session, pack({})))
 
 
 async def until(condition: Callable[[], bool]) -> bool:
