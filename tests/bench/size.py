@@ -1,6 +1,8 @@
 """Latency with many keys in the store against ten: two daemons side by side, the same calls in turns."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.bench import rig
@@ -17,8 +19,9 @@ def run(folder: Path, *, rounds: int, seconds: float, keys: int) -> None:
     for place in (small, large):
         place.mkdir()
     configs = [rig.found(small, 1), rig.found(large, 1)]
-    asyncio.run(_fill(configs[0], 10))
-    asyncio.run(_fill(configs[1], keys))
+    for config, number in zip(configs, (10, keys), strict=True):
+        # A process of its own for each token: a PKCS#11 module is loaded once, for one SoftHSM configuration.
+        subprocess.run([sys.executable, "-m", "tests.bench.size", str(config), str(number)], check=True)
     with (
         rig.daemon(configs[0]) as few,
         rig.daemon(configs[1]) as many,
@@ -65,3 +68,7 @@ async def _fill(config: Path, keys: int) -> None:
                     await change.put(record)
     vault.close()
     await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_fill(Path(sys.argv[1]), int(sys.argv[2])))
