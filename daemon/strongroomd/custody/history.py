@@ -27,8 +27,7 @@ async def verify_history(anchor: Anchor | None, trail: AuditTrail, public_key: b
 
     Raises:
         StrongroomError: INTEGRITY_FAILURE when the log is older than the token remembers, is another one, or
-        its
-            newest checkpoint was not signed by this token.
+            its newest checkpoint was not signed by this token.
     """
     newest = await trail.newest()
     if newest is not None and not signature_ok(public_key, newest[0].message(), newest[1]):

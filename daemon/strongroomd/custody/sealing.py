@@ -134,8 +134,7 @@ class Sealer:
 
         Raises:
             StrongroomError: INVALID_CIPHERTEXT for what is no envelope; KEY_MISMATCH when the caller names
-            another
-                key than the envelope; and whatever `Passage.claim` refuses.
+                another key than the envelope; and whatever `Passage.claim` refuses.
         """
         self.check_ciphertext(wanted.data)
         if (wanted.algorithm or SYMMETRIC) is not SYMMETRIC:

@@ -58,8 +58,7 @@ def open_household(session: Session, records: Sequence[HouseRecord], quirks: Qui
 
     Raises:
         StrongroomError: CONFIGURATION when store and token do not belong together, INTEGRITY_FAILURE when a
-        key
-            is not what `init` made.
+            key is not what `init` made.
         PKCS11Error: the token fails.
     """
     current: dict[House, tuple[HouseRecord, int]] = {}

@@ -34,8 +34,7 @@ def open_vault(
 
     Raises:
         StrongroomError: CONFIGURATION when the store has no house keys or another token's, INTEGRITY_FAILURE
-        when a
-            house key is not what `init` made, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+            when a house key is not what `init` made, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
     """
     if not house:
         raise StrongroomError(

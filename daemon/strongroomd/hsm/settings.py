@@ -17,8 +17,7 @@ class HsmSettings:
         token_serial: serial number of the token; with `token_label` both must match.
         token_label: label of the token; at least one of the two is needed.
         softhsm_conf: SoftHSM's configuration file (becomes SOFTHSM2_CONF). Naming it also turns on the guard
-        of
-            token.object. None for other modules.
+            of token.object. None for other modules.
         sessions: most PIN-less sessions that one process keeps open for operations.
         slow_threads: threads for RSA, the slower curves and loading of key pairs.
         slow_queue: calls that may wait for those threads before further ones are refused.

@@ -113,8 +113,9 @@ class Door:
         """Find for whom a certificate (PEM) speaks now. Raises UNAUTHENTICATED_PEER."""
         try:
             return self.identities.peer(pem)
-        except StrongroomError:
+        except StrongroomError as error:
             self._stranger()
+            _log.warning("a peer is nobody that is known", detail=error.detail)
             raise
 
     def caller(
