@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import itertools
+import sqlite3
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,6 +167,50 @@ async def test_birth_that_succeeds_at_the_last_moment_keeps_its_object(own_core:
 
     assert await objects(core) == {version.hsm_id: 1}
     await core.use(key.key_id)
+
+
+@contextmanager
+def nth_commit_fails_once_made(core: Core, number: int) -> Iterator[None]:
+    """Let one commit report an error although it is on the disk, as after an I/O error at the very end."""
+    database, count = core.store._database, itertools.count(1)
+    commit = database._commit
+
+    def made_but_unknown() -> None:
+        commit()
+        if next(count) == number:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    database._commit = made_but_unknown  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        database._commit = commit  # type: ignore[method-assign]
+
+
+async def test_birth_whose_commit_is_made_but_reports_failure_keeps_its_object(own_core: Core) -> None:
+    """The call fails and undoes what it believes was not made; asked again it answers, and the key must work."""
+    core = own_core
+
+    with nth_commit_fails_once_made(core, 2), pytest.raises(StrongroomError) as refused:
+        await core.create(CustodyMode.RESIDENT, "the same")
+
+    assert refused.value.reason is Reason.STORE_UNAVAILABLE
+    key = await core.create(CustodyMode.RESIDENT, "the same")
+    assert await objects(core) == {(await version_of(core, key.key_id)).hsm_id: 1}
+    await core.use(key.key_id)
+
+
+async def test_rotation_whose_commit_is_made_but_reports_failure_keeps_its_object(own_core: Core) -> None:
+    core = own_core
+    key, _, _ = await resident_key(core)
+
+    with nth_commit_fails_once_made(core, 2), pytest.raises(StrongroomError):
+        await core.keys.rotate(core.caller(), key.key_id, request_id="the same")
+
+    rotated = await core.keys.rotate(core.caller(), key.key_id, request_id="the same")
+    assert rotated.current_version == 2
+    assert len(await objects(core)) == 2
+    await core.use(key.key_id, 2)
 
 
 async def test_missing_object_refuses_use_and_is_never_forgotten(own_core: Core) -> None:
