@@ -1,7 +1,11 @@
 """A zoo of certificates: of those with a fault, none is accepted."""
 
+import contextlib
 import datetime as dt
+import socket
+import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -46,6 +50,25 @@ def test_bad_certificates_all_look_alike_to_their_holders(forge: Forge) -> None:
             texts.add(wire.call("GetCallerIdentity", _REQUEST).message)
 
     assert len(texts) == 1
+
+
+def test_many_handshakes_at_once_kill_no_worker(daemon: Daemon) -> None:
+    """gRPC's core dies of it when it is given certificates at every handshake; no certificate is needed for that."""
+    before = [worker["pid"] for worker in daemon.state["workers"]]
+    host, _, port = daemon.endpoint.rpartition(":")
+    stranger = ssl.create_default_context(cafile=str(daemon.tls("admin")["ca"]))
+    stranger.check_hostname = False
+    stranger.set_alpn_protocols(["h2"])
+
+    def connect(_: int) -> None:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 5) as plain:
+            stranger.wrap_socket(plain, server_hostname="localhost").close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(connect, range(1_500)))
+
+    time.sleep(1.5)  # as long as the supervisor takes at most to see a worker die
+    assert [worker["pid"] for worker in daemon.state["workers"]] == before
 
 
 def test_a_certificate_of_today_does_not_outlive_its_end_on_an_open_connection(forge: Forge) -> None:

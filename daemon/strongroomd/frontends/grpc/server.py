@@ -1,5 +1,6 @@
 """The gRPC server: mutual TLS, bounds, health, and the services."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -26,6 +27,7 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "audit": audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
     "access": access_pb2.DESCRIPTOR.services_by_name["AccessService"],
 }
+_HANDOVER_SECONDS: Final = 0.02
 _TRANSPORT_SLACK: Final = 2  # times the limit: a little too much gets our own error, far too much gRPC's
 
 
@@ -75,6 +77,36 @@ class Certificates:
             raise StrongroomError(Reason.CONFIGURATION, message, field="grpc.key_file")
 
 
+class Credentials:
+    """What gRPC asks for at every handshake: new certificates once, and nothing while there are none.
+
+    gRPC's core makes a new TLS context for whatever it is given, and frees the old one although another
+    thread may be about to begin a handshake with it: given the same certificates at every handshake, six
+    clients that connected at once killed the process within a second (grpcio 1.85.1,
+    ssl_security_connector.cc). It asks under a lock, so the pause before new certificates lets every
+    handshake that passed the lock before get on.
+
+    Attributes:
+        first: for the server's start.
+    """
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.first = _configuration(certificates)
+        self._next: Any = None
+
+    def replace(self, certificates: Certificates) -> None:
+        """Hand these over at the next handshake."""
+        self._next = _configuration(certificates)
+
+    def fetch(self) -> Any:  # noqa: ANN401 - grpc has no public name for it
+        """Give what is new, or None; on gRPC's threads, one at a time."""
+        if self._next is None:
+            return None
+        fresh, self._next = self._next, None
+        time.sleep(_HANDOVER_SECONDS)
+        return fresh
+
+
 class Server:
     """One worker's gRPC server.
 
@@ -94,8 +126,7 @@ class Server:
     ) -> None:
         self._settings = settings
         self._door = door
-        self._certificates = certificates
-        self._credentials = _configuration(certificates)
+        self._credentials = Credentials(certificates)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         handlers = [generic_handler(SERVICES[name], servicers[name], door) for name in SERVICES]
@@ -107,12 +138,12 @@ class Server:
 
     def use(self, certificates: Certificates) -> None:
         """Serve new connections with these certificates; live ones keep theirs until they age out."""
-        self._credentials = _configuration(certificates)
+        self._credentials.replace(certificates)
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address cannot be bound."""
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._credentials, lambda: self._credentials, require_client_authentication=True
+            self._credentials.first, self._credentials.fetch, require_client_authentication=True
         )
         try:
             port = self._server.add_secure_port(self._settings.address, credentials)
