@@ -100,6 +100,41 @@ def listing(folder: Path, pin: Pin) -> object:
     return asyncio.run(work())
 
 
+def replace_anchor(folder: Path, pin: Pin) -> object:
+    """Replace the anchor as often as the time allows."""
+    drop_override_capability()
+    vault = open_vault(settings_of(folder), pin, house_of(folder))
+    end = time.monotonic() + float(os.environ["SECONDS"])
+
+    async def work() -> int:
+        written = 0
+        while time.monotonic() < end:
+            written += 1
+            await vault.write_anchor(Anchor(1_000 + written, bytes(32), 0, bytes(32)))
+        return written
+
+    return {"written": asyncio.run(work())}
+
+
+def watch_anchor(folder: Path, pin: Pin) -> object:
+    """Read the anchor again and again; says how often it was not there."""
+    drop_override_capability()
+    vault = open_vault(settings_of(folder), pin, house_of(folder))
+    end = time.monotonic() + float(os.environ["SECONDS"])
+
+    async def work() -> dict[str, int]:
+        seen = {"reads": 0, "missing": 0, "refused": 0}
+        while time.monotonic() < end:
+            seen["reads"] += 1
+            try:
+                seen["missing"] += await vault.read_anchor() is None
+            except StrongroomError:
+                seen["refused"] += 1
+        return seen
+
+    return asyncio.run(work())
+
+
 def hold_lock(folder: Path, pin: Pin) -> object:
     with login_lock(settings_of(folder)):
         sys.stdout.write("held\n")
@@ -108,12 +143,21 @@ def hold_lock(folder: Path, pin: Pin) -> object:
     return {}
 
 
+ACTIONS = {
+    "init": init,
+    "serve": serve,
+    "hold": hold_lock,
+    "change": change,
+    "list": listing,
+    "replace": replace_anchor,
+    "watch": watch_anchor,
+}
+
+
 def main() -> None:
     folder, pin, action = Path(sys.argv[1]), Pin(sys.argv[2]), sys.argv[3]
     try:
-        result = {"init": init, "serve": serve, "hold": hold_lock, "change": change, "list": listing}[action](
-            folder, pin
-        )
+        result = ACTIONS[action](folder, pin)
     except StrongroomError as error:
         result = {"reason": error.reason, "detail": error.detail}
     sys.stdout.write(json.dumps(result) + "\n")

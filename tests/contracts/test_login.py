@@ -167,6 +167,20 @@ def test_processes_see_one_anothers_token_objects(home: tuple[Path, str]) -> Non
     assert run(folder, pin, "list") == {"resident": 12, "sequence": 32}
 
 
+def test_anchor_that_is_being_replaced_is_never_missing(home: tuple[Path, str]) -> None:
+    """A worker that starts beside others must not take the moment between two anchors for a lost one."""
+    folder, pin = home
+    run(folder, pin, "replace", SECONDS="0.1")
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(
+            pool.map(lambda what: run(folder, pin, what, SECONDS="3"), ("replace", "watch", "watch"))
+        )
+
+    for seen in answers[1:]:
+        assert seen["reads"] > 0
+        assert (seen["missing"], seen["refused"]) == (0, 0)
+
+
 def test_token_of_another_label_or_serial_is_refused(fresh_token: TokenFactory) -> None:
     token = fresh_token()
     wrong: list[dict[str, Any]] = [{"token_label": "none such"}, {"token_serial": "0" * 16}]

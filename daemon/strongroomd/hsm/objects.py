@@ -1,4 +1,4 @@
-"""Work on token objects: anchors and resident keys; slow, one process of the host at a time, never repeated.
+"""Work on token objects: anchors and resident keys; slow, one process of the host at a time.
 
 It has a thread of its own: waiting for another process, or searching a full token, must not hold up signing,
 nor look like a hanging call to the heartbeat.
@@ -61,7 +61,7 @@ class TokenObjects:
 
     async def read_anchor(self) -> Anchor | None:
         """See `Vault.read_anchor`."""
-        return await self._soon(self._device.run, "find", self._read_anchor)
+        return await self._soon(self._look, self._read_anchor)
 
     async def write_anchor(self, anchor: Anchor) -> None:
         """See `Vault.write_anchor`."""
@@ -69,7 +69,7 @@ class TokenObjects:
 
     async def list_resident(self) -> list[ResidentObject]:
         """See `Vault.list_resident`."""
-        return await self._soon(self._device.run, "find", resident.list_objects, self._sentinel)
+        return await self._soon(self._look, resident.list_objects, self._sentinel)
 
     async def destroy_resident(self, hsm_id: str) -> None:
         """See `Vault.destroy_resident`."""
@@ -96,6 +96,15 @@ class TokenObjects:
 
         with login_lock(self._settings):
             return self._device.run_once(name, seeing)
+
+    def _look(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Search while no other process changes anything.
+
+        A search that began before an object was replaced, and looks at what it found after, sees neither the
+        old one nor the new (seen under load: a worker found no anchor, and refused the store).
+        """
+        with login_lock(self._settings):
+            return self._device.run("find", work, *args, **kwargs)
 
     async def _soon(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.lane.run(time.monotonic() + WAIT, work, *args, **kwargs)
