@@ -17,7 +17,18 @@ from strongroomd.domain.algorithms import KeySpec, KeyUsage, MacAlgorithm, Signi
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import CustodyMode
 from strongroomd.hsm import device, handles
-from strongroomd.hsm.faults import CODES, RULES, UNMAPPED, Fault, Refused, code_of, fault_of
+from strongroomd.hsm.direct import DirectCalls
+from strongroomd.hsm.faults import (
+    CODES,
+    RULES,
+    UNKNOWN,
+    UNMAPPED,
+    Fault,
+    Refused,
+    code_of,
+    exception_of,
+    fault_of,
+)
 from strongroomd.hsm.opening import open_vault
 
 ALL = [
@@ -36,6 +47,14 @@ def test_every_exception_of_the_library_is_classified() -> None:
 def test_code_and_class_of_every_exception(error: Any) -> None:
     assert code_of(error()) == CODES[error][0]
     assert fault_of(error(), doubtful=False) is CODES[error][1]
+
+
+@pytest.mark.parametrize("code", [c for c, _ in CODES.values() if c != UNKNOWN] + [*UNMAPPED, 0x80000017])
+def test_direct_call_raises_what_the_library_would(code: int) -> None:
+    error = exception_of(code)
+
+    assert code_of(error) == code
+    assert (type(error) is pkcs11.PKCS11Error) == (code not in {c for c, _ in CODES.values()})
 
 
 @pytest.mark.parametrize("code", UNMAPPED)
@@ -96,8 +115,8 @@ async def test_flood_of_forgeries_leaves_the_breaker_closed(own: OpenedVault) ->
 def failing(
     monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, times: int | None = None
 ) -> list[int]:
-    """Make a token call fail, for ever or a number of times; returns the count of failures."""
-    original = getattr(handles, name)
+    """Make a direct call into the token fail, for ever or a number of times; returns the count of failures."""
+    original = getattr(DirectCalls, name)
     failures: list[int] = []
 
     def fail(*args: Any, **kwargs: Any) -> Any:
@@ -106,7 +125,7 @@ def failing(
         failures.append(1)
         raise error
 
-    monkeypatch.setattr(handles, name, fail)
+    monkeypatch.setattr(DirectCalls, name, fail)
     return failures
 
 

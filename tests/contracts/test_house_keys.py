@@ -173,8 +173,8 @@ def test_keks_do_nothing_but_wrap(opened: OpenedVault, role: str) -> None:
     handle = opened.vault._house.keks[next(r.hsm_id for r in opened.house if r.role == role)]
     with opened.vault._parts.pool.fresh() as session:
         for attempt in (
-            lambda: handles.encrypt_gcm(session, handle, bytes(12), b"", b"data"),
-            lambda: handles.decrypt_gcm(session, handle, bytes(12), b"", bytes(32)),
+            lambda: opened.vault._calls.encrypt_gcm(session, handle, bytes(12), b"", b"data"),
+            lambda: opened.vault._calls.decrypt_gcm(session, handle, bytes(12), b"", bytes(32)),
             lambda: handles.derive_blocks(session, handle, bytes(16), MASK),
             lambda: handles.sign(session, handle, Mechanism.AES_CMAC, None, b"data"),
         ):

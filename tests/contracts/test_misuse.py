@@ -117,7 +117,7 @@ async def test_loaded_key_does_only_its_duty(opened: OpenedVault, spec: KeySpec)
     with opened.vault._parts.pool.fresh() as session:
         handle = loaded.handle
         attempts: dict[Attribute, Any] = {
-            A.ENCRYPT: lambda: handles.encrypt_gcm(session, handle, bytes(12), b"", b"data"),
+            A.ENCRYPT: lambda: opened.vault._calls.encrypt_gcm(session, handle, bytes(12), b"", b"data"),
             A.DECRYPT: lambda: handles.decrypt_rsa(session, handle, Mechanism.RSA_PKCS, bytes(256)),
             A.SIGN: lambda: handles.sign(session, handle, Mechanism.SHA_1_HMAC, None, b"data"),
             A.DERIVE: lambda: handles.derive_blocks(session, handle, bytes(16), MASK),

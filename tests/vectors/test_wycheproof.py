@@ -50,15 +50,15 @@ def raw(case: Case, name: str) -> bytes:
 
 async def gcm(vault: TokenVault, _: Group, case: Case) -> bool:
     """Sub-keys' own operations, in both directions."""
-    sealed = raw(case, "ct") + raw(case, "tag")
+    sealed, calls = raw(case, "ct") + raw(case, "tag"), vault._calls
     with vault._parts.pool.fresh() as session:
         key = session.create_object({**SUBKEY, **pack({Attribute.VALUE: raw(case, "key")})})
         try:
             opened = vault._device.run_doubtful(
-                "C_Decrypt", handles.decrypt_gcm, key.handle, raw(case, "iv"), raw(case, "aad"), sealed
+                "C_Decrypt", calls.decrypt_gcm, key.handle, raw(case, "iv"), raw(case, "aad"), sealed
             )
             again = vault._device.run(
-                "C_Encrypt", handles.encrypt_gcm, key.handle, raw(case, "iv"), raw(case, "aad"), opened
+                "C_Encrypt", calls.encrypt_gcm, key.handle, raw(case, "iv"), raw(case, "aad"), opened
             )
         finally:
             key.destroy()

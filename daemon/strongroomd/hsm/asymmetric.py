@@ -8,9 +8,10 @@ from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.hsm import handles
 from strongroomd.hsm.cache import LoadedKey
 from strongroomd.hsm.device import Device
+from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.faults import Fault, Refused
 from strongroomd.hsm.handles import Session
-from strongroomd.hsm.mechanisms import SIGNING
+from strongroomd.hsm.mechanisms import INLINE_SIGNING, SIGNING, Signing
 from strongroomd.hsm.oaep import Padding, in_range, raw_decrypt
 from strongroomd.hsm.publickeys import verifies
 from strongroomd.hsm.signatures import encode_signature
@@ -25,9 +26,11 @@ class Asymmetric:
 
     Args:
         device: over the session pool.
+        calls: into the module, for signatures that take microseconds.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, calls: DirectCalls) -> None:
+        self._calls = calls
         self._device = device
         self._padding = Padding()
 
@@ -36,16 +39,19 @@ class Asymmetric:
 
         An RSA signature is verified first, since a faulty one gives the key away (Boneh et al. 1997).
         """
-        how = SIGNING[algorithm]
-        raw = self._device.run(
-            "C_Sign", handles.sign, key.handle, how.mechanism, how.parameter, how.prefix + data
-        )
-        signature = encode_signature(algorithm, raw)
+        signature = encode_signature(algorithm, self._sign(key, SIGNING[algorithm], data))
         if isinstance(key.public, rsa.RSAPublicKey) and not verifies(key.public, algorithm, data, signature):
             raise StrongroomError(
                 Reason.HSM_UNAVAILABLE, detail="the token made a wrong signature", retry_after=1
             )
         return signature
+
+    def _sign(self, key: LoadedKey, how: Signing, data: bytes) -> bytes:
+        if key.bound.spec in INLINE_SIGNING:
+            return self._device.run("C_Sign", self._calls.sign, key.handle, how.mechanism, data)
+        return self._device.run(
+            "C_Sign", handles.sign, key.handle, how.mechanism, how.parameter, how.prefix + data
+        )
 
     def decrypt(self, key: LoadedKey, algorithm: EncryptionAlgorithm, ciphertext: bytes) -> bytes:
         """Undo OAEP.

@@ -193,6 +193,15 @@ def code_of(error: exceptions.PKCS11Error) -> int:
     return next((code for part, code in _TEXTS.items() if part in text), UNKNOWN)
 
 
+_EXCEPTIONS: Final = {code: kind for kind, (code, _) in CODES.items() if code != UNKNOWN}
+
+
+def exception_of(code: int) -> exceptions.PKCS11Error:
+    """Make the exception that python-pkcs11 would raise for a CKR value; `code_of` undoes it."""
+    known = _EXCEPTIONS.get(code)
+    return known() if known else exceptions.PKCS11Error(f"Unmapped error code {code:#x}")
+
+
 def fault_of(error: exceptions.PKCS11Error, *, doubtful: bool) -> Fault:
     """Classify an exception.
 

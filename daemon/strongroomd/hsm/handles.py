@@ -9,7 +9,7 @@ import importlib
 from typing import Any, Final
 
 from pkcs11.constants import Attribute, ObjectClass
-from pkcs11.mechanisms import KDF, GCMParams, KeyType, Mechanism
+from pkcs11.mechanisms import KDF, KeyType, Mechanism
 
 from strongroomd.hsm.packing import Packed, pack_value
 
@@ -18,14 +18,12 @@ TokenObject = Any  # pkcs11.Object: a handle tied to the session that made or fo
 
 _native: Any = importlib.import_module("pkcs11._pkcs11")
 _OAEP_SHA1: Final = None  # the library's default parameters of RSA_PKCS_OAEP: SHA-1, MGF1-SHA-1, no label
-TAG_BITS: Final = 128
 
 
 _Operations: Any = type(
     "_Operations",
     (
         _native.SecretKey,
-        _native.EncryptMixin,
         _native.DecryptMixin,
         _native.SignMixin,
         _native.WrapMixin,
@@ -46,18 +44,6 @@ class Bound(_Operations):  # type: ignore[misc] # the compiled module has no typ
     def __init__(self, session: Session, handle: int) -> None:
         self.session = session
         self.handle = handle
-
-
-def encrypt_gcm(session: Session, handle: int, iv: bytes, aad: bytes, data: bytes) -> bytes:
-    """AES-GCM: ciphertext || tag."""
-    bound: Any = Bound(session, handle)
-    return bound._encrypt(data, Mechanism.AES_GCM, GCMParams(iv, aad, TAG_BITS), len(data) + 16)  # type: ignore[no-any-return] # noqa: SLF001
-
-
-def decrypt_gcm(session: Session, handle: int, iv: bytes, aad: bytes, data: bytes) -> bytes:
-    """AES-GCM: plaintext, or an error when the tag does not verify."""
-    bound: Any = Bound(session, handle)
-    return bound._decrypt(data, Mechanism.AES_GCM, GCMParams(iv, aad, TAG_BITS), None, len(data))  # type: ignore[no-any-return] # noqa: SLF001
 
 
 def sign(session: Session, handle: int, mechanism: Mechanism, parameter: object, data: bytes) -> bytes:

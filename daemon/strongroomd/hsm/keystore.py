@@ -28,7 +28,6 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.limits import MAX_RANDOM
 from strongroomd.domain.records import CustodyMode
-from strongroomd.hsm import handles
 from strongroomd.hsm.asymmetric import Asymmetric
 from strongroomd.hsm.birth import Cradle
 from strongroomd.hsm.cache import HandleCache, LoadedKey
@@ -121,8 +120,9 @@ class TokenVault:
         self._slow = Lane("slow", settings.slow_threads, settings.slow_queue, observer.waited)
         self._birth = Lane("birth", settings.birth_threads, settings.birth_queue, observer.waited)
         self._loader = Loader(parts.house, parts.login.module.quirks, self._device)
-        self._asymmetric = Asymmetric(self._device)
-        self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys)
+        self._calls = parts.login.module.direct
+        self._asymmetric = Asymmetric(self._device, self._calls)
+        self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys, self._calls)
         self._keys = HandleCache(settings.handles, settings.handle_seconds, self._destroy, observer)
         self._loading: dict[tuple[str, int], _Loading] = {}
 
@@ -253,7 +253,7 @@ class TokenVault:
 
     async def row_mac(self, data: bytes) -> bytes:
         """See `Vault.row_mac`."""
-        return self._with_house(handles.sign, self._house.row_mac, _ROW_MAC, None, data)
+        return self._with_house(self._calls.sign, self._house.row_mac, _ROW_MAC, data)
 
     async def sign_checkpoint(self, data: bytes) -> bytes:
         """See `Vault.sign_checkpoint`."""

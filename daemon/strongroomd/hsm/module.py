@@ -15,6 +15,7 @@ from typing import Any, Final
 import pkcs11
 
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.mechanisms import Offer
 from strongroomd.hsm.quirks import Quirks, quirks_of
 from strongroomd.hsm.settings import HsmSettings
@@ -69,6 +70,7 @@ class Module:
         library: python-pkcs11's module object.
         hook: proof that locking is on.
         quirks: what is particular about this module.
+        direct: the calls of the hot path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,6 +82,7 @@ class Module:
         if self.hook.calls < 1:
             raise _unavailable("the PKCS#11 module was initialised without locking")
         self.quirks: Quirks = quirks_of(self.library.manufacturer_id)
+        self.direct = DirectCalls(self.hook.table)
 
     def token(self, settings: HsmSettings) -> Any:  # noqa: ANN401 - pkcs11.Token, without usable types
         """Choose the token by serial and label, never by slot number.

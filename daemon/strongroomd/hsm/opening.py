@@ -68,7 +68,7 @@ def _prove(
     device = Device(pool, health, observer, forgiving=False)
     house = device.run("open_household", open_household, records, login.module.quirks)
     health.canary = _canary(house)
-    device.run("selftest", run_selftest, offer)
+    device.run("selftest", run_selftest, offer, login.module.direct)
     return health, house
 
 

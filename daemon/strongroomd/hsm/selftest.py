@@ -20,6 +20,7 @@ from strongroomd.domain.algorithms import DIGESTS, KeyFamily, KeySpec, SigningAl
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm import handles
 from strongroomd.hsm.checks import LABEL, encrypt_block
+from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.handles import Session, TokenObject
 from strongroomd.hsm.mechanisms import CURVES, SIGNING, Offer
 from strongroomd.hsm.oaep import Padding, raw_decrypt
@@ -32,6 +33,7 @@ from strongroomd.hsm.xaes import derivation_blocks, mask_of
 
 M = Mechanism
 A = Attribute
+Test = Callable[[Session, DirectCalls], bool]
 
 _PRIME_1: Final = int(
     "da8a34b24bd21353e8e0cac227fa91722e105a6b94aa44e713624e8fba5efdc4"
@@ -64,7 +66,7 @@ _EC_SIGNING: Final = {
 }
 
 
-def run_selftest(session: Session, offer: Offer) -> None:
+def run_selftest(session: Session, offer: Offer, calls: DirectCalls) -> None:
     """Run the tests of every mechanism that the token offers; some 20 ms.
 
     Raises:
@@ -72,25 +74,25 @@ def run_selftest(session: Session, offer: Offer) -> None:
         PKCS11Error: the token fails.
     """
     for mechanisms, test in _TESTS:
-        if offer.has(*mechanisms) and not test(session):
+        if offer.has(*mechanisms) and not test(session, calls):
             names = ", ".join(f"CKM_{m.name}" for m in mechanisms)
             raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=f"self-test: {names} gives a wrong answer")
 
 
-def _random(session: Session) -> bool:
+def _random(session: Session, _: DirectCalls) -> bool:
     return bool(session.generate_random(256) != session.generate_random(256))
 
 
-def _xaes(session: Session) -> bool:
+def _xaes(session: Session, calls: DirectCalls) -> bool:
     """Vector 1 of C2SP's XAES-256-GCM, and a forgery that must not open."""
     root = _secret(session, KeyFamily.AES, bytes([1] * 32), Duty((A.DERIVE,), (M.AES_ECB_ENCRYPT_DATA,)))
     mask = mask_of(encrypt_block(session, root.handle, bytes(16)))
     blocks = derivation_blocks(mask, b"ABCDEFGHIJKL")
     subkey = handles.derive_blocks(session, root.handle, blocks, SUBKEY)
     root.destroy()
-    sealed = handles.encrypt_gcm(session, subkey.handle, b"MNOPQRSTUVWX", b"", b"XAES-256-GCM")
-    opened = handles.decrypt_gcm(session, subkey.handle, b"MNOPQRSTUVWX", b"", sealed)
-    forged = _opens(session, subkey.handle, bytes([sealed[0] ^ 1]) + sealed[1:])
+    sealed = calls.encrypt_gcm(session, subkey.handle, b"MNOPQRSTUVWX", b"", b"XAES-256-GCM")
+    opened = calls.decrypt_gcm(session, subkey.handle, b"MNOPQRSTUVWX", b"", sealed)
+    forged = _opens(session, calls, subkey.handle, bytes([sealed[0] ^ 1]) + sealed[1:])
     subkey.destroy()
     return sealed.hex() == _XAES_ANSWER and opened == b"XAES-256-GCM" and not forged
 
@@ -98,25 +100,28 @@ def _xaes(session: Session) -> bool:
 _XAES_ANSWER: Final = "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"
 
 
-def _opens(session: Session, handle: int, sealed: bytes) -> bool:
+def _opens(session: Session, calls: DirectCalls, handle: int, sealed: bytes) -> bool:
     try:
-        handles.decrypt_gcm(session, handle, b"MNOPQRSTUVWX", b"", sealed)
+        calls.decrypt_gcm(session, handle, b"MNOPQRSTUVWX", b"", sealed)
     except PKCS11Error:
         return False
     return True
 
 
-def _hmac(mechanism: Mechanism) -> Callable[[Session], bool]:
-    def test(session: Session) -> bool:
+def _hmac(mechanism: Mechanism) -> Test:
+    def test(session: Session, calls: DirectCalls) -> bool:
         key = _secret(session, KeyFamily.HMAC, _MAC_SECRET, Duty((A.SIGN,), (mechanism,)))
-        answer = handles.sign(session, key.handle, mechanism, None, LABEL)
+        answers = {
+            handles.sign(session, key.handle, mechanism, None, LABEL),
+            calls.sign(session, key.handle, mechanism, LABEL),
+        }
         key.destroy()
-        return answer == hmac.digest(_MAC_SECRET, LABEL, _MAC_NAMES[mechanism])
+        return answers == {hmac.digest(_MAC_SECRET, LABEL, _MAC_NAMES[mechanism])}
 
     return test
 
 
-def _key_wrap(session: Session) -> bool:
+def _key_wrap(session: Session, _: DirectCalls) -> bool:
     """RFC 5649 against software, in both directions; a damaged blob must not unwrap."""
     kek = _secret(session, KeyFamily.AES, bytes(32), Duty((A.WRAP, A.UNWRAP), (M.AES_KEY_WRAP_PAD,)))
     key = session.create_object({**_BORN_SECRET, A.VALUE: _SECRET})
@@ -139,17 +144,22 @@ def _unwraps(session: Session, kek: int, blob: bytes) -> bool:
     return True
 
 
-def _ecdsa(session: Session) -> bool:
-    return all(_signs(session, spec, algorithm) for spec, algorithm in _EC_SIGNING.items())
+def _ecdsa(session: Session, calls: DirectCalls) -> bool:
+    return all(_signs(session, calls, spec, algorithm) for spec, algorithm in _EC_SIGNING.items())
 
 
-def _signs(session: Session, spec: KeySpec, algorithm: SigningAlgorithm) -> bool:
-    software = ec.derive_private_key(_SCALAR, SOFTWARE_CURVES[spec])
+def _signs(session: Session, calls: DirectCalls, spec: KeySpec, algorithm: SigningAlgorithm) -> bool:
+    """Sign by both ways into the module."""
+    public = ec.derive_private_key(_SCALAR, SOFTWARE_CURVES[spec]).public_key()
     key = _curve_key(session, spec, KeyFamily.EC, _scalar(spec), Duty((A.SIGN,), (M.ECDSA,)))
-    return _signature_verifies(session, key, algorithm, software.public_key())
+    digest = hashlib.new(DIGESTS[algorithm], LABEL).digest()
+    direct = encode_signature(algorithm, calls.sign(session, key.handle, M.ECDSA, digest))
+    good = _signature_verifies(session, key, algorithm, public)
+    key.destroy()
+    return good and verifies(public, algorithm, digest, direct)
 
 
-def _ecdh(session: Session) -> bool:
+def _ecdh(session: Session, _: DirectCalls) -> bool:
     software = ec.derive_private_key(_SCALAR, ec.SECP256R1())
     peer = ec.derive_private_key(_SCALAR + 1, ec.SECP256R1()).public_key()
     point = peer.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -160,21 +170,24 @@ def _ecdh(session: Session) -> bool:
     return answer == software.exchange(ec.ECDH(), peer)
 
 
-def _eddsa(session: Session) -> bool:
+def _eddsa(session: Session, calls: DirectCalls) -> bool:
     software = ed25519.Ed25519PrivateKey.from_private_bytes(_SECRET)
     duty = Duty((A.SIGN,), (M.EDDSA,))
     key = _curve_key(session, KeySpec.ECC_NIST_EDWARDS25519, KeyFamily.EDWARDS, _SECRET, duty)
-    answer = handles.sign(session, key.handle, M.EDDSA, None, LABEL)
+    answers = {
+        handles.sign(session, key.handle, M.EDDSA, None, LABEL),
+        calls.sign(session, key.handle, M.EDDSA, LABEL),
+    }
     key.destroy()
-    return answer == software.sign(LABEL)
+    return answers == {software.sign(LABEL)}
 
 
-def _rsa_signing(session: Session) -> bool:
+def _rsa_signing(session: Session, _: DirectCalls) -> bool:
     """PKCS#1 v1.5 and PSS over each digest, verified in software."""
     key = _rsa_key(session, Duty((A.SIGN,), (M.RSA_PKCS, M.RSA_PKCS_PSS)))
     public = _RSA.public_key()
     good = all(
-        _signature_verifies(session, key, algorithm, public, keep=True)
+        _signature_verifies(session, key, algorithm, public)
         for algorithm in SigningAlgorithm
         if algorithm.startswith("RSASSA")
     )
@@ -182,7 +195,7 @@ def _rsa_signing(session: Session) -> bool:
     return good
 
 
-def _rsa_decryption(session: Session) -> bool:
+def _rsa_decryption(session: Session, _: DirectCalls) -> bool:
     """OAEP with SHA-1 in the token, and with SHA-256 by raw RSA and libcrypto."""
     key = _rsa_key(session, Duty((A.DECRYPT,), (M.RSA_PKCS_OAEP, M.RSA_X_509)))
     public = _RSA.public_key()
@@ -198,13 +211,11 @@ def _oaep(digest: hashes.HashAlgorithm) -> padding.OAEP:
 
 
 def _signature_verifies(
-    session: Session, key: TokenObject, algorithm: SigningAlgorithm, public: PublicKey, *, keep: bool = False
+    session: Session, key: TokenObject, algorithm: SigningAlgorithm, public: PublicKey
 ) -> bool:
     how = SIGNING[algorithm]
     digest = hashlib.new(DIGESTS[algorithm], LABEL).digest()
     raw = handles.sign(session, key.handle, how.mechanism, how.parameter, how.prefix + digest)
-    if not keep:
-        key.destroy()
     return verifies(public, algorithm, digest, encode_signature(algorithm, raw))
 
 
@@ -253,7 +264,7 @@ def _make_rsa() -> rsa.RSAPrivateKey:
 
 _RSA: Final = _make_rsa()
 
-_TESTS: Final[tuple[tuple[tuple[Mechanism, ...], Callable[[Session], bool]], ...]] = (
+_TESTS: Final[tuple[tuple[tuple[Mechanism, ...], Test], ...]] = (
     ((), _random),
     ((M.AES_ECB_ENCRYPT_DATA, M.AES_GCM), _xaes),
     *(((mechanism,), _hmac(mechanism)) for mechanism in HMACS.values()),

@@ -9,6 +9,7 @@ from strongroomd.domain.limits import SUBKEY_MESSAGES, SUBKEY_SECONDS
 from strongroomd.hsm import handles
 from strongroomd.hsm.cache import LoadedKey, SubKey, SubKeyCache
 from strongroomd.hsm.device import Device
+from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.faults import Fault, Refused
 from strongroomd.hsm.handles import Session
 from strongroomd.hsm.mechanisms import MACS
@@ -25,9 +26,11 @@ class Symmetric:
         device: over the session pool.
         keeper: over the session that owns sub-keys.
         size: most sub-keys kept for decryption.
+        calls: into the module.
     """
 
-    def __init__(self, device: Device, keeper: Device, size: int) -> None:
+    def __init__(self, device: Device, keeper: Device, size: int, calls: DirectCalls) -> None:
+        self._calls = calls
         self._device = device
         self._keeper = keeper
         self._subkeys = SubKeyCache(size, self._destroy, keeper.observer)
@@ -47,7 +50,7 @@ class Symmetric:
             subkey = self._next_sealing(key)
         subkey.messages += 1
         iv = os.urandom(NONCE_BYTES - PREFIX_BYTES)
-        body = self._device.run("C_Encrypt", handles.encrypt_gcm, subkey.handle, iv, aad, plaintext)
+        body = self._device.run("C_Encrypt", self._calls.encrypt_gcm, subkey.handle, iv, aad, plaintext)
         return subkey.prefix + iv + body
 
     def open(self, key: LoadedKey, sealed: bytes, aad: bytes) -> bytes:
@@ -66,7 +69,7 @@ class Symmetric:
 
     def mac(self, key: LoadedKey, algorithm: MacAlgorithm, message: bytes) -> bytes:
         """HMAC of full length."""
-        return self._device.run("C_Sign", handles.sign, key.handle, MACS[algorithm], None, message)
+        return self._device.run("C_Sign", self._calls.sign, key.handle, MACS[algorithm], message)
 
     def forget(self, key: LoadedKey) -> None:
         """Take all sub-keys of a key that is leaving out of the token."""
@@ -84,7 +87,9 @@ class Symmetric:
         iv = sealed[PREFIX_BYTES:NONCE_BYTES]
         body = sealed[NONCE_BYTES:]
         try:
-            return self._device.run_doubtful("C_Decrypt", handles.decrypt_gcm, subkey.handle, iv, aad, body)
+            return self._device.run_doubtful(
+                "C_Decrypt", self._calls.decrypt_gcm, subkey.handle, iv, aad, body
+            )
         except Refused as refused:
             if refused.kind in _FORGED:
                 raise forged() from refused
