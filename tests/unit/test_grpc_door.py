@@ -64,12 +64,18 @@ class Servicers:
         yield
 
 
+async def _unwritten(_attempt: Any, error: StrongroomError) -> StrongroomError:
+    """What the door refuses is no subject here."""
+    return error
+
+
 @asynccontextmanager
 async def served(authority: Authority, most: int) -> AsyncIterator[tuple[grpc.aio.Channel, Door, Servicers]]:
     served = certificates(authority)
     identities = Identities([IdentityRule(ALICE, uri=URI)], served.client_ca, time.time)
     meter: Any = SimpleNamespace(observe=lambda _code, _seconds: None)
-    door = Door(identities, Deadlines(5.0, 5.0), lambda _: meter, most=most)
+    unwritten: Any = SimpleNamespace(refuse=_unwritten)
+    door = Door(identities, Deadlines(5.0, 5.0), lambda _: meter, unwritten, most=most)
     servicers = Servicers()
     settings = ServerSettings("127.0.0.1:0", 100, 5, 60, 60, 5, reflection=False)
     server = Server(settings, served, door, dict.fromkeys(SERVICES, servicers))

@@ -117,6 +117,7 @@ class Passage:
         self._charged = False
         self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
+        caller.passed = True
         self.action = action
         self.facts: dict[str, Any] = {}
 

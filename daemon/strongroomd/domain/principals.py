@@ -47,6 +47,7 @@ class Caller:
         deadline: `time.monotonic()` seconds after which the answer is worthless.
         source: the peer's address, for the audit log.
         door: which door it came through, e.g. `grpc`.
+        passed: whether the call reached the gate, which writes down how it ends.
     """
 
     principal: Principal
@@ -54,3 +55,4 @@ class Caller:
     deadline: float
     source: str = ""
     door: str = "grpc"
+    passed: bool = False

@@ -109,7 +109,8 @@ class WorkerAssembly:
         identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
         strangers = self._metrics.connections_refused.labels("unknown principal")
         most = rooms.most_calls(settings)
-        door = Door(identities, rooms.deadlines(settings), self._metrics.rpc, strangers.inc, most=most)
+        deadlines, meter = rooms.deadlines(settings), self._metrics.rpc
+        door = Door(identities, deadlines, meter, core.threshold, strangers.inc, most=most)
         gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
         gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)

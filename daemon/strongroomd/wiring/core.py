@@ -19,6 +19,7 @@ from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.sealing import Sealer
 from strongroomd.custody.signing import Signing
+from strongroomd.custody.threshold import Threshold
 from strongroomd.custody.trail import Trail
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
@@ -57,6 +58,7 @@ class Core:
     upkeep: Upkeep
     admission: Admission
     gate: Gate
+    threshold: Threshold
 
 
 def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
@@ -66,7 +68,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, GateMetrics(metrics))
+    gate_meter = GateMetrics(metrics)
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter)
+    threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
     crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
@@ -85,7 +89,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate)
+    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold)
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:

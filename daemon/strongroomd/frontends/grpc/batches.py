@@ -155,23 +155,28 @@ class CryptoServicer(CryptoMethods):
             reader.cancel()
 
     async def _operate(self, request: pb.OperateRequest | Refused, call: Call) -> pb.OperateResponse:
-        if isinstance(request, Refused):
-            return pb.OperateResponse(error=item_error(request.error))
-        which = request.WhichOneof("operation")
-        if which is None:
-            return pb.OperateResponse(id=request.id, error=item_error(invalid("operation", "must be set")))
         deadline = min(call.caller.deadline, time.monotonic() + self._stream_seconds)
         caller = dataclasses.replace(call.caller, request_id=secrets.token_hex(8), deadline=deadline)
+        number = 0 if isinstance(request, Refused) else request.id
         try:
-            operation = dataclasses.replace(call, caller=caller)
-            reply = await self._operations[which](getattr(request, which), operation)
+            return await self._answer(request, dataclasses.replace(call, caller=caller))
         except StrongroomError as error:
-            return pb.OperateResponse(id=request.id, error=item_error(error))
+            answer = error
+            if call.settle is not None:
+                answer = await call.settle(error, "Operate", caller.request_id, caller)
         except Exception:  # noqa: BLE001 - a bug in one request must not end the others
-            _log.exception("call failed", method=f"Operate/{which}", request_id=caller.request_id)
-            return pb.OperateResponse(id=request.id, error=item_error(StrongroomError(Reason.INTERNAL)))
+            _log.exception("call failed", method="Operate", request_id=caller.request_id)
+            answer = StrongroomError(Reason.INTERNAL)
+        return pb.OperateResponse(id=number, error=item_error(answer))
+
+    async def _answer(self, request: pb.OperateRequest | Refused, call: Call) -> pb.OperateResponse:
+        if isinstance(request, Refused):
+            raise request.error
+        which = request.WhichOneof("operation")
+        if which is None:
+            raise invalid("operation", "must be set")
         answer = pb.OperateResponse(id=request.id)
-        getattr(answer, which).CopyFrom(reply)
+        getattr(answer, which).CopyFrom(await self._operations[which](getattr(request, which), call))
         return answer
 
 

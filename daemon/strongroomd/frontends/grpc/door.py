@@ -19,6 +19,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from strongroomd.custody.threshold import NOBODY, Attempt, Threshold
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.domain.principals import Caller
@@ -69,6 +70,7 @@ class Door:
         identities: principals of certificates; replaced when certificates or configuration are reloaded.
         deadlines: limits of time.
         meter: gives each method's meter.
+        threshold: writes down what is refused here.
         stranger: told of each call whose certificate names nobody.
         most: how many unary calls, and how many streams, may be served at once.
 
@@ -82,6 +84,7 @@ class Door:
         identities: Identities,
         deadlines: Deadlines,
         meter: Callable[[str], Meter],
+        threshold: Threshold,
         stranger: Callable[[], None] = lambda: None,
         *,
         most: int,
@@ -90,6 +93,7 @@ class Door:
         self.streams = 0
         self._most = most
         self._stranger = stranger
+        self._threshold = threshold
         self.identities = identities
         self.deadlines = deadlines
         self.meter = meter
@@ -104,6 +108,21 @@ class Door:
             raise StrongroomError(
                 Reason.OVERLOADED, detail="too many calls in flight", retry_after=_RETRY_SECONDS
             )
+
+    async def answer(
+        self, context: "_Context", error: StrongroomError, name: str, request_id: str, caller: Caller | None
+    ) -> StrongroomError:
+        """Settle what the caller is told; what never reached the gate is written down first.
+
+        A worker with too much to do does not also write down whom it sent away.
+        """
+        if (caller is not None and caller.passed) or error.reason is Reason.OVERLOADED:
+            return error
+        arn = NOBODY if caller is None else caller.principal.arn
+        try:
+            return await self._threshold.refuse(Attempt("grpc", name, request_id, context.peer(), arn), error)
+        except StrongroomError as unwritten:
+            return unwritten
 
     def peer(self, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
         """Find who holds the other end. Raises UNAUTHENTICATED_PEER."""
@@ -150,11 +169,16 @@ class Call:
         peer: the certificate behind it.
         renew: asks anew for whom the certificate speaks, for streams, which may outlive what was so when they
             began. Raises UNAUTHENTICATED_PEER.
+        settle: `Door.answer` for one operation of a stream: error, method, request id and caller.
     """
 
     caller: Caller
     peer: Peer
     renew: Callable[[], Peer]
+    settle: "Settle | None" = None
+
+
+Settle = Callable[[StrongroomError, str, str, Caller], Awaitable[StrongroomError]]
 
 
 def generic_handler(service: ServiceDescriptor, servicer: object, door: Door) -> grpc.GenericRpcHandler:
@@ -208,7 +232,7 @@ def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, 
     async def handle(request: Any, context: _Context) -> Message:  # noqa: ANN401
         started = time.perf_counter()
         request_id = next(_REQUEST_IDS)
-        code = "CANCELLED"
+        code, caller = "CANCELLED", None
         door.in_flight += 1
         try:
             door.require_room(door.in_flight)
@@ -216,8 +240,9 @@ def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, 
             reply = await function(_accepted(request), Call(caller, peer, lambda: peer))
             code = "OK"
         except StrongroomError as error:
-            code = CODES[error.reason].name
-            await context.abort_with_status(wire_status(error, request_id))
+            answer = await door.answer(context, error, name, request_id, caller)
+            code = CODES[answer.reason].name
+            await context.abort_with_status(wire_status(answer, request_id))
         except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
             code = "INTERNAL"
             _log.exception("call failed", method=name, request_id=request_id)
@@ -254,18 +279,19 @@ async def _streamed(
     function: Stream, argument: Callable[[], Any], door: Door, name: str, context: _Context
 ) -> AsyncIterator[Message]:
     meter, request_id = door.meter(name), next(_REQUEST_IDS)
-    started, code = time.perf_counter(), "CANCELLED"
+    started, code, caller = time.perf_counter(), "CANCELLED", None
     door.streams += 1
     try:
         door.require_room(door.streams)
         caller, peer = door.caller(context, request_id, _NEVER)
         renew = partial(door.holder, certificate_of(context))
-        async for reply in function(argument(), Call(caller, peer, renew)):
+        async for reply in function(argument(), Call(caller, peer, renew, partial(door.answer, context))):
             yield reply
         code = "OK"
     except StrongroomError as error:
-        code = CODES[error.reason].name
-        await context.abort_with_status(wire_status(error, request_id))
+        answer = await door.answer(context, error, name, request_id, caller)
+        code = CODES[answer.reason].name
+        await context.abort_with_status(wire_status(answer, request_id))
     except Exception:  # noqa: BLE001 - the caller gets a typed error whatever happened
         code = "INTERNAL"
         _log.exception("call failed", method=name, request_id=request_id)
