@@ -261,15 +261,15 @@ class Store(Protocol):
         ...
 
     async def due(self, state: str, before: int) -> list[Stored[Any]]:
-        """Read keys in a state whose deletion_at is set and at most `before` (ms)."""
+        """Read keys in a state whose deletion_at is set and at most `before` (ms), damaged rows left out."""
         ...
 
     async def unsettled(self) -> list[Stored[Any]]:
-        """Read versions of resident keys that are in INTENT or DESTROYING."""
+        """Read versions of resident keys that are in INTENT or DESTROYING, damaged rows left out."""
         ...
 
     async def resident(self) -> list[Stored[Any]]:
-        """Read every version that has an hsm_id."""
+        """Read every version that has an hsm_id, damaged rows left out."""
         ...
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:

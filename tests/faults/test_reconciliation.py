@@ -636,11 +636,16 @@ async def test_clock_set_back_keeps_answers_leases_and_keys(core: Core) -> None:
     assert (await core.create(request_id="once")).key_id == key.key_id
 
 
-async def test_one_damaged_row_does_not_keep_other_deletions_waiting(core: Core) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"), [("description", "edited"), ("spec", "NO_SUCH_SPEC"), ("tags", "{")]
+)
+async def test_one_damaged_row_does_not_keep_other_deletions_waiting(
+    core: Core, column: str, value: str
+) -> None:
     bad, good = await core.create(), await core.create()
     for key in (bad, good):
         await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
-    core.edit("UPDATE keys SET description = 'edited' WHERE record_id = ?", bad.key_id)
+    core.edit(f"UPDATE keys SET {column} = ? WHERE record_id = ?", value, bad.key_id)
 
     core.clock.pass_time(8 * DAY)
     await core.upkeep.settle()

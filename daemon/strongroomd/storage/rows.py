@@ -5,7 +5,7 @@ INTEGRITY_FAILURE naming the record, never a crash and never a guess.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -15,10 +15,12 @@ import orjson
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import Record
 from strongroomd.ports import Stored
+from strongroomd.telemetry import logs
 
 D = TypeVar("D")
 R = TypeVar("R", bound=Record)
 Decoder = Callable[[Any], Any]
+_log = logs.get("storage")
 
 
 def damaged(what: str) -> StrongroomError:
@@ -58,6 +60,17 @@ def decode_stored(cls: type[R], row: Mapping[str, Any]) -> Stored[R]:
     if record.record_id != record_id:
         raise damaged(f"{cls.KIND} {record_id!r} holds another record")
     return Stored(record, mac)
+
+
+def decode_whole(cls: type[R], rows: Iterable[Mapping[str, Any]]) -> list[Stored[R]]:
+    """Make the records of those rows that can be read; the others are logged, and keep nobody waiting."""
+    whole = []
+    for row in rows:
+        try:
+            whole.append(decode_stored(cls, row))
+        except StrongroomError as error:
+            _log.error("a row is damaged and left out", detail=error.detail)
+    return whole
 
 
 @cache

@@ -16,7 +16,7 @@ from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, 
 from strongroomd.storage import statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
 from strongroomd.storage.migration import require_current
-from strongroomd.storage.rows import decode, decode_stored, encode
+from strongroomd.storage.rows import decode, decode_stored, decode_whole, encode
 from strongroomd.storage.schema import ANSWERS, DELETABLE, JOURNAL, RECORD_TABLES
 
 R = TypeVar("R", bound=Record)
@@ -143,15 +143,15 @@ class SqlStore(Store):
 
     async def due(self, state: str, before: int) -> list[Stored[Any]]:
         """Read keys whose deletion is due, the longest overdue first."""
-        return await self._list(KeyRecord, statements.DUE_KEYS, state=state, before=before)
+        return await self._whole(KeyRecord, statements.DUE_KEYS, state=state, before=before)
 
     async def unsettled(self) -> list[Stored[Any]]:
         """Read versions of resident keys that are in INTENT or DESTROYING."""
-        return await self._list(VersionRecord, statements.UNSETTLED_VERSIONS)
+        return await self._whole(VersionRecord, statements.UNSETTLED_VERSIONS)
 
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id."""
-        return await self._list(VersionRecord, statements.RESIDENT_VERSIONS)
+        return await self._whole(VersionRecord, statements.RESIDENT_VERSIONS)
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""
@@ -213,6 +213,14 @@ class SqlStore(Store):
         **parameters: Any,  # noqa: ANN401 - SQL values
     ) -> list[Stored[R]]:
         return [decode_stored(kind, row) for row in await self._read(statement, **parameters)]
+
+    async def _whole(
+        self,
+        kind: type[R],
+        statement: Executable,
+        **parameters: Any,  # noqa: ANN401 - SQL values
+    ) -> list[Stored[R]]:
+        return decode_whole(kind, await self._read(statement, **parameters))
 
 
 def _between(now: int, expires_at: object, absurd: int) -> bool:
