@@ -216,10 +216,6 @@ class Transaction(Protocol):
         """List the alias records of a key."""
         ...
 
-    async def last_entry(self) -> JournalEntry | None:
-        """Read the newest journal entry."""
-        ...
-
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal."""
         ...
