@@ -66,7 +66,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, GateMetrics(metrics))
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, GateMetrics(metrics), clock)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
     crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
