@@ -71,11 +71,11 @@ def _equals(values: list[str], version: str) -> Compare:
 def _equals_ignoring_case(values: list[str], version: str) -> Compare:
     templates = _templates(values, version, wildcards=False)
     covers = variables.covering(templates, lambda filled: patterns.matcher(_folded(filled)))
-    return lambda value, context: covers(str(value).casefold(), context)
+    return lambda value, context: covers(str(value).lower(), context)
 
 
 def _folded(filled: Sequence[patterns.Token]) -> str:
-    return "".join(map(str, filled)).casefold()
+    return "".join(map(str, filled)).lower()
 
 
 def _like(values: list[str], version: str) -> Compare:
