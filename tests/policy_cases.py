@@ -70,7 +70,7 @@ def _json_value(value: Any) -> Value:
         return tuple(value)
     if isinstance(value, str) and len(value) > 10 and value[4:5] == "-" and value.endswith("Z"):
         return datetime.fromisoformat(value).timestamp()
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def context_of(case: dict[str, Any]) -> dict[str, Value]:

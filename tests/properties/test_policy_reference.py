@@ -4,7 +4,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests import policy_corpus as corpus
 from tests import policy_reference
 from tests.policy_cases import ALICE, CAROL, KEY, NIGHT, answer, asked, document

@@ -62,6 +62,10 @@ class Policy:
             delegating=tuple(s for s in speaking if reach(s, subject) is Reach.DELEGATED),
         )
 
+    def recall(self, question: Question) -> Decision | None:
+        """Give a decision that depends on nothing but the question, if it was made before."""
+        return self._decided.get(question)
+
     def decide(self, question: Question, ask: Ask | None = None) -> Decision:
         """Answer from this policy alone: an explicit deny wins, else any allow, else denied.
 
@@ -115,9 +119,14 @@ def depends(statement: Statement) -> bool:
 
 def speaks(statement: Statement, request: Request) -> bool:
     """Say whether a statement that reaches the caller speaks of the request's resource and circumstances."""
-    context = request.context
-    arn = request.resource.arn if request.resource else NO_RESOURCE
-    return statement.resources.match(arn, context) and all(c.holds(context) for c in statement.conditions)
+    if not statement.resources.everything:
+        arn = request.resource.arn if request.resource else NO_RESOURCE
+        if not statement.resources.match(arn, request.context):
+            return False
+    for condition in statement.conditions:  # noqa: SIM110 - a loop costs half of what all() does here
+        if not condition.holds(request.context):
+            return False
+    return True
 
 
 def _first(denying: Sequence[Statement], allowing: Sequence[Statement]) -> Decision:

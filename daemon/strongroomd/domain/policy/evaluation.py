@@ -212,7 +212,10 @@ def _depends(statement: Statement) -> bool:
 
 
 def _speaking(statements: Iterable[Statement], request: Request) -> Statement | None:
-    return next((statement for statement in statements if speaks(statement, request)), None)
+    for statement in statements:
+        if speaks(statement, request):
+            return statement
+    return None
 
 
 def _deny(sides: Iterable[_Side], request: Request, basis: Basis) -> Decision | None:

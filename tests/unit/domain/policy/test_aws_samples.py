@@ -8,10 +8,10 @@ import json
 from typing import Any
 
 import pytest
+from tests.policy_cases import ALICE, AWAY, AWAY_ROOT, BOB, CAROL, HOME, KEY, ROOT, answer, identity
 
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
-from tests.policy_cases import ALICE, AWAY, AWAY_ROOT, BOB, CAROL, HOME, KEY, ROOT, answer, identity
 
 ADMIN, USER = f"arn:aws:iam::{HOME}:user/KMSAdminUser", f"arn:aws:iam::{HOME}:role/KMSUserRole"
 MANAGING = (

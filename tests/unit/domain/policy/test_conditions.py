@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.policy_cases import ALICE, TESTS, allow, document
 
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
@@ -11,7 +12,6 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.policy import conditions, keys, operators
 from strongroomd.domain.policy.keys import Kind
 from strongroomd.domain.policy.operators import OPERATORS
-from tests.policy_cases import ALICE, TESTS, allow, document
 
 VIA = {"kms:ViaService": "s3"}
 PLACE = "policy.Statement[0].Condition"
@@ -114,13 +114,15 @@ def test_what_is_no_condition_is_refused_with_its_place(name: str) -> None:
 
 
 def test_a_refusal_does_not_quote_key_nor_value() -> None:
-    for condition in (
+    conditions_: tuple[dict[str, Any], ...] = (
         {"StringEquals": {"canary:canary": "x"}},
         {"CanaryEquals": {"kms:ViaService": "x"}},
         {"StringEquals": {"kms:EncryptionContext:canary": []}},
         {"NumericEquals": {"aws:EpochTime": "canary"}},
         {"StringEquals": {"kms:ViaService": "${canary}"}},
-    ):
+    )
+
+    for condition in conditions_:
         assert "canary" not in str(refusal(condition)).lower()
 
 

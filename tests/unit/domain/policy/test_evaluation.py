@@ -3,10 +3,6 @@
 from typing import Any
 
 import pytest
-
-from strongroomd.domain.policy import Basis, Decision
-from strongroomd.domain.policy.evaluation import leaves_a_way_back
-from strongroomd.domain.policy.explain import explain
 from tests.policy_cases import (
     ALICE,
     BOB,
@@ -23,6 +19,10 @@ from tests.policy_cases import (
     document,
     identity,
 )
+
+from strongroomd.domain.policy import Basis, Decision
+from strongroomd.domain.policy.evaluation import leaves_a_way_back
+from strongroomd.domain.policy.explain import explain
 
 
 def case(*statements: dict[str, Any], who: str = ALICE, **more: Any) -> Asked:
