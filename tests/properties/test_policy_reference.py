@@ -8,6 +8,10 @@ from tests import policy_corpus as corpus
 from tests import policy_reference
 from tests.policy_cases import ALICE, CAROL, KEY, NIGHT, answer, asked, document
 
+from strongroomd.domain.policy import Basis
+from strongroomd.domain.policy.explain import explain
+from strongroomd.domain.policy.lint import lint
+
 _NAMES = ("kms:ViaService", "aws:PrincipalTag/team", "aws:ResourceTag/team", "kms:EncryptionContext:k")
 _LISTS = ("kms:GrantOperations", "kms:EncryptionContextKeys")
 _TEXTS = st.text(alphabet="ab*?$:Aµ", max_size=6)
@@ -63,6 +67,7 @@ def _block(tests: list[tuple[str, str, Any]]) -> dict[str, Any]:
     return block
 
 
+_WITHOUT_STATEMENT = {Basis.ROOT_ALLOW, Basis.GUARD_RAIL_SILENT, Basis.NOT_DELEGATED, Basis.DEFAULT_DENY}
 _BLOCKS = st.lists(_TESTS, min_size=1, max_size=3).map(_block)
 _CONTEXTS = st.fixed_dictionaries(
     {},
@@ -125,6 +130,34 @@ def test_what_was_decided_before_never_changes_a_decision(line: str, contexts: l
     found = [shared.authority.decide(request, shared.standing, shared.grants).allowed for request in requests]
 
     assert found == [answer(case) for case in cases]
+
+
+@settings(max_examples=100, deadline=None)
+@given(_LINES)
+def test_an_explanation_holds_what_decided(line: str) -> None:
+    one = asked(corpus.build(line))
+
+    told = explain(one.authority, one.request, one.standing, one.grants)
+
+    spoke = {
+        (trace.policy if trace.source == "grant" else trace.statement)
+        for trace in told.traces
+        if trace.applies
+    }
+    assert told.decision == one.decide()
+    assert told.decision.ground in spoke or told.decision.basis in _WITHOUT_STATEMENT
+    assert not any(trace.applies and trace.failed for trace in told.traces)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_LINES)
+def test_lint_has_a_place_for_whatever_it_finds(line: str) -> None:
+    one = asked(corpus.build(line))
+    policies = [*one.standing.identity, *one.standing.guard_rails]
+
+    for found in [one.authority.policy] if one.authority.policy else policies:
+        for finding in lint(found):
+            assert not finding.place or finding.place.startswith("Statement[")
 
 
 @given(st.sampled_from([ALICE, CAROL, NIGHT]), st.sampled_from(corpus.ACTIONS))

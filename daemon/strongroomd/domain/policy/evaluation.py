@@ -79,7 +79,7 @@ class Authority:
         decision = self._settled.get(question)
         if decision is None:
             decision = self._hear(question, request)
-        if decision.allowed or not grants or decision.basis in _FINAL:
+        if decision.allowed or decision.basis in _FINAL:
             return decision
         return _by_grant(grants, request) or decision
 
@@ -99,7 +99,7 @@ class _Hearing:
 
     def __init__(self, authority: Authority, subject: Subject, action: Action, standing: Standing) -> None:
         self._subject = subject
-        self._resource = authority.resource
+        self._account = authority.resource.account if authority.resource else ""
         arn = authority.resource.arn if authority.resource else NO_RESOURCE
         self._own = _side(authority.policy, subject, action, arn) if authority.policy else None
         self._identity = [_side(policy, subject, action, arn) for policy in standing.identity]
@@ -159,7 +159,7 @@ class _Hearing:
 
     def _about(self, own: _Side, request: Request) -> Decision:
         direct = _speaking(own.sheet.direct, request)
-        at_home = self._resource is not None and self._resource.account == self._subject.account
+        at_home = self._account == self._subject.account
         if direct is not None and at_home:
             return Decision(
                 allowed=True, ground=direct.label, basis=Basis.KEY_POLICY_ALLOW, policy=own.policy

@@ -1,5 +1,6 @@
 """How a decision names its ground, what is remembered, and what an explanation tells."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from tests.policy_cases import (
     HOME,
     KEY,
     NIGHT,
+    OPS,
     OTHER_KEY,
+    PAY,
     ROOT,
     Asked,
     allow,
@@ -20,8 +23,9 @@ from tests.policy_cases import (
     identity,
 )
 
-from strongroomd.domain.policy import Basis, Decision
-from strongroomd.domain.policy.evaluation import leaves_a_way_back
+from strongroomd.domain.actions import Action
+from strongroomd.domain.policy import Basis, Decision, PolicyKind, Request, Resource, parse, subject_named
+from strongroomd.domain.policy.evaluation import Authority, leaves_a_way_back
 from strongroomd.domain.policy.explain import explain
 
 
@@ -127,6 +131,12 @@ def test_a_guard_rails_deny_is_named_before_the_key_policys() -> None:
     assert found.basis is Basis.GUARD_RAIL_DENY
 
 
+def test_a_policy_is_named_before_a_grant() -> None:
+    found = decision(allow(ALICE, Sid="hers"), grants=[{"grantee": ALICE, "operations": ["Decrypt"]}])
+
+    assert (found.basis, found.ground) == (Basis.KEY_POLICY_ALLOW, "hers")
+
+
 def test_a_decision_without_conditions_is_remembered() -> None:
     one = case(allow(ALICE), identity=identity(allow(Resource=OTHER_KEY)))
 
@@ -151,11 +161,25 @@ def test_a_grant_is_asked_each_time() -> None:
 
 def test_memory_is_bounded() -> None:
     one = case(allow("*"))
+
     for number in range(5_000):
-        other = case(allow("*"), who=f"arn:aws:iam::{HOME}:user/{number}").request
-        one.authority.decide(other, one.standing)
+        other = subject_named(f"arn:aws:iam::{HOME}:user/{number}")
+        one.authority.decide(Request(Action.DECRYPT, other, one.request.resource), one.standing)
 
     assert len(one.authority._settled) <= 4_096
+    assert len(one.authority._hearings) <= 4_096
+
+
+def test_statements_are_sought_once_for_a_caller_and_an_action() -> None:
+    one = case(allow(ALICE, Condition={"Bool": {"aws:SecureTransport": "true"}}))
+
+    one.decide()
+    before = list(one.authority._hearings.values())
+    one.decide()
+
+    assert [
+        hearing is first for hearing, first in zip(one.authority._hearings.values(), before, strict=True)
+    ] == [True]
 
 
 def test_explaining_names_the_condition_that_failed() -> None:
@@ -199,6 +223,36 @@ def test_explaining_works_without_a_key() -> None:
     told = explain(one.authority, one.request, one.standing)
 
     assert [(t.source, t.failed) for t in told.traces] == [("guard rail", ("Resource",))]
+
+
+ROLE = Resource(OPS, HOME)
+_MAY_ASSUME = identity(allow(action="sts:AssumeRole", Resource=OPS))
+
+
+@pytest.mark.parametrize(
+    ("trusted", "who", "theirs", "may"),
+    [
+        (ALICE, ALICE, [], True),
+        (ALICE, BOB, [], False),
+        (ROOT, ALICE, [], False),
+        (ROOT, ALICE, _MAY_ASSUME, True),
+        (BOB, ALICE, _MAY_ASSUME, False),
+        (CAROL, CAROL, [], False),
+        (CAROL, CAROL, _MAY_ASSUME, True),
+        (CAROL, CAROL, identity(deny(action="sts:*"), *_MAY_ASSUME[0]["Statement"]), False),
+        (PAY, PAY, [], True),
+    ],
+)
+def test_a_role_is_assumed_as_a_key_is_used(trusted: str, who: str, theirs: Any, may: bool) -> None:
+    trust = {
+        "Statement": {"Effect": "Allow", "Principal": {"AWS": trusted}, "Action": "sts:AssumeRole"},
+    }
+    authority = Authority(parse(json.dumps(trust), kind=PolicyKind.TRUST), ROLE)
+    standing = asked({"action": "kms:Decrypt", "who": who, "identity": theirs}).standing
+
+    request = Request(Action.ASSUME_ROLE, subject_named(who), ROLE)
+
+    assert authority.decide(request, standing).allowed is may
 
 
 @pytest.mark.parametrize(
