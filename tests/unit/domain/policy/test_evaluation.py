@@ -152,6 +152,14 @@ def test_a_decision_under_a_condition_is_not() -> None:
     assert not one.authority._settled
 
 
+def test_a_decision_under_a_policy_variable_is_not_remembered() -> None:
+    mine = identity(allow(Resource="arn:aws:kms:*:*:key/${aws:PrincipalTag/team}*"))
+    blue, red = (case(identity=mine, context={"aws:PrincipalTag/team": team}) for team in ("1111", "2222"))
+
+    assert blue.decide().allowed
+    assert not blue.authority.decide(red.request, blue.standing).allowed
+
+
 def test_a_grant_is_asked_each_time() -> None:
     one = case(grants=[{"grantee": ALICE, "operations": ["Decrypt"]}])
 
