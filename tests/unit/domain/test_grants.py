@@ -8,6 +8,7 @@ from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.grants import Constraints, ConstraintType, Grant, NewGrant
 from strongroomd.domain.policy import subject_named
+from strongroomd.domain.policy.circumstances import to_bring
 
 ALICE = "arn:aws:iam::111122223333:user/alice"
 BOB = "arn:aws:iam::111122223333:user/bob"
@@ -136,6 +137,30 @@ def test_the_type_of_a_constraint_is_its_name_in_conditions() -> None:
     assert grants.UNCONSTRAINED.type is None
     assert Constraints(equals=()).type is ConstraintType.EQUALS
     assert Constraints(subset=()).type is ConstraintType.SUBSET
+
+
+def test_what_policies_ask_of_a_grant_is_all_that_creategrant_must_bring() -> None:
+    wanted = NewGrant(
+        BOB, frozenset({Action.ENCRYPT, Action.DECRYPT}), Constraints(subset=(("a", "b"),)), CAROL
+    )
+
+    facts = grants.condition_facts(wanted, for_service=True)
+
+    assert facts == {
+        "kms:grantoperations": ("Decrypt", "Encrypt"),
+        "kms:granteeprincipal": BOB,
+        "kms:retiringprincipal": CAROL,
+        "kms:grantconstrainttype": "EncryptionContextSubset",
+        "kms:grantisforawsresource": True,
+    }
+    assert facts.keys() == to_bring(Action.CREATE_GRANT)
+
+
+def test_what_a_grant_lacks_is_told_as_nothing() -> None:
+    facts = grants.condition_facts(NewGrant(BOB, DECRYPT), for_service=False)
+
+    assert (facts["kms:retiringprincipal"], facts["kms:grantconstrainttype"]) == (None, None)
+    assert facts["kms:grantisforawsresource"] is False
 
 
 def made(operations: frozenset[Action] = DECRYPT, retiring: str = "") -> Grant:

@@ -11,7 +11,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.policy import keys
-from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
+from strongroomd.domain.policy.circumstances import Call, Circumstances, Target, to_bring
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, Origin
 
 RECORD = KeyRecord(
@@ -154,6 +154,35 @@ def test_what_is_brought_is_given_even_if_it_is_nothing() -> None:
     assert where.get("kms:encryptioncontext:other") is None
     assert where.get("kms:encryptioncontextkeys") == ("Tenant",)
     assert where.get("kms:resourcealiases") == ("alias/a",)
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (Action.ENCRYPT, {"kms:encryptionalgorithm", "kms:requestalias"}),
+        (Action.RE_ENCRYPT_TO, {"kms:encryptionalgorithm", "kms:requestalias", "kms:reencryptonsamekey"}),
+        (Action.SIGN, {"kms:signingalgorithm", "kms:messagetype", "kms:requestalias"}),
+        (Action.GET_PUBLIC_KEY, {"kms:requestalias"}),
+        (Action.DISABLE_KEY, set()),
+        (Action.LIST_KEYS, set()),
+    ],
+)
+def test_what_a_use_case_must_bring(action: Action, expected: set[str]) -> None:
+    assert to_bring(action) == expected
+
+
+@pytest.mark.parametrize("action", Action)
+def test_who_brings_what_it_must_has_no_gap_left(action: Action) -> None:
+    where = here(
+        action,
+        brought=dict.fromkeys(to_bring(action)),
+        encryption_context={},
+        request_tags={},
+        target=Target(KEY, RECORD, ()),
+    )
+
+    for name in (*keys.CONDITION_KEYS, *(f"{prefix}x" for prefix in keys.PREFIXES)):
+        where.get(name)
 
 
 def test_tags_of_a_request_are_brought() -> None:
