@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.policy_cases import ALICE, HOME, KEY, allow, document
+from tests.policy_cases import ALICE, HOME, KEY, allow, deny, document
 
 from strongroomd.custody.asking import Brought, make_request, pairs, source_ip
 from strongroomd.custody.clock import Clock
@@ -85,6 +85,19 @@ def test_a_policy_that_asks_for_what_was_not_brought_refuses() -> None:
 
     with pytest.raises(StrongroomError):
         compiled.decide(Question(ALICE, Action.ENCRYPT), request)
+
+
+def test_what_decides_without_asking_comes_first() -> None:
+    """A statement that asks for what the request lacks must not refuse what another allows anyway."""
+    asking = allow(ALICE, Condition={"StringEquals": {"kms:EncryptionAlgorithm": "x"}})
+    quiet = allow(ALICE, Condition={"StringEquals": {"aws:PrincipalAccount": HOME}})
+    compiled = policy.parse(json.dumps(document(asking, allow(ALICE))))
+    denying = policy.parse(json.dumps(document(asking, deny(ALICE), quiet)))
+
+    assert compiled.decide(Question(ALICE, Action.ENCRYPT), request).allowed
+    assert not denying.decide(Question(ALICE, Action.ENCRYPT), request).allowed
+    assert compiled.recall(Question(ALICE, Action.ENCRYPT)) is not None
+    assert denying.recall(Question(ALICE, Action.ENCRYPT)) is not None
 
 
 def test_a_policy_without_conditions_never_makes_the_request() -> None:
