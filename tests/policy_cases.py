@@ -404,6 +404,8 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("StringEquals", _VIA, "s*", {_VIA: "s3"}, False),
     ("StringEquals", _VIA, "s*", {_VIA: "s*"}, True),
     ("StringEquals", _VIA.lower(), "s3", {_VIA: "s3"}, True),
+    ("StringEquals", _OWNER, True, {_OWNER: "true"}, True),
+    ("StringEquals", _OWNER, 7, {_OWNER: "7"}, True),
     ("StringNotEquals", _VIA, "s3", {_VIA: "rds"}, True),
     ("StringNotEquals", _VIA, "s3", {_VIA: "s3"}, False),
     ("StringNotEquals", _VIA, "s3", {}, True),

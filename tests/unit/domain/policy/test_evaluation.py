@@ -178,6 +178,15 @@ def test_memory_is_bounded() -> None:
     assert len(one.authority._hearings) <= 4_096
 
 
+def test_statements_about_other_resources_are_left_out_once() -> None:
+    one = case(identity=identity(allow(Resource=OTHER_KEY), allow(Resource=KEY)))
+
+    one.decide()
+
+    (hearing,) = one.authority._hearings.values()
+    assert [len(side.sheet.direct) for side in hearing._identity] == [1]
+
+
 def test_statements_are_sought_once_for_a_caller_and_an_action() -> None:
     one = case(allow(ALICE, Condition={"Bool": {"aws:SecureTransport": "true"}}))
 
