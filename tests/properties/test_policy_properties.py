@@ -87,6 +87,38 @@ def test_any_statement_is_taken_or_refused(value: dict[str, object]) -> None:
     assert error is None or error.reason is Reason.MALFORMED_POLICY
 
 
+_OPERATORS = [
+    "StringEquals",
+    "ForAllValues:StringLike",
+    "NumericLessThan",
+    "Null",
+    "ArnLike",
+    "IpAddress",
+    "x",
+]
+_KEYS = ["kms:ViaService", "aws:SourceIp", "aws:EpochTime", "kms:GrantOperations", "aws:PrincipalArn", "x"]
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(_OPERATORS), st.dictionaries(st.sampled_from(_KEYS), _JSON) | _JSON))
+def test_any_condition_is_taken_or_refused_with_its_place(block: dict[str, object]) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*", "Condition": block}
+    error = refusal(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+    assert error is None or (
+        error.reason is Reason.MALFORMED_POLICY and str(error.field).startswith("policy")
+    )
+
+
+@given(st.text(alphabet="${}aws:PrincipalTag/x, '*?", max_size=30))
+def test_any_text_with_variables_is_taken_or_refused(text: str) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*"}
+    statement["Condition"] = {"StringLike": {"kms:ViaService": text}}  # type: ignore[assignment]
+    error = refusal(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+    assert error is None or error.reason is Reason.MALFORMED_POLICY
+
+
 def _listed(values: list[str]) -> st.SearchStrategy[Any]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=3) | st.sampled_from(values)
 
@@ -111,9 +143,20 @@ def _list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _names(value: Any, who: str) -> bool:
+def _names(value: Any, who: str, *, account: bool) -> bool:
+    """Whether a principal is named, where `account` by its account alone."""
     names = ["*"] if value == "*" else _list(value["AWS"])
-    return any(n in ("*", who) or who == f"arn:aws:iam::{n}:root" for n in names)
+    root = who.rpartition(":")[0] + ":root"
+    roots = [who, root] if account else [who]
+    return any(n == "*" or (f"arn:aws:iam::{n}:root" if n.isdigit() else n) in roots for n in names)
+
+
+def _speaks(s: dict[str, Any], who: str) -> bool:
+    """An account in a Deny is everybody in it; in NotPrincipal it leaves out as few as it can."""
+    denies = s["Effect"] == "Deny"
+    if "Principal" in s:
+        return _names(s["Principal"], who, account=denies)
+    return not _names(s["NotPrincipal"], who, account=not denies)
 
 
 def _covers(value: Any, action: str) -> bool:
@@ -128,7 +171,7 @@ def oracle(statements: list[dict[str, Any]], who: str, action: str) -> bool:
     """Decide by reading the document word by word, as AWS's page on evaluation logic says."""
     verdict = False
     for s in statements:
-        principal = _names(s["Principal"], who) if "Principal" in s else not _names(s["NotPrincipal"], who)
+        principal = _speaks(s, who)
         covered = _covers(s["Action"], action) if "Action" in s else not _covers(s["NotAction"], action)
         if principal and covered:
             if s["Effect"] == "Deny":
