@@ -187,6 +187,16 @@ def test_statements_about_other_resources_are_left_out_once() -> None:
     assert [len(side.sheet.direct) for side in hearing._identity] == [1]
 
 
+def test_a_statement_is_sorted_by_what_it_does() -> None:
+    one = case(deny(ALICE), allow(ALICE), allow(ROOT), deny(ROOT), allow(BOB), deny(BOB))
+    assert one.authority.policy is not None
+
+    sheet = one.authority.policy.sheet(one.request.subject, Action.DECRYPT)
+
+    found = [[s.place for s in side] for side in (sheet.denies, sheet.direct, sheet.delegating)]
+    assert found == [["Statement[0]", "Statement[3]"], ["Statement[1]"], ["Statement[2]"]]
+
+
 def test_statements_are_sought_once_for_a_caller_and_an_action() -> None:
     one = case(allow(ALICE, Condition={"Bool": {"aws:SecureTransport": "true"}}))
 
