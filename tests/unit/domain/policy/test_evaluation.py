@@ -167,6 +167,13 @@ def test_a_grant_is_asked_each_time() -> None:
     assert not one.authority.decide(one.request, one.standing).allowed
 
 
+def test_a_request_about_another_resource_is_a_mistake() -> None:
+    one = case(allow(ALICE), deny(ALICE, Resource=KEY))
+
+    with pytest.raises(ValueError, match="another resource"):
+        one.authority.decide(Request(Action.DECRYPT, one.request.subject), one.standing)
+
+
 def test_memory_is_bounded() -> None:
     one = case(allow("*"))
 
