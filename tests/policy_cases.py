@@ -111,6 +111,9 @@ class Asked:
     standing: Standing
     grants: list[Grant]
 
+    def ask(self) -> Request:
+        return self.request
+
     def decide(self) -> Decision:
         return self.authority.decide(self.request, self.standing, self.grants)
 

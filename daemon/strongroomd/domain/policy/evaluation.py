@@ -71,7 +71,7 @@ class Authority:
         """Decide a request about this resource.
 
         Args:
-            request: its resource is taken to be this one.
+            request: about this resource.
             standing: the caller's.
             grants: of this key to this caller, in whatever order.
         """
@@ -84,6 +84,8 @@ class Authority:
         return _by_grant(grants, request) or decision
 
     def _hear(self, question: tuple[str, Action, Standing], request: Request) -> Decision:
+        if request.resource != self.resource:
+            raise ValueError("the request is about another resource")
         hearing = self._hearings.get(question)
         if hearing is None:
             hearing = _Hearing(self, request.subject, request.action, question[2])

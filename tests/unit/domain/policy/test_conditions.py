@@ -1,6 +1,7 @@
 """Conditions: what is no condition is refused with its place, and the tables have no holes."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -220,3 +221,24 @@ def test_keys_exist_for_their_actions_only(name: str, has: Action, lacks: Action
 
     assert row.exists_for(has)
     assert not row.exists_for(lacks)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ("*" + "a" * 12_000 + "b*", "a" * 8_000),
+        ("*" + "?a" * 3_000 + "b*", "a" * 8_000),
+        ("*a" * 8_000 + "b", "a" * 8_000),
+        ("*?" * 8_000 + "b", "a" * 8_000),
+        ("${aws:PrincipalTag/team}*" * 600, "a" * 8_000),
+    ],
+)
+def test_no_pattern_is_expensive_on_any_value(pattern: str, value: str) -> None:
+    """A tenant writes both the policy of its key and the encryption context that is held against it."""
+    context = {"aws:principaltag/team": "a" * 256}
+    compare = OPERATORS["StringLike"].build([pattern], "2012-10-17")
+    start = time.perf_counter()
+
+    assert not compare(value, context)
+
+    assert time.perf_counter() - start < 0.2

@@ -167,6 +167,13 @@ def test_a_grant_is_asked_each_time() -> None:
     assert not one.authority.decide(one.request, one.standing).allowed
 
 
+def test_a_request_about_another_resource_is_a_mistake() -> None:
+    one = case(allow(ALICE), deny(ALICE, Resource=KEY))
+
+    with pytest.raises(ValueError, match="another resource"):
+        one.authority.decide(Request(Action.DECRYPT, one.request.subject), one.standing)
+
+
 def test_memory_is_bounded() -> None:
     one = case(allow("*"))
 
@@ -185,6 +192,16 @@ def test_statements_about_other_resources_are_left_out_once() -> None:
 
     (hearing,) = one.authority._hearings.values()
     assert [len(side.sheet.direct) for side in hearing._identity] == [1]
+
+
+def test_a_statement_is_sorted_by_what_it_does() -> None:
+    one = case(deny(ALICE), allow(ALICE), allow(ROOT), deny(ROOT), allow(BOB), deny(BOB))
+    assert one.authority.policy is not None
+
+    sheet = one.authority.policy.sheet(one.request.subject, Action.DECRYPT)
+
+    found = [[s.place for s in side] for side in (sheet.denies, sheet.direct, sheet.delegating)]
+    assert found == [["Statement[0]", "Statement[3]"], ["Statement[1]"], ["Statement[2]"]]
 
 
 def test_statements_are_sought_once_for_a_caller_and_an_action() -> None:

@@ -122,6 +122,16 @@ def test_a_decision_is_remembered_and_stays_the_same() -> None:
     assert compiled.decide(question) is compiled.decide(question)
 
 
+def test_decisions_are_remembered_beside_each_other() -> None:
+    compiled = policy.parse(document(statement()))
+    questions = [Question(who, Action.ENCRYPT) for who in (ALICE, BOB)]
+
+    for question in questions:
+        compiled.decide(question)
+
+    assert None not in [compiled.recall(question) for question in questions]
+
+
 def test_memory_of_decisions_is_bounded() -> None:
     compiled = policy.parse(document(statement(Principal="*")))
 
