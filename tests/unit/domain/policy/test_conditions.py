@@ -53,6 +53,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "no value": ({"StringEquals": {"kms:ViaService": []}}, ".StringEquals.kms:ViaService"),
     "null": ({"StringEquals": {"kms:ViaService": None}}, ".StringEquals.kms:ViaService"),
+    "a text and null": ({"StringEquals": {"kms:ViaService": ["x", None]}}, ".StringEquals.kms:ViaService"),
     "an object": ({"StringEquals": {"kms:ViaService": {}}}, ".StringEquals.kms:ViaService"),
     "a list in a list": ({"StringEquals": {"kms:ViaService": [["x"]]}}, ".StringEquals.kms:ViaService"),
     "a huge float": ({"NumericEquals": {"kms:RotationPeriodInDays": 1e300}}, ".NumericEquals.kms:RotationPeriodInDays"),
