@@ -27,11 +27,13 @@ from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.access import AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
+from strongroomd.frontends.grpc.events import EventServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
-from strongroomd.ports import AuditLog, AuditTrail, QuotaTable, Store, Vault
+from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, Vault
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
+from strongroomd.wiring.eventing import Eventing, EventRim, build_alarms, build_eventing
 from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics
 
 
@@ -45,6 +47,7 @@ class Rim:
     trail: AuditTrail
     quota_table: QuotaTable
     checkpoint_key: bytes
+    outbox: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Core:
     admission: Admission
     gate: Gate
     threshold: Threshold
+    eventing: Eventing
 
 
 def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
@@ -68,7 +72,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
-    gate_meter = GateMetrics(metrics)
+    event_rim = EventRim(rim.store, rim.outbox, ledger, clock, metrics)
+    alarms = build_alarms(settings, event_rim)
+    gate_meter = GateMetrics(metrics, alarms.refused)
     gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
@@ -78,6 +84,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
     aliases = Aliases(gate, catalog, mutations, rim.store)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
+    eventing = build_eventing(settings, event_rim, gate, keys, alarms)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
@@ -85,11 +92,12 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
         "access": AccessServicer(Access(gate), realm),
+        "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold)
+    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, eventing)
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:
