@@ -20,7 +20,8 @@ KEYLESS = frozenset(
     {
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
-        "GetCallerIdentity",
+        "GetCallerIdentity", "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
+        "GetComplianceReport",
     }
 )  # fmt: skip
 """RPCs that no key's policy decides."""
@@ -123,6 +124,11 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "TailAuditRecords": lambda kit: {},
     "GetAuditCheckpoint": lambda kit: {},
     "GetCallerIdentity": lambda kit: {},
+    "WatchEvents": lambda kit: {},
+    "ListSinks": lambda kit: {},
+    "ListDeadLetters": lambda kit: {},
+    "RedriveDeadLetter": lambda kit: {},
+    "GetComplianceReport": lambda kit: {},
 }
 
 

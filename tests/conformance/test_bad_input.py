@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conformance.kit import MUTATIONS, Kit, make_kit, valid
-from tests.conformance.wire import METHODS, Outcome, Wire, request
+from tests.conformance.wire import FOLLOWING, METHODS, Outcome, Wire, request
 from tests.garbage import Garbage, faults, misencodings
 from tests.harness import Daemon
 
@@ -63,12 +63,12 @@ def problems(outcome: Outcome, fault: str = "") -> list[str]:
 
 
 def seconds(name: str) -> float:
-    return _SHORT if name == "TailAuditRecords" else 20.0
+    return _SHORT if name in FOLLOWING else 20.0
 
 
 def is_patience(outcome: Outcome, name: str) -> bool:
     """A tail that was accepted and had nothing to say."""
-    return name == "TailAuditRecords" and outcome.code is _CODE.DEADLINE_EXCEEDED
+    return name in FOLLOWING and outcome.code is _CODE.DEADLINE_EXCEEDED
 
 
 @pytest.mark.parametrize("name", RPCS)
@@ -169,7 +169,7 @@ def test_an_unknown_method_is_unimplemented(wire: Wire) -> None:
 )
 @given(
     source=st.randoms(note_method_calls=False),
-    name=st.sampled_from([n for n in RPCS if n != "TailAuditRecords"]),
+    name=st.sampled_from([n for n in RPCS if n not in FOLLOWING]),
 )
 def test_random_messages_get_typed_answers(wire: Wire, kit: Kit, source: random.Random, name: str) -> None:
     garbage = Garbage(source, (*kit.key_ids(), kit.alias), (kit.ciphertext, kit.signature, kit.tag))

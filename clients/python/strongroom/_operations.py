@@ -1,7 +1,7 @@
 """The table of operations: every unary RPC as a method, for every kind of client."""
 
 from strongroom._operation import Operation
-from strongroom.calls import admin, batches, crypto, datakeys, keys, names
+from strongroom.calls import admin, batches, crypto, datakeys, events, keys, names
 
 
 class StreamOperations:
@@ -57,3 +57,7 @@ class Operations(StreamOperations):
     list_audit_records = Operation(admin.list_audit_records)
     get_audit_checkpoint = Operation(admin.get_audit_checkpoint)
     get_caller_identity = Operation(admin.get_caller_identity)
+    list_sinks = Operation(events.list_sinks)
+    list_dead_letters = Operation(events.list_dead_letters)
+    redrive_dead_letter = Operation(events.redrive_dead_letter)
+    get_compliance_report = Operation(events.get_compliance_report)

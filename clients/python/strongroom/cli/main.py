@@ -13,7 +13,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from strongroom import errors
-from strongroom.cli import admin, crypto, datakeys, files, keys
+from strongroom.cli import admin, crypto, datakeys, events, files, keys
 from strongroom.cli.output import note, plain_error, print_json, standard_output
 from strongroom.cli.session import Options, options
 from strongroom.reasons import EXPLANATIONS, Explanation
@@ -65,6 +65,8 @@ app.add_typer(datakeys.batch_app, name="batch")
 app.add_typer(files.app, name="file")
 app.add_typer(admin.quota_app, name="quota")
 app.add_typer(admin.audit_app, name="audit")
+app.add_typer(events.events_app, name="events")
+app.add_typer(events.compliance_app, name="compliance")
 app.command("whoami")(admin.whoami)
 
 

@@ -49,4 +49,9 @@ VERBS: Final[dict[str, str]] = {
     "AuditService.TailAuditRecords": "audit tail",
     "AuditService.GetAuditCheckpoint": "audit checkpoint",
     "AccessService.GetCallerIdentity": "whoami",
+    "EventService.WatchEvents": "events watch",
+    "EventService.ListSinks": "events sinks",
+    "EventService.ListDeadLetters": "events dead-letters",
+    "EventService.RedriveDeadLetter": "events redrive",
+    "EventService.GetComplianceReport": "compliance report",
 }
