@@ -302,10 +302,8 @@ def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
     tls = eventful.tls("admin")
     options = [word for name, path in tls.items() for word in (f"--{name}", str(path))]
     command = [sys.executable, "-m", "strongroom.cli", "--endpoint", eventful.endpoint, *options]
-    watching = subprocess.Popen(
-        [*command, "events", "watch", "--json", "--type", "strongroom.key.created"], stdout=subprocess.PIPE
-    )
-    try:
+    following = [*command, "events", "watch", "--json", "--type", "strongroom.key.created"]
+    with subprocess.Popen(following, stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None
         lines: list[bytes] = []
         reader = threading.Thread(target=lambda: lines.append(watching.stdout.readline()), daemon=True)
@@ -314,7 +312,6 @@ def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
         while not lines and time.monotonic() < deadline:
             root.create_key()
             reader.join(0.5)
-        assert json.loads(lines[0])["event"]["type"] == "strongroom.key.created"
-    finally:
         watching.kill()
-        watching.wait(10)
+
+    assert json.loads(lines[0])["event"]["type"] == "strongroom.key.created"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -77,7 +76,8 @@ class JetStream(Sink):
         client = self._client
         if client is None or not client.is_connected:
             await self._drop()
-            client = self._client = await nats.connect(**self._options())
+            client = self._client = Client()  # kept first, so that a failed attempt is closed as well
+            await client.connect(**self._options())
         return client
 
     def _options(self) -> dict[str, Any]:
