@@ -304,9 +304,10 @@ def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
     command = [sys.executable, "-m", "strongroom.cli", "--endpoint", eventful.endpoint, *options]
     following = [*command, "events", "watch", "--json", "--type", "strongroom.key.created"]
     with subprocess.Popen(following, stdout=subprocess.PIPE) as watching:
-        assert watching.stdout is not None
+        output = watching.stdout
+        assert output is not None
         lines: list[bytes] = []
-        reader = threading.Thread(target=lambda: lines.append(watching.stdout.readline()), daemon=True)
+        reader = threading.Thread(target=lambda: lines.append(output.readline()), daemon=True)
         reader.start()
         deadline = time.monotonic() + 20
         while not lines and time.monotonic() < deadline:
