@@ -93,6 +93,8 @@ class Courier:
         counts, now = await self._outbox.counts(), self._clock.wall_ms()
         for state in await self._outbox.sinks():
             if state.name not in self.routes:
+                if not state.name.startswith("@"):  # one that was configured once: nobody waits for it
+                    self._meter.backlog(state.name, 0, 0.0, 0)
                 continue
             waiting, dead = counts.get(state.name, (0, 0))
             oldest = await self._oldest(state, waiting)
