@@ -36,8 +36,8 @@ class Patient(Wire):
         """Call, as often as it takes."""
         while True:
             outcome = super().call(name, request, seconds)
-            texts = [outcome.message, *(error.message for error in item_errors(outcome))]
-            if not any("refused calls" in text for text in texts):
+            reasons = [outcome.reason, *(error.reason for error in item_errors(outcome))]
+            if "QUOTA_EXCEEDED" not in reasons:  # the other quotas are roomy
                 return outcome
             time.sleep(0.1)
 
