@@ -197,6 +197,8 @@ def test_events_can_be_watched_from_now_and_from_a_cursor(root: Client, eventful
     follower.join(10.0)
 
     assert [kind for kind, _ in seen] == ["strongroom.key.rotated"] * 3
+    oldest = next(root.watch_events(cursor="0"))
+    assert oldest.cursor == "1"
     again = root.watch_events(subjects=[key.arn], cursor=seen[0][1])
     assert [next(again).cursor, next(again).cursor] == [seen[1][1], seen[2][1]]
 

@@ -129,6 +129,8 @@ class Bulletin(UseCases):
         position = _position(cursor) if cursor else newest
         if position > newest:
             raise invalid("cursor", "must be the cursor of an event")
+        if position == 0:  # whatever is kept, from its beginning
+            return Pattern(types, subjects), max(oldest - 1, 0)
         if position < newest and (oldest == 0 or position + 1 < oldest):
             raise StrongroomError(Reason.NOT_FOUND, "the events behind this cursor are gone", field="cursor")
         return Pattern(types, subjects), position

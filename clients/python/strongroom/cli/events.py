@@ -41,7 +41,10 @@ def watch(
     types: Types = None,
     subjects: Subjects = None,
     cursor: Annotated[
-        str, typer.Option(help="Begin behind the event with this cursor, not now.", metavar="CURSOR")
+        str,
+        typer.Option(
+            help="Begin behind the event with this cursor; 0: with the oldest kept.", metavar="CURSOR"
+        ),
     ] = "",
 ) -> None:
     """Follow events as they happen, until you stop it. With --json each line has its cursor."""

@@ -90,7 +90,7 @@ class WatchEventsRequest(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """The cursor behind which to begin; empty for now."""
+    """The cursor behind which to begin; empty for now, "0" for the oldest event that is kept."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Patterns of types, such as "strongroom.key.*", at most 50. None: all."""
