@@ -25,6 +25,7 @@ class NatsServer:
     folder: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -34,6 +35,7 @@ class NatsServer:
         program = shutil.which("nats-server")
         assert program is not None, "nats-server is missing: apt-get install nats-server"
         command = [program, "-js", "-sd", str(self.folder), "-a", "127.0.0.1", "-p", str(self.port)]
+        command += self.options
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
@@ -74,13 +76,17 @@ class NatsServer:
         return asyncio.run(read())
 
 
+def free_port() -> int:
+    """A port that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[NatsServer]:
     folder.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = NatsServer(folder, port)
+    server = NatsServer(folder, free_port())
     server.start()
     try:
         server.make_stream()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -297,9 +297,6 @@ def test_an_address_that_is_not_allowed_is_never_connected_to(tmp_path: Path) ->
             assert client.list_sinks()[0].backlog >= 1
 
 
-Shell = Callable[..., subprocess.CompletedProcess[str]]
-
-
 def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
     tls = eventful.tls("admin")
     options = [word for name, path in tls.items() for word in (f"--{name}", str(path))]
@@ -318,3 +315,33 @@ def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
         watching.kill()
 
     assert json.loads(lines[0])["event"]["type"] == "strongroom.key.created"
+
+
+def test_sinks_and_rules_are_taken_over_by_a_reload(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        folder = make_eventful(tmp_path / "reload", sink("first", receiver.url), 1)
+        with running(folder) as daemon, daemon.client() as client, receiving() as later:
+            before = client.create_key()
+            wait_until(lambda: types_of(receiver, before.arn) == ["key.created"], 10.0)
+            text = daemon.config.read_text()
+
+            daemon.config.write_text(
+                text.replace('name = "first"', 'name = "second"').replace(receiver.url, later.url)
+            )
+            wait_until(
+                lambda: (
+                    {s.name: s.configured for s in client.list_sinks()} == {"first": False, "second": True}
+                ),
+                10.0,
+            )
+            after = client.create_key()
+
+            wait_until(lambda: types_of(later, after.arn) == ["key.created"], 10.0)
+            assert types_of(later, before.arn) == [], "a new sink begins with what happens from then on"
+            assert types_of(receiver, after.arn) == []
+            daemon.config.write_text(
+                text.replace("max_tries", "max_trials").replace('kind = "webhook"', 'kind = "fax"')
+            )
+            wait_until(lambda: "configuration refused" in daemon.log, 10.0)
+            another = client.create_key()
+            wait_until(lambda: types_of(later, another.arn) == ["key.created"], 10.0)
