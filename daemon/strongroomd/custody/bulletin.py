@@ -194,11 +194,11 @@ class Bulletin(UseCases):
             StrongroomError: NOT_FOUND for an unknown sink, or an event that is no dead letter there.
         """
         passage.claim_keyless()
-        passage.facts["sink"] = sink or "*"
         if len(event_id) > MAX_PATTERN:
             raise too_large("event_id", MAX_PATTERN, "characters")
-        count = 0
-        for name in await self._named(sink):
+        count, names = 0, await self._named(sink)
+        passage.facts["sink"] = sink or "*"  # only now: a name that is known may be written down
+        for name in names:
             count += await self._revive(name, event_id)
         passage.facts["count"] = count
         if event_id and not count:

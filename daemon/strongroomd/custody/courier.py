@@ -24,6 +24,7 @@ from strongroomd.telemetry import logs
 
 _log = logs.get("events")
 _BATCH: Final = 50  # deliveries between two notes of the position: what a kill makes again
+_BATCHES: Final = 10  # taken up before those that wait are looked at again
 _FORGED: Final = "the event's MAC is wrong"
 Lanes = OrderedDict[str, deque[Delivery]]
 
@@ -199,8 +200,11 @@ class _Run:
             lane.popleft()
 
     async def _take_up(self) -> None:
-        """Take up new events, batch by batch."""
-        while batch := await self._outbox.events(self._state.position, _BATCH):
+        """Take up new events, batch by batch, but not for ever: what waits has its turn as well."""
+        for _ in range(_BATCHES):
+            batch = await self._outbox.events(self._state.position, _BATCH)
+            if not batch:
+                return
             for event, mac in batch:
                 if self._route.picks(event):
                     await self._deliver_new(event, mac)

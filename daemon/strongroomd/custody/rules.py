@@ -69,10 +69,11 @@ class Rules:
         self.principal = principal
         self._rules: tuple[Rule, ...] = ()
         self._routes: dict[str, Route] = {}
+        self._idle = 0  # events up to here concern no rule: known to this worker, not written down yet
 
     def use(self, rules: Sequence[Rule], routes: Mapping[str, Route]) -> None:
         """Take over rules, and the routes of the sinks that they notify."""
-        self._rules, self._routes = tuple(rules), dict(routes)
+        self._rules, self._routes, self._idle = tuple(rules), dict(routes), 0
 
     async def apply(self) -> None:
         """Look at the events since the last time. What cannot be done now is done the next time.
@@ -81,29 +82,36 @@ class Rules:
             StrongroomError: something that an action needs is away.
         """
         state = next((each for each in await self._outbox.sinks() if each.name == RULES), None)
-        while state is not None and (batch := await self._outbox.events(state.position, _BATCH)):
+        if state is None:
+            return
+        self._idle = max(self._idle, state.position)
+        while batch := await self._outbox.events(self._idle, _BATCH):
             state = await self._look_at(state, batch)
 
     async def _look_at(self, state: SinkState, batch: list[tuple[Event, bytes]]) -> SinkState:
-        now = state
+        """Judge some events, and note the position when a rule acted or it moved on far enough."""
+        acted = False
         try:
             for event, mac in batch:
-                await self._judge(event, mac)
-                now = dataclasses.replace(now, position=event.position)
+                acted = await self._judge(event, mac) or acted
+                self._idle = event.position
         finally:
-            if now != state:
-                await self._outbox.settle(now)
-        return now
+            if acted or self._idle - state.position >= _BATCH:
+                state = dataclasses.replace(state, position=self._idle)
+                await self._outbox.settle(state)
+        return state
 
-    async def _judge(self, event: Event, mac: bytes) -> None:
+    async def _judge(self, event: Event, mac: bytes) -> bool:
+        """Apply the rules that an event concerns; says whether there are any."""
         matching = [rule for rule in self._rules if rule.pattern.picks(event)]
         if not matching:
-            return
+            return False
         if not await self._scribe.is_ours(event, mac):
             _log.error("an event's MAC is wrong; no rule acts on it", position=event.position)
-            return
+            return False
         for rule in matching:
             await self._fire(rule, event)
+        return True
 
     async def _fire(self, rule: Rule, event: Event) -> None:
         now = self._clock.wall_ms()

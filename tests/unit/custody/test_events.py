@@ -22,6 +22,7 @@ from strongroomd.domain.events import Event, Pattern
 from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState
 from strongroomd.domain.rules import Rule, RuleAction
+from strongroomd.storage import audit_log
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -31,6 +32,12 @@ OPEN = json.dumps(
         "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}],
     }
 )
+
+
+@pytest.fixture(autouse=True)
+def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy disk proves nothing here."""
+    monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
 
 
 @pytest.fixture
