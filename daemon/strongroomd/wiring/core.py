@@ -75,7 +75,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     event_rim = EventRim(rim.store, rim.outbox, ledger, clock, metrics)
     alarms = build_alarms(settings, event_rim)
     gate_meter = GateMetrics(metrics, alarms.refused)
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter)
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
