@@ -39,5 +39,16 @@ def size(
         bench.run(Path(folder), rounds=rounds, seconds=seconds, keys=keys)
 
 
+@app.command()
+def oracle(
+    samples: Annotated[int, typer.Option(min=100, help="Refusals of each kind; 5,000 or more to quote.")] = 5_000,
+) -> None:
+    """Time to refuse a forbidden key against that for one that is not there."""
+    from tests.bench import oracle as bench
+
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        bench.run(Path(folder), samples=samples)
+
+
 if __name__ == "__main__":
     app()
