@@ -174,7 +174,7 @@ def test_a_policy_that_locks_its_author_out_is_refused_unless_wanted(admin: Clie
         admin.create_key(policy=lockout)
     with refused("MALFORMED_POLICY", "policy"):
         admin.put_key_policy(key, "{")
-    with refused("MALFORMED_POLICY", "policy.Statement[0]"):
+    with refused("MALFORMED_POLICY", "policy.Statement[0].Effect"):
         admin.create_key(policy='{"Statement": [{"Condition": {}}]}')
     admin.put_key_policy(key, lockout, bypass_policy_lockout_safety_check=True)
     with refused("ACCESS_DENIED"):

@@ -111,9 +111,20 @@ def _list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _names(value: Any, who: str) -> bool:
+def _names(value: Any, who: str, *, account: bool) -> bool:
+    """Whether a principal is named, where `account` by its account alone."""
     names = ["*"] if value == "*" else _list(value["AWS"])
-    return any(n in ("*", who) or who == f"arn:aws:iam::{n}:root" for n in names)
+    root = who.rpartition(":")[0] + ":root"
+    roots = [who, root] if account else [who]
+    return any(n == "*" or (f"arn:aws:iam::{n}:root" if n.isdigit() else n) in roots for n in names)
+
+
+def _speaks(s: dict[str, Any], who: str) -> bool:
+    """An account in a Deny is everybody in it; in NotPrincipal it leaves out as few as it can."""
+    denies = s["Effect"] == "Deny"
+    if "Principal" in s:
+        return _names(s["Principal"], who, account=denies)
+    return not _names(s["NotPrincipal"], who, account=not denies)
 
 
 def _covers(value: Any, action: str) -> bool:
@@ -128,7 +139,7 @@ def oracle(statements: list[dict[str, Any]], who: str, action: str) -> bool:
     """Decide by reading the document word by word, as AWS's page on evaluation logic says."""
     verdict = False
     for s in statements:
-        principal = _names(s["Principal"], who) if "Principal" in s else not _names(s["NotPrincipal"], who)
+        principal = _speaks(s, who)
         covered = _covers(s["Action"], action) if "Action" in s else not _covers(s["NotAction"], action)
         if principal and covered:
             if s["Effect"] == "Deny":

@@ -11,10 +11,13 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.asking import NOTHING_BROUGHT, Brought, make_request
 from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.clock import Clock
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
@@ -50,6 +53,7 @@ class Gate:
         admission: guards the HSM.
         usage: counts successful uses for each key.
         meter: counts refusals.
+        clock: tells policies the time; the host's unless told otherwise.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Gate:
         admission: Admission,
         usage: UsageCounter,
         meter: GateMeter,
+        clock: Clock | None = None,
     ) -> None:
         self.catalog = catalog
         self.quotas = quotas
@@ -67,6 +72,7 @@ class Gate:
         self.admission = admission
         self.usage = usage
         self.meter = meter
+        self.clock = clock or Clock()
         self.refusals = Refusals(quotas, audit)
         self._unfinished: set[asyncio.Task[Any]] = set()
 
@@ -107,9 +113,10 @@ class Passage:
         caller: who calls.
         action: what they want.
         facts: what the audit record will say besides; use cases add names, versions and sizes, never secrets.
+        brought: what policies may ask of this request; use cases replace it before they claim.
     """
 
-    __slots__ = ("_arn", "_charged", "_gate", "_used", "action", "caller", "facts")
+    __slots__ = ("_arn", "_charged", "_gate", "_used", "action", "brought", "caller", "facts")
 
     def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
         self._gate = gate
@@ -120,6 +127,7 @@ class Passage:
         caller.passed = True
         self.action = action
         self.facts: dict[str, Any] = {}
+        self.brought: Brought = NOTHING_BROUGHT
 
     @property
     def deadline(self) -> float:
@@ -136,7 +144,7 @@ class Passage:
                 QUOTA_EXCEEDED with the wait.
         """
         entry = await self._gate.catalog.find(self.caller.principal, key, field)
-        self._admit(entry, act, action or self.action, cost)
+        self._admit(entry, act, action or self.action, cost, key)
         return entry
 
     async def claim_id(
@@ -159,9 +167,10 @@ class Passage:
             raise
         return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
-    def _admit(self, entry: Entry, act: Act, action: Action, cost: int) -> None:
+    def _admit(self, entry: Entry, act: Act, action: Action, cost: int, named: str = "") -> None:
         self.note_key(entry.arn)
-        decision = entry.policy.decide(Question(self._arn, action))
+        ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)
+        decision = entry.policy.decide(Question(self._arn, action), ask)
         if not decision.allowed:
             raise denied(decision.ground)
         require(entry.key.state, act)

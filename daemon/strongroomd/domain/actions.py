@@ -1,4 +1,4 @@
-"""Every action that a policy can allow: AWS's `kms:` names, and `strongroom:` for what AWS lacks."""
+"""Every action that a policy can allow: AWS's `kms:` and `sts:` names, `strongroom:` for what AWS lacks."""
 
 from enum import StrEnum
 from typing import Final
@@ -42,6 +42,12 @@ class Action(StrEnum):
     VERIFY_MAC = "kms:VerifyMac"
     DERIVE_SHARED_SECRET = "kms:DeriveSharedSecret"  # noqa: S105 - an action's name
     GENERATE_RANDOM = "kms:GenerateRandom"
+    CREATE_GRANT = "kms:CreateGrant"
+    LIST_GRANTS = "kms:ListGrants"
+    LIST_RETIRABLE_GRANTS = "kms:ListRetirableGrants"
+    RETIRE_GRANT = "kms:RetireGrant"
+    REVOKE_GRANT = "kms:RevokeGrant"
+    ASSUME_ROLE = "sts:AssumeRole"
     GET_LIMIT = "strongroom:GetLimit"
     PUT_LIMIT = "strongroom:PutLimit"
     DELETE_LIMIT = "strongroom:DeleteLimit"
@@ -58,6 +64,7 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.CREATE_KEY,
         Action.LIST_KEYS,
         Action.LIST_ALIASES,
+        Action.LIST_RETIRABLE_GRANTS,
         Action.GET_LIMIT,
         Action.PUT_LIMIT,
         Action.DELETE_LIMIT,

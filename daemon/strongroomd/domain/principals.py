@@ -37,6 +37,11 @@ def parse_principal(arn: str, field: str, *, administrator: bool = False) -> Pri
     return Principal(arn, match[1], administrator)
 
 
+def is_principal(arn: str) -> bool:
+    """Say whether a text is the ARN of a principal."""
+    return _PRINCIPAL.fullmatch(arn) is not None
+
+
 @dataclass(slots=True)
 class Caller:
     """One call's identity and budget; made by a door, required by every use case.

@@ -69,7 +69,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
     gate_meter = GateMetrics(metrics)
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter)
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)

@@ -1,0 +1,84 @@
+"""What the gate knows of a request, for policies whose conditions ask.
+
+Built only where a statement with conditions speaks of caller and action. What a use case knows besides it puts
+on its passage before it claims a key (`Brought`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from strongroomd.custody.catalog import Entry
+from strongroomd.custody.clock import Clock
+from strongroomd.domain import policy
+from strongroomd.domain.actions import Action
+from strongroomd.domain.context import Context
+from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
+from strongroomd.domain.policy.request import Request, Resource
+from strongroomd.domain.principals import Caller
+
+_IPV4: Final = re.compile(r"ipv4:([0-9.]+):[0-9]+", re.ASCII)
+_IPV6: Final = re.compile(r"ipv6:(?:\[|%5B)([0-9A-Fa-f:.]+)(?:%[^\]]*)?(?:\]|%5D):[0-9]+", re.ASCII)
+_ALIAS: Final = re.compile(r"(?:arn:aws:kms:[^:]*:[0-9]*:)?(alias/.*)", re.ASCII | re.DOTALL)
+
+
+@dataclass(slots=True)
+class Brought:
+    """What a use case knows of its request.
+
+    Attributes:
+        facts: by condition key in lower case (`kms:signingalgorithm`), None for what the request lacks. A key
+            that the action has and that is not here refuses every request whose policy asks for it.
+        encryption_context: the caller's pairs, for actions that have them.
+        request_tags: the tags that the request sets.
+    """
+
+    facts: dict[str, str | int | float | bool | tuple[str, ...] | None] = field(default_factory=dict)
+    encryption_context: Mapping[str, str] | None = None
+    request_tags: Mapping[str, str] | None = None
+
+
+NOTHING_BROUGHT: Final = Brought()
+
+
+def pairs(context: Context) -> dict[str, str]:
+    """Give a canonical encryption context as policies see it."""
+    return {key.decode(): value.decode() for key, value in context}
+
+
+def make_request(
+    clock: Clock, caller: Caller, action: Action, entry: Entry, brought: Brought, named: str
+) -> Request:
+    """Make the request of one claim of a key.
+
+    Args:
+        clock: tells the time.
+        caller: who calls.
+        action: what the claim is for.
+        entry: the key.
+        brought: what the use case knows.
+        named: the text by which the caller named the key; empty where a ciphertext did.
+    """
+    context = Circumstances(
+        action=action,
+        subject=policy.subject_named(caller.principal.arn),
+        call=Call(clock.wall_ms() / 1000, source_ip(caller.source)),
+        target=Target(entry.arn, entry.key),
+        brought={"kms:requestalias": _alias(named), **brought.facts},
+        encryption_context=brought.encryption_context,
+        request_tags=brought.request_tags,
+    )
+    resource = Resource(entry.arn, entry.key.account)
+    return Request(action, context.subject, resource, context, brought.encryption_context or {})
+
+
+def _alias(named: str) -> str | None:
+    match = _ALIAS.fullmatch(named)
+    return match[1] if match else None
+
+
+def source_ip(peer: str) -> str:
+    """Take the address out of what gRPC calls a peer; empty for a Unix socket."""
+    match = _IPV4.fullmatch(peer) or _IPV6.fullmatch(peer)
+    return match[1] if match else ""
