@@ -209,11 +209,15 @@ class Transaction(Protocol):
         ...
 
     async def delete(self, record: Record) -> None:
-        """Remove a record (aliases and limits only; keys and versions stay as tombstones)."""
+        """Remove a record, of a kind that may go (keys, versions and accounts stay)."""
         ...
 
     async def aliases_of(self, key_id: str) -> list[Stored[Any]]:
         """List the alias records of a key."""
+        ...
+
+    async def find(self, kind: type[R], where: dict[str, str]) -> list[Stored[R]]:
+        """Read the records of a kind whose columns equal `where`, in order of record_id; small sets only."""
         ...
 
     async def last_entry(self) -> JournalEntry | None:
