@@ -37,6 +37,9 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
             for number, arn in enumerate(access.administrators, start=1):
                 if arn not in known:
                     yield Mistake(f"[access] administrators.#{number}", "has no [[identities]] entry")
+            for number, arn in enumerate(access.operators, start=1):
+                if arn not in access.administrators:
+                    yield Mistake(f"[access] operators.#{number}", "must be one of the administrators, too")
     match sections.get("grpc"), sections.get("ops"):
         case GrpcSection() as grpc, OpsSection() as ops if grpc.address == ops.address and grpc.address.port:
             yield Mistake("[ops] address", "must differ from [grpc] address")

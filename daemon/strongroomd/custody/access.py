@@ -74,7 +74,8 @@ class Access(UseCases):
             name=checked,
             source=passage.caller.principal.arn,
             certificate=certificate,
-            expires_at=self.gate.clock.wall_ms() + 1000 * session_seconds(seconds, record.max_session_seconds),
+            expires_at=self.gate.clock.wall_ms()
+            + 1000 * session_seconds(seconds, record.max_session_seconds),
             unique_id=record.unique_id,
             epoch=record.session_epoch,
         )

@@ -1,7 +1,7 @@
 """Use cases of access keys, and the secrets behind them for doors that verify signatures.
 
-A secret is made in the HSM's random numbers, shown once, and kept sealed. No answer that is given again, record,
-log line or audit record holds it.
+A secret is made in the HSM's random numbers, shown once, and kept sealed. No answer that is given again,
+record, log line or audit record holds it.
 """
 
 import base64

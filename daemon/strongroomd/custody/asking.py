@@ -1,7 +1,7 @@
 """What the gate knows of a request, for policies whose conditions ask.
 
-Built only where a statement with conditions speaks of caller and action. What a use case knows besides it puts
-on its passage before it claims a key (`Brought`).
+Built only where a statement with conditions speaks of caller and action. What a use case knows besides it
+puts on its passage before it claims a key (`Brought`).
 """
 
 import re

@@ -1,9 +1,9 @@
 """Who is who, in memory: principals, what speaks for them, and what is attached to them.
 
-The ledger's journal tells what changed, `refresh` reads it, so that every worker follows within a second and the
-one that took a change at once; no call waits for the database. What is gone is forgotten before that. A record
-that cannot be believed shuts out whom it is about: to forget it would enable a disabled principal of the
-configuration, or lift a guard rail.
+The ledger's journal tells what changed, `refresh` reads it, so that every worker follows within a second
+and the one that took a change at once; no call waits for the database. What is gone is forgotten before
+that. A record that cannot be believed shuts out whom it is about: to forget it would enable a disabled
+principal of the configuration, or lift a guard rail.
 """
 
 import asyncio

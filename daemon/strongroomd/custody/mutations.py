@@ -153,7 +153,8 @@ def _no_bytes(value: object) -> str:
 def decode(kind: type[R], data: bytes) -> R:
     """Undo `encode`; bytes come back empty."""
     values: dict[str, Any] = orjson.loads(data)
-    return kind(**{name: _value(hint, values[name]) for name, hint in _hints(kind).items()})  # type: ignore[arg-type]  # mypy takes type[R] for unhashable
+    hints = _hints(kind)  # type: ignore[arg-type]  # mypy takes type[R] for unhashable
+    return kind(**{name: _value(hint, values[name]) for name, hint in hints.items()})
 
 
 @cache

@@ -71,7 +71,9 @@ class Principals(UseCases):
             raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may trust a service")
         record = await self._record(principal, wanted)
         if self._registrar.directory.population(principal.account) >= MAX_PRINCIPALS:
-            raise StrongroomError(Reason.LIMIT_EXCEEDED, f"an account has at most {MAX_PRINCIPALS} principals")
+            raise StrongroomError(
+                Reason.LIMIT_EXCEEDED, f"an account has at most {MAX_PRINCIPALS} principals"
+            )
 
         async def work(change: Change) -> PrincipalRecord:
             known(await change.get(AccountRecord, principal.account), "principal")

@@ -1,10 +1,11 @@
 """Secrets that the daemon must be able to read again: sealed under keys that only the token can make.
 
-A secret's key is an HMAC, made in the HSM under the row MAC house key, of a salt of its own; the label keeps it
-apart from every other use of that key. It encrypts one message, so that the IV may be constant. Secret and key
-pass through the daemon's memory, where a signature's check needs the secret anyway.
+A secret's key is an HMAC, made in the HSM under the row MAC house key, of a salt of its own; the label
+keeps it apart from every other use of that key. It encrypts one message, so that the IV may be constant.
+Secret and key pass through the daemon's memory, where a signature's check needs the secret anyway.
 
-    sealed = 01 || salt (32) || AES-256-GCM(HMAC(label || salt), IV = 0, secret, AAD = what it belongs to) || tag
+    sealed = 01 || salt (32) || AES-256-GCM(HMAC(label || salt), IV = 0, secret, AAD = what it belongs to)
+    || tag
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Role sessions: tokens that say who has assumed which role, believed because the HSM made their MAC.
 
-Nothing is stored. A token is bound to the certificate that it was given to, ends by itself, and is void as soon
-as its role is disabled, made anew, or has its epoch raised.
+Nothing is stored. A token is bound to the certificate that it was given to, ends by itself, and is void as
+soon as its role is disabled, made anew, or has its epoch raised.
 
     token = base64url(JSON of the session || HMAC-SHA-256(label || JSON)), without padding
 """

@@ -1,7 +1,7 @@
 """What the store keeps about callers: accounts, principals, and what a principal proves itself by.
 
-An account is the tenant; every principal belongs to one. A principal is bound to identities (facts of a client
-certificate, unique over the daemon) and access keys. Protected like all records: see `records`.
+An account is the tenant; every principal belongs to one. A principal is bound to identities (facts of a
+client certificate, unique over the daemon) and access keys. Protected like all records: see `records`.
 """
 
 import re

@@ -132,8 +132,9 @@ ACCESS_CHANGES: Final[frozenset[Action]] = frozenset(
 OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
     {Action.CREATE_ACCOUNT, Action.PUT_GUARD_RAIL, Action.DELETE_GUARD_RAIL, Action.ADD_IDENTITY}
 )
-"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators, and the names
-in certificates are the whole daemon's: who could bind any of them could speak for another account's caller."""
+"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators, and the
+names in certificates are the whole daemon's: who could bind any of them could speak for another account's
+caller."""
 
 KEYLESS: Final[frozenset[Action]] = frozenset(
     {

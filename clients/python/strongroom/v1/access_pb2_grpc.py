@@ -28,18 +28,18 @@ if _version_not_supported:
 class AccessServiceStub:
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     def __init__(self, channel):
@@ -208,18 +208,18 @@ class AccessServiceStub:
 class AccessServiceServicer:
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     def GetCallerIdentity(self, request, context):
@@ -260,10 +260,11 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutGuardRail(self, request, context):
-        """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a principal of the
-        account wants to do, each guard rail must allow as well. For operators.
+        """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a
+        principal of the account wants to do, each guard rail must allow as well. For operators.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutGuardRail.
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutGuardRail.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -297,10 +298,11 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePrincipal(self, request, context):
-        """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet: policies say what
-        it may, identities and access keys what it proves itself by.
+        """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet:
+        policies say what it may, identities and access keys what it proves itself by.
 
-        Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action: strongroom:CreatePrincipal.
+        Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action:
+        strongroom:CreatePrincipal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,9 +327,10 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePrincipal(self, request, context):
-        """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no more, also on
-        connections that are open, and sessions of a role end. Policies that name it keep the name: a principal made
-        later under the same ARN has what they give. An identity of the configuration must be removed there.
+        """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no
+        more, also on connections that are open, and sessions of a role end. Policies that name it keep the
+        name: a principal made later under the same ARN has what they give. An identity of the configuration
+        must be removed there.
 
         Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeletePrincipal.
         """
@@ -345,8 +348,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisablePrincipal(self, request, context):
-        """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open connections.
-        Sessions of a disabled role do not work. Nobody can disable themselves.
+        """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open
+        connections. Sessions of a disabled role do not work. Nobody can disable themselves.
 
         Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DisablePrincipal.
         """
@@ -375,7 +378,8 @@ class AccessServiceServicer:
     def PutIdentityPolicy(self, request, context):
         """PutIdentityPolicy attaches an identity policy to a principal, or replaces the one of its name.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutIdentityPolicy.
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutIdentityPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -409,10 +413,11 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutTrustPolicy(self, request, context):
-        """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go on:
-        RevokeRoleSessions ends them.
+        """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go
+        on: RevokeRoleSessions ends them.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutTrustPolicy.
+        Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action:
+        strongroom:PutTrustPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -428,10 +433,11 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddIdentity(self, request, context):
-        """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in the whole
-        daemon; identities of the configuration go before. For operators.
+        """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in
+        the whole daemon; identities of the configuration go before. For operators.
 
-        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action: strongroom:AddIdentity.
+        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action:
+        strongroom:AddIdentity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -502,11 +508,12 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AssumeRole(self, request, context):
-        """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token goes with
-        later calls as metadata strongroom-session; it works with the caller's certificate only, and until it ends, is
-        revoked, or the role is disabled. A session assumes no further role.
+        """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token
+        goes with later calls as metadata strongroom-session; it works with the caller's certificate only,
+        and until it ends, is revoked, or the role is disabled. A session assumes no further role.
 
-        Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller). Action: sts:AssumeRole.
+        Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller).
+        Action: sts:AssumeRole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -681,18 +688,18 @@ def add_AccessServiceServicer_to_server(servicer, server):
 class AccessService:
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     @staticmethod

@@ -29,18 +29,18 @@ GRPC_VERSION: str
 class AccessServiceStub:
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     @_typing.overload
@@ -69,10 +69,11 @@ class AccessServiceStub:
     Errors: INVALID_PAGE_TOKEN. Action: strongroom:ListAccounts.
     """
     PutGuardRail: _grpc.UnaryUnaryMultiCallable[_access_pb2.PutGuardRailRequest, _access_pb2.PutGuardRailResponse]
-    """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a principal of the
-    account wants to do, each guard rail must allow as well. For operators.
+    """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a
+    principal of the account wants to do, each guard rail must allow as well. For operators.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutGuardRail.
+    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+    Action: strongroom:PutGuardRail.
     """
     GetGuardRail: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetGuardRailRequest, _access_pb2.GetGuardRailResponse]
     """GetGuardRail reads one guard rail.
@@ -90,10 +91,11 @@ class AccessServiceStub:
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteGuardRail.
     """
     CreatePrincipal: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreatePrincipalRequest, _access_pb2.CreatePrincipalResponse]
-    """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet: policies say what
-    it may, identities and access keys what it proves itself by.
+    """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet:
+    policies say what it may, identities and access keys what it proves itself by.
 
-    Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action: strongroom:CreatePrincipal.
+    Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action:
+    strongroom:CreatePrincipal.
     """
     DescribePrincipal: _grpc.UnaryUnaryMultiCallable[_access_pb2.DescribePrincipalRequest, _access_pb2.DescribePrincipalResponse]
     """DescribePrincipal describes a principal.
@@ -106,9 +108,10 @@ class AccessServiceStub:
     Errors: UNKNOWN_ENUM, INVALID_PAGE_TOKEN. Action: strongroom:ListPrincipals.
     """
     DeletePrincipal: _grpc.UnaryUnaryMultiCallable[_access_pb2.DeletePrincipalRequest, _access_pb2.DeletePrincipalResponse]
-    """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no more, also on
-    connections that are open, and sessions of a role end. Policies that name it keep the name: a principal made
-    later under the same ARN has what they give. An identity of the configuration must be removed there.
+    """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no
+    more, also on connections that are open, and sessions of a role end. Policies that name it keep the
+    name: a principal made later under the same ARN has what they give. An identity of the configuration
+    must be removed there.
 
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeletePrincipal.
     """
@@ -118,8 +121,8 @@ class AccessServiceStub:
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:EnablePrincipal.
     """
     DisablePrincipal: _grpc.UnaryUnaryMultiCallable[_access_pb2.DisablePrincipalRequest, _access_pb2.DisablePrincipalResponse]
-    """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open connections.
-    Sessions of a disabled role do not work. Nobody can disable themselves.
+    """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open
+    connections. Sessions of a disabled role do not work. Nobody can disable themselves.
 
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DisablePrincipal.
     """
@@ -136,7 +139,8 @@ class AccessServiceStub:
     PutIdentityPolicy: _grpc.UnaryUnaryMultiCallable[_access_pb2.PutIdentityPolicyRequest, _access_pb2.PutIdentityPolicyResponse]
     """PutIdentityPolicy attaches an identity policy to a principal, or replaces the one of its name.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutIdentityPolicy.
+    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+    Action: strongroom:PutIdentityPolicy.
     """
     GetIdentityPolicy: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetIdentityPolicyRequest, _access_pb2.GetIdentityPolicyResponse]
     """GetIdentityPolicy reads one identity policy.
@@ -154,10 +158,11 @@ class AccessServiceStub:
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteIdentityPolicy.
     """
     PutTrustPolicy: _grpc.UnaryUnaryMultiCallable[_access_pb2.PutTrustPolicyRequest, _access_pb2.PutTrustPolicyResponse]
-    """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go on:
-    RevokeRoleSessions ends them.
+    """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go
+    on: RevokeRoleSessions ends them.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutTrustPolicy.
+    Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action:
+    strongroom:PutTrustPolicy.
     """
     RevokeRoleSessions: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeRoleSessionsRequest, _access_pb2.RevokeRoleSessionsResponse]
     """RevokeRoleSessions ends every session of a role that was begun before, within a second.
@@ -165,10 +170,11 @@ class AccessServiceStub:
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:RevokeRoleSessions.
     """
     AddIdentity: _grpc.UnaryUnaryMultiCallable[_access_pb2.AddIdentityRequest, _access_pb2.AddIdentityResponse]
-    """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in the whole
-    daemon; identities of the configuration go before. For operators.
+    """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in
+    the whole daemon; identities of the configuration go before. For operators.
 
-    Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action: strongroom:AddIdentity.
+    Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action:
+    strongroom:AddIdentity.
     """
     RemoveIdentity: _grpc.UnaryUnaryMultiCallable[_access_pb2.RemoveIdentityRequest, _access_pb2.RemoveIdentityResponse]
     """RemoveIdentity takes an identity away: within a second certificates with it are nobody's, also on open
@@ -207,29 +213,30 @@ class AccessServiceStub:
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteAccessKey.
     """
     AssumeRole: _grpc.UnaryUnaryMultiCallable[_access_pb2.AssumeRoleRequest, _access_pb2.AssumeRoleResponse]
-    """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token goes with
-    later calls as metadata strongroom-session; it works with the caller's certificate only, and until it ends, is
-    revoked, or the role is disabled. A session assumes no further role.
+    """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token
+    goes with later calls as metadata strongroom-session; it works with the caller's certificate only,
+    and until it ends, is revoked, or the role is disabled. A session assumes no further role.
 
-    Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller). Action: sts:AssumeRole.
+    Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller).
+    Action: sts:AssumeRole.
     """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -255,10 +262,11 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: INVALID_PAGE_TOKEN. Action: strongroom:ListAccounts.
     """
     PutGuardRail: _aio.UnaryUnaryMultiCallable[_access_pb2.PutGuardRailRequest, _access_pb2.PutGuardRailResponse]  # type: ignore[assignment]
-    """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a principal of the
-    account wants to do, each guard rail must allow as well. For operators.
+    """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a
+    principal of the account wants to do, each guard rail must allow as well. For operators.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutGuardRail.
+    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+    Action: strongroom:PutGuardRail.
     """
     GetGuardRail: _aio.UnaryUnaryMultiCallable[_access_pb2.GetGuardRailRequest, _access_pb2.GetGuardRailResponse]  # type: ignore[assignment]
     """GetGuardRail reads one guard rail.
@@ -276,10 +284,11 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteGuardRail.
     """
     CreatePrincipal: _aio.UnaryUnaryMultiCallable[_access_pb2.CreatePrincipalRequest, _access_pb2.CreatePrincipalResponse]  # type: ignore[assignment]
-    """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet: policies say what
-    it may, identities and access keys what it proves itself by.
+    """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet:
+    policies say what it may, identities and access keys what it proves itself by.
 
-    Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action: strongroom:CreatePrincipal.
+    Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action:
+    strongroom:CreatePrincipal.
     """
     DescribePrincipal: _aio.UnaryUnaryMultiCallable[_access_pb2.DescribePrincipalRequest, _access_pb2.DescribePrincipalResponse]  # type: ignore[assignment]
     """DescribePrincipal describes a principal.
@@ -292,9 +301,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: UNKNOWN_ENUM, INVALID_PAGE_TOKEN. Action: strongroom:ListPrincipals.
     """
     DeletePrincipal: _aio.UnaryUnaryMultiCallable[_access_pb2.DeletePrincipalRequest, _access_pb2.DeletePrincipalResponse]  # type: ignore[assignment]
-    """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no more, also on
-    connections that are open, and sessions of a role end. Policies that name it keep the name: a principal made
-    later under the same ARN has what they give. An identity of the configuration must be removed there.
+    """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no
+    more, also on connections that are open, and sessions of a role end. Policies that name it keep the
+    name: a principal made later under the same ARN has what they give. An identity of the configuration
+    must be removed there.
 
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeletePrincipal.
     """
@@ -304,8 +314,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:EnablePrincipal.
     """
     DisablePrincipal: _aio.UnaryUnaryMultiCallable[_access_pb2.DisablePrincipalRequest, _access_pb2.DisablePrincipalResponse]  # type: ignore[assignment]
-    """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open connections.
-    Sessions of a disabled role do not work. Nobody can disable themselves.
+    """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open
+    connections. Sessions of a disabled role do not work. Nobody can disable themselves.
 
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DisablePrincipal.
     """
@@ -322,7 +332,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     PutIdentityPolicy: _aio.UnaryUnaryMultiCallable[_access_pb2.PutIdentityPolicyRequest, _access_pb2.PutIdentityPolicyResponse]  # type: ignore[assignment]
     """PutIdentityPolicy attaches an identity policy to a principal, or replaces the one of its name.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutIdentityPolicy.
+    Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+    Action: strongroom:PutIdentityPolicy.
     """
     GetIdentityPolicy: _aio.UnaryUnaryMultiCallable[_access_pb2.GetIdentityPolicyRequest, _access_pb2.GetIdentityPolicyResponse]  # type: ignore[assignment]
     """GetIdentityPolicy reads one identity policy.
@@ -340,10 +351,11 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteIdentityPolicy.
     """
     PutTrustPolicy: _aio.UnaryUnaryMultiCallable[_access_pb2.PutTrustPolicyRequest, _access_pb2.PutTrustPolicyResponse]  # type: ignore[assignment]
-    """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go on:
-    RevokeRoleSessions ends them.
+    """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go
+    on: RevokeRoleSessions ends them.
 
-    Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutTrustPolicy.
+    Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action:
+    strongroom:PutTrustPolicy.
     """
     RevokeRoleSessions: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeRoleSessionsRequest, _access_pb2.RevokeRoleSessionsResponse]  # type: ignore[assignment]
     """RevokeRoleSessions ends every session of a role that was begun before, within a second.
@@ -351,10 +363,11 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:RevokeRoleSessions.
     """
     AddIdentity: _aio.UnaryUnaryMultiCallable[_access_pb2.AddIdentityRequest, _access_pb2.AddIdentityResponse]  # type: ignore[assignment]
-    """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in the whole
-    daemon; identities of the configuration go before. For operators.
+    """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in
+    the whole daemon; identities of the configuration go before. For operators.
 
-    Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action: strongroom:AddIdentity.
+    Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action:
+    strongroom:AddIdentity.
     """
     RemoveIdentity: _aio.UnaryUnaryMultiCallable[_access_pb2.RemoveIdentityRequest, _access_pb2.RemoveIdentityResponse]  # type: ignore[assignment]
     """RemoveIdentity takes an identity away: within a second certificates with it are nobody's, also on open
@@ -393,28 +406,29 @@ class AccessServiceAsyncStub(AccessServiceStub):
     Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteAccessKey.
     """
     AssumeRole: _aio.UnaryUnaryMultiCallable[_access_pb2.AssumeRoleRequest, _access_pb2.AssumeRoleResponse]  # type: ignore[assignment]
-    """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token goes with
-    later calls as metadata strongroom-session; it works with the caller's certificate only, and until it ends, is
-    revoked, or the role is disabled. A session assumes no further role.
+    """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token
+    goes with later calls as metadata strongroom-session; it works with the caller's certificate only,
+    and until it ends, is revoked, or the role is disabled. A session assumes no further role.
 
-    Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller). Action: sts:AssumeRole.
+    Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller).
+    Action: sts:AssumeRole.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, or of the role session whose token goes
-    with the call, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
-    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
-    Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
+    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
+    all. Changes are in force at once in the worker that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
-    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE,
-    INTEGRITY_FAILURE or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     @_abc_1.abstractmethod
@@ -468,10 +482,11 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.PutGuardRailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.PutGuardRailResponse, _abc.Awaitable[_access_pb2.PutGuardRailResponse]]:
-        """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a principal of the
-        account wants to do, each guard rail must allow as well. For operators.
+        """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a
+        principal of the account wants to do, each guard rail must allow as well. For operators.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutGuardRail.
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutGuardRail.
         """
 
     @_abc_1.abstractmethod
@@ -513,10 +528,11 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.CreatePrincipalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.CreatePrincipalResponse, _abc.Awaitable[_access_pb2.CreatePrincipalResponse]]:
-        """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet: policies say what
-        it may, identities and access keys what it proves itself by.
+        """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet:
+        policies say what it may, identities and access keys what it proves itself by.
 
-        Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action: strongroom:CreatePrincipal.
+        Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action:
+        strongroom:CreatePrincipal.
         """
 
     @_abc_1.abstractmethod
@@ -547,9 +563,10 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.DeletePrincipalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.DeletePrincipalResponse, _abc.Awaitable[_access_pb2.DeletePrincipalResponse]]:
-        """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no more, also on
-        connections that are open, and sessions of a role end. Policies that name it keep the name: a principal made
-        later under the same ARN has what they give. An identity of the configuration must be removed there.
+        """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no
+        more, also on connections that are open, and sessions of a role end. Policies that name it keep the
+        name: a principal made later under the same ARN has what they give. An identity of the configuration
+        must be removed there.
 
         Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeletePrincipal.
         """
@@ -571,8 +588,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.DisablePrincipalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.DisablePrincipalResponse, _abc.Awaitable[_access_pb2.DisablePrincipalResponse]]:
-        """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open connections.
-        Sessions of a disabled role do not work. Nobody can disable themselves.
+        """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open
+        connections. Sessions of a disabled role do not work. Nobody can disable themselves.
 
         Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DisablePrincipal.
         """
@@ -607,7 +624,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_access_pb2.PutIdentityPolicyResponse, _abc.Awaitable[_access_pb2.PutIdentityPolicyResponse]]:
         """PutIdentityPolicy attaches an identity policy to a principal, or replaces the one of its name.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutIdentityPolicy.
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutIdentityPolicy.
         """
 
     @_abc_1.abstractmethod
@@ -649,10 +667,11 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.PutTrustPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.PutTrustPolicyResponse, _abc.Awaitable[_access_pb2.PutTrustPolicyResponse]]:
-        """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go on:
-        RevokeRoleSessions ends them.
+        """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go
+        on: RevokeRoleSessions ends them.
 
-        Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action: strongroom:PutTrustPolicy.
+        Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action:
+        strongroom:PutTrustPolicy.
         """
 
     @_abc_1.abstractmethod
@@ -672,10 +691,11 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.AddIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.AddIdentityResponse, _abc.Awaitable[_access_pb2.AddIdentityResponse]]:
-        """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in the whole
-        daemon; identities of the configuration go before. For operators.
+        """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in
+        the whole daemon; identities of the configuration go before. For operators.
 
-        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action: strongroom:AddIdentity.
+        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action:
+        strongroom:AddIdentity.
         """
 
     @_abc_1.abstractmethod
@@ -762,11 +782,12 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.AssumeRoleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.AssumeRoleResponse, _abc.Awaitable[_access_pb2.AssumeRoleResponse]]:
-        """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token goes with
-        later calls as metadata strongroom-session; it works with the caller's certificate only, and until it ends, is
-        revoked, or the role is disabled. A session assumes no further role.
+        """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token
+        goes with later calls as metadata strongroom-session; it works with the caller's certificate only,
+        and until it ends, is revoked, or the role is disabled. A session assumes no further role.
 
-        Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller). Action: sts:AssumeRole.
+        Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller).
+        Action: sts:AssumeRole.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
