@@ -69,13 +69,13 @@ class Access(UseCases):
         passage.facts |= {"resource": wanted.arn, "session_name": checked}
         record = self._trusting(passage.caller, wanted.arn)
         passage.claim_role()
+        lasting = session_seconds(seconds, record.max_session_seconds)
         session = RoleSession(
             role=record.arn,
             name=checked,
             source=passage.caller.principal.arn,
             certificate=certificate,
-            expires_at=self.gate.clock.wall_ms()
-            + 1000 * session_seconds(seconds, record.max_session_seconds),
+            expires_at=self.gate.clock.wall_ms() + 1000 * lasting,
             unique_id=record.unique_id,
             epoch=record.session_epoch,
         )

@@ -1,4 +1,4 @@
-"""Use cases of accounts, the tenants: make, describe, list, and the guard rails that nobody in one exceeds."""
+"""Use cases of accounts, the tenants: make, describe, list; and guard rails, which nobody in one exceeds."""
 
 import dataclasses
 from collections.abc import Callable
@@ -105,7 +105,7 @@ class Accounts(UseCases):
     async def put_guard_rail(
         self, passage: Passage, account: str, name: str, text: str, etag: str = "", request_id: str = ""
     ) -> AccountRecord:
-        """Attach a guard rail, or replace the one of this name: whoever calls from the account needs its leave."""
+        """Attach a guard rail, or replace the one of its name: all in the account need its leave."""
         checked, label = self._claim(passage, account), policy_name(name)
         check_policy(text, PolicyKind.GUARD_RAIL)
         return await self._change(

@@ -59,7 +59,7 @@ class Directory:
         ledger.watch(self._changed)
 
     def use_configured(self, principals: Iterable[Principal]) -> None:
-        """Take over whom the configuration names: they exist without a record, and some are administrators."""
+        """Take over whom the configuration names: they need no record, and some are administrators."""
         self._configured = {principal.arn: principal for principal in principals}
         self.generation += 1
 

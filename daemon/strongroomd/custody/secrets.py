@@ -36,12 +36,16 @@ class SecretBox:
     async def open(self, sealed: bytes, owner: str) -> bytes:
         """Undo `seal`. Raises INTEGRITY_FAILURE for what was not sealed here for this owner."""
         salt, body = sealed[1 : 1 + _SALT], sealed[1 + _SALT :]
+        if sealed[:1] != _FORMAT:
+            raise _damaged()
         try:
-            if sealed[:1] != _FORMAT:
-                raise InvalidTag
             return (await self._cipher(salt)).decrypt(_IV, body, owner.encode())
         except (InvalidTag, ValueError):
-            raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="a sealed secret does not open") from None
+            raise _damaged() from None
 
     async def _cipher(self, salt: bytes) -> AESGCM:
         return AESGCM(await self._vault.row_mac(_LABEL + salt))
+
+
+def _damaged() -> StrongroomError:
+    return StrongroomError(Reason.INTEGRITY_FAILURE, detail="a sealed secret does not open")

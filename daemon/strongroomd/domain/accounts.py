@@ -229,7 +229,7 @@ def kind_of(principal: Principal) -> PrincipalKind:
 
 
 def policy_name(text: str, field: str = "name") -> str:
-    """Check the name of an identity policy or guard rail: 1 to 128 letters, digits and + = , . @ _ -"""
+    """Check the name of an identity policy or guard rail: at most 128 letters, digits and some signs."""
     if len(text) > 128:
         raise too_large(field, 128, "characters")
     if not _POLICY_NAME.fullmatch(text):
@@ -245,7 +245,7 @@ def access_key_id(text: str, field: str = "access_key_id") -> str:
 
 
 def session_name(text: str, field: str = "session_name") -> str:
-    """Check the name of a role session: 2 to 64 letters, digits and + = , . @ _ -"""
+    """Check the name of a role session: 2 to 64 letters, digits and some signs."""
     if not _SESSION.fullmatch(text):
         raise invalid(field, "must be 2 to 64 letters, digits or + = , . @ _ -")
     return text

@@ -1,4 +1,6 @@
-"""What the store keeps (of callers: `accounts`): frozen records whose every field is protected by a MAC made in the HSM.
+"""What the store keeps: frozen records whose every field is protected by a MAC made in the HSM.
+
+Those about callers are in `accounts`.
 
 `canonical` is the one byte form under the MAC: the record's kind, then each field in order, each
 length-prefixed, so that no two records share a byte form.
@@ -12,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
-from strongroomd.domain.protection import Record as Record
+from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
 
 
 class CustodyMode(StrEnum):

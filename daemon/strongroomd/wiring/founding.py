@@ -1,4 +1,4 @@
-"""Founding: house keys in a fresh token, and the first account, recorded in a fresh store, anchored in the token."""
+"""Founding: house keys in a fresh token, the first account, all in a fresh store, anchored in the token."""
 
 import dataclasses
 from collections.abc import Sequence

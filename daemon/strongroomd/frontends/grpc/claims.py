@@ -1,5 +1,4 @@
-"""What a call's metadata says of its caller beyond the certificate: a role session, or for whom a service
-calls.
+"""What the metadata says of a caller beyond its certificate: a role session, for whom it calls.
 
 Whoever may not say such a thing is refused, never ignored; so is a name under `strongroom-` that means
 nothing, since it was meant to mean something.
