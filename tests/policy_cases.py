@@ -151,7 +151,13 @@ def _row(rule: str, sentence: str, allowed: bool, who: str = ALICE, **case: Any)
 
 def _keyless(sentence: str, allowed: bool, who: str = ALICE, **case: Any) -> Row:
     return _row(
-        "actions without a key", sentence, allowed, who, **({"action": "kms:ListKeys"} | case), key=..., key_policy=...
+        "actions without a key",
+        sentence,
+        allowed,
+        who,
+        **({"action": "kms:ListKeys"} | case),
+        key=...,
+        key_policy=...,
     )
 
 
@@ -380,7 +386,12 @@ GRANTS += [
 
 _VIA, _ALGORITHM, _DAYS = "kms:ViaService", "kms:EncryptionAlgorithm", "kms:RotationPeriodInDays"
 _IP, _NOW, _EPOCH, _TLS = "aws:SourceIp", "aws:CurrentTime", "aws:EpochTime", "aws:SecureTransport"
-_ARN, _OPS, _TEAM, _OWNER = "aws:SourceArn", "kms:GrantOperations", "aws:PrincipalTag/team", "aws:ResourceTag/team"
+_ARN, _OPS, _TEAM, _OWNER = (
+    "aws:SourceArn",
+    "kms:GrantOperations",
+    "aws:PrincipalTag/team",
+    "aws:ResourceTag/team",
+)
 _NOON = "2026-06-01T12:00:00Z"
 
 TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [

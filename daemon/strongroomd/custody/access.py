@@ -67,6 +67,7 @@ class Access(UseCases):
         if seconds:
             session_seconds(seconds, MAX_ROLE_SECONDS)
         passage.facts |= {"resource": wanted.arn, "session_name": checked}
+        await self._directory.catch_up()
         record = self._trusting(passage.caller, wanted.arn)
         passage.claim_role()
         lasting = session_seconds(seconds, record.max_session_seconds)
@@ -87,7 +88,6 @@ class Access(UseCases):
         usable = record is not None and record.state is PrincipalState.ENABLED and record.trust_policy
         if record is None or not usable or caller.session is not None:
             raise _untrusted("no such role, or a role session asks")
-        self._directory.require_fresh()
         decision = self._directory.trust(record).decide(
             self._request(caller, record), self._directory.standing(caller.principal.arn)
         )

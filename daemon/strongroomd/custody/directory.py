@@ -117,6 +117,11 @@ class Directory:
                     self._unread[kind, record_id] = None
                     raise
 
+    async def catch_up(self) -> None:
+        """Learn at once what other workers have changed; for what happens seldom and must not be late."""
+        await self._ledger.follow()
+        await self.refresh()
+
     async def _read(self, kind: type[Record], record_id: str) -> None:
         try:
             record = await self._ledger.read(kind, record_id)

@@ -54,7 +54,9 @@ class Sessions:
         """
         session = self._opened.get(token)
         if session is None:
-            session = self._opened[token] = await self._open(token)
+            session = await self._open(token)
+            await self._directory.catch_up()  # another worker may have made the role just now
+            self._opened[token] = session
             if len(self._opened) > SESSIONS_REMEMBERED:
                 self._opened.popitem(last=False)
         return session

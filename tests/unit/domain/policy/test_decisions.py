@@ -1,7 +1,6 @@
 """Access decisions: the hand-written answers and the reference's agree, and both with the daemon's."""
 
 import pytest
-
 from tests import policy_reference
 from tests.policy_cases import ROWS, Row, answer
 
