@@ -70,7 +70,7 @@ def _json_value(value: Any) -> Value:
         return tuple(value)
     if isinstance(value, str) and len(value) > 10 and value[4:5] == "-" and value.endswith("Z"):
         return datetime.fromisoformat(value).timestamp()
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def context_of(case: dict[str, Any]) -> dict[str, Value]:
@@ -110,6 +110,9 @@ class Asked:
     request: Request
     standing: Standing
     grants: list[Grant]
+
+    def ask(self) -> Request:
+        return self.request
 
     def decide(self) -> Decision:
         return self.authority.decide(self.request, self.standing, self.grants)
@@ -404,6 +407,8 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("StringEquals", _VIA, "s*", {_VIA: "s3"}, False),
     ("StringEquals", _VIA, "s*", {_VIA: "s*"}, True),
     ("StringEquals", _VIA.lower(), "s3", {_VIA: "s3"}, True),
+    ("StringEquals", _OWNER, True, {_OWNER: "true"}, True),
+    ("StringEquals", _OWNER, 7, {_OWNER: "7"}, True),
     ("StringNotEquals", _VIA, "s3", {_VIA: "rds"}, True),
     ("StringNotEquals", _VIA, "s3", {_VIA: "s3"}, False),
     ("StringNotEquals", _VIA, "s3", {}, True),

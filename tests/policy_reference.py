@@ -29,7 +29,7 @@ WITH_CONTEXT = {
 }
 
 
-def decide(case: Case) -> bool:
+def decide(case: Case) -> bool:  # noqa: C901, PLR0911, PLR0912 - one rule after the other, to be read
     """Say whether the request is allowed."""
     ours = case.get("identity", [])
     rails = case.get("guard_rails", [])
@@ -40,9 +40,9 @@ def decide(case: Case) -> bool:
                 return False
     if "key_policy" in case:
         for statement in statements(case["key_policy"]):
-            if statement["Effect"] == "Deny" and reaches(statement, case) == "yes":
-                if speaks(statement, case["key_policy"], case):
-                    return False
+            denies = statement["Effect"] == "Deny" and reaches(statement, case) == "yes"
+            if denies and speaks(statement, case["key_policy"], case):
+                return False
     # Every guard rail must allow.
     for document in rails:
         if not any(s["Effect"] == "Allow" and speaks(s, document, case) for s in statements(document)):
@@ -94,7 +94,7 @@ def is_root(case: Case) -> bool:
 
 def reaches(statement: dict[str, Any], case: Case) -> str:
     """Say whether Principal or NotPrincipal reaches the caller: yes, through the account, or no."""
-    element = statement.get("Principal", statement.get("NotPrincipal"))
+    element: Any = statement.get("Principal", statement.get("NotPrincipal"))
     named = ["*"] if element == "*" else [n for names in element.values() for n in listed(names)]
     himself = "*" in named or any(name in named for name in callers_names(case))
     number = account(case["who"])
@@ -169,7 +169,7 @@ def request_context(case: Case) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None and value != []}
 
 
-def condition(operator: str, key: str, wanted: list[str], case: Case, variables: bool) -> bool:
+def condition(operator: str, key: str, wanted: list[str], case: Case, variables: bool) -> bool:  # noqa: PLR0911 - as above
     """Hold one operator with one key against the request."""
     context = request_context(case)
     there = key.lower() in context
@@ -203,7 +203,7 @@ def single(operator: str, wanted: list[str], value: Any, case: Case, variables: 
     return any(compare(operator, w, value, case, variables) for w in wanted)
 
 
-def compare(operator: str, wanted: str, value: Any, case: Case, variables: bool) -> bool:
+def compare(operator: str, wanted: str, value: Any, case: Case, variables: bool) -> bool:  # noqa: PLR0911 - as above
     match operator:
         case "StringEquals":
             return text_regex(wanted, case, variables, wildcards=False, text=str(value))
@@ -314,7 +314,7 @@ def arn_like(pattern: str, arn: str, case: Case, variables: bool) -> bool:
     )
 
 
-def grant_permits(grant: dict[str, Any], case: Case) -> bool:
+def grant_permits(grant: dict[str, Any], case: Case) -> bool:  # noqa: PLR0911 - as above
     """A grant lends its operations to its grantee, under its constraints."""
     operation = case["action"].removeprefix("kms:")
     if operation not in grant["operations"] or grant["grantee"] not in callers_names(case):

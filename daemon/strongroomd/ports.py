@@ -220,10 +220,6 @@ class Transaction(Protocol):
         """Read the records of a kind whose columns equal `where`, in order of record_id; small sets only."""
         ...
 
-    async def last_entry(self) -> JournalEntry | None:
-        """Read the newest journal entry."""
-        ...
-
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal."""
         ...

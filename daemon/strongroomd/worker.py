@@ -29,6 +29,7 @@ from strongroomd.config import (
     WorkerPlace,
     daemon_file,
     load,
+    stamp,
 )
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.privileges import drop_override_capability
@@ -286,12 +287,4 @@ _Stamps = tuple[tuple[int, int, int] | None, ...]
 def _files(settings: Settings) -> _Stamps:
     """Tell the versions of the files that may change while the worker serves."""
     grpc = settings.grpc
-    return tuple(_stamp(path) for path in (grpc.certificate_file, grpc.key_file, grpc.client_ca_file))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    return tuple(stamp(path) for path in (grpc.certificate_file, grpc.key_file, grpc.client_ca_file))

@@ -11,7 +11,7 @@ from tests.conformance.wire import Wire
 from tests.harness import ADMIN, SERVICE, Daemon
 
 from strongroom import Client
-from strongroom.v1 import access_pb2, crypto_pb2, keys_pb2
+from strongroom.v1 import access_pb2, crypto_pb2
 from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 
 REFUSED: dict[str, tuple[str, Any, str, str | None]] = {
@@ -21,7 +21,7 @@ REFUSED: dict[str, tuple[str, Any, str, str | None]] = {
         "CHECKSUM_MISMATCH",
         "plaintext",
     ),
-    "unknown enum": ("CreateKey", keys_pb2.CreateKeyRequest(key_spec=999), "UNKNOWN_ENUM", "key_spec"),
+    "unknown enum": ("CreateKey", b"\x08\xe7\x07", "UNKNOWN_ENUM", "key_spec"),
     "no message": ("Decrypt", b"\xff\xff\xff", "INVALID_FIELD", "request"),
     "too long": ("Sign", bytes(300_000), "FIELD_TOO_LARGE", "request"),
     "operation of a stream": ("Operate", crypto_pb2.OperateRequest(id=7), "INVALID_FIELD", "operation"),

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.core import Core, make_core
 from tests.hsmkeys import OpenedVault, soon
 
-from strongroomd.custody.births import abandon
+from strongroomd.custody.births import abandon, destroy_object
 from strongroomd.custody.clockwatch import CLOCK_REST_SECONDS
 from strongroomd.custody.upkeep import INTENT_GRACE_MS
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
@@ -327,6 +327,77 @@ async def test_key_born_while_upkeep_looks_is_neither_missing_nor_an_orphan(
     assert states == ["ACTIVE"]
     assert core.meter.found == {}
     await core.close()
+
+
+def listed_before(core: Core, monkeypatch: pytest.MonkeyPatch, name: str, listing: Any) -> None:
+    """Let upkeep work with a listing of the store that was made before what happened since."""
+
+    async def earlier() -> Any:
+        return listing
+
+    monkeypatch.setattr(core.store, name, earlier)
+
+
+async def test_intent_that_became_a_version_since_it_was_listed_keeps_its_object(
+    own_core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While upkeep undid another birth this one was committed and acknowledged: so keys were lost under load."""
+    core, intent = own_core, await half_born(own_core, made=True)
+    listed_before(core, monkeypatch, "unsettled", await core.store.unsettled())
+    await _mark(core, intent, VersionState.ACTIVE)
+
+    core.clock.pass_time(INTENT_GRACE_MS / 1000 + 1)
+    await core.upkeep.settle()
+
+    assert (await version_of(core, intent.key_id)).state is VersionState.ACTIVE
+    assert await objects(core) == {intent.hsm_id: 1}
+    assert core.meter.found == {}
+
+
+async def test_object_made_since_the_token_was_listed_is_not_missing(
+    own_core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, intent = own_core, await half_born(own_core, made=False)
+    listed_before(core, monkeypatch, "resident", await core.store.resident())
+    await make_object(core, intent.hsm_id)
+    await _mark(core, intent, VersionState.ACTIVE)
+
+    async def nothing_yet() -> list[Any]:
+        return []
+
+    monkeypatch.setattr(core.vault, "list_resident", nothing_yet)
+    await core.upkeep.reconcile()
+
+    assert (await version_of(core, intent.key_id)).state is VersionState.ACTIVE
+    assert core.meter.found["missing"] == 0
+
+
+@pytest.mark.parametrize("state", [VersionState.INTENT, VersionState.ACTIVE, VersionState.MISSING])
+async def test_object_of_a_version_that_has_not_ended_is_never_destroyed(
+    own_core: Core, state: VersionState
+) -> None:
+    core = own_core
+    _, version, _ = await resident_key(core)
+    if state is not version.state:
+        await _mark(core, version, state)
+    believed = dataclasses.replace(version, state=VersionState.DESTROYING)
+
+    with pytest.raises(StrongroomError) as refused:
+        await destroy_object(core.ledger, core.vault, believed)
+
+    assert refused.value.reason is Reason.INTERNAL
+    assert await objects(core) == {version.hsm_id: 1}
+
+
+async def test_object_of_another_id_than_the_stores_is_never_destroyed(own_core: Core) -> None:
+    core, failed = own_core, await half_born(own_core, made=False)
+    _, other, _ = await resident_key(core)
+    await _mark(core, failed, VersionState.FAILED)
+
+    with pytest.raises(StrongroomError):
+        await destroy_object(core.ledger, core.vault, dataclasses.replace(failed, hsm_id=other.hsm_id))
+
+    assert await objects(core) == {other.hsm_id: 1}
 
 
 async def _mark(core: Core, version: VersionRecord, state: VersionState) -> None:

@@ -27,7 +27,10 @@ from strongroomd.domain.names import Realm
 from strongroomd.storage.audit_reader import verify
 
 _REALM = Realm("local-1", "111122223333")
-_WORDS = ("Version", "Id", "Statement", "Sid", "Effect", "Allow", "Principal", "AWS", "Action", "kms:*", "*")
+_WORDS = (
+    *("Version", "Id", "Statement", "Sid", "Effect", "Allow", "Principal", "AWS", "Action", "kms:*", "*"),
+    *("Condition", "StringEquals", "ForAllValues:StringLike", "Null", "kms:ViaService", "${aws:username}"),
+)
 _POINTS = (
     0,
     0x0A,

@@ -87,6 +87,38 @@ def test_any_statement_is_taken_or_refused(value: dict[str, object]) -> None:
     assert error is None or error.reason is Reason.MALFORMED_POLICY
 
 
+_OPERATORS = [
+    "StringEquals",
+    "ForAllValues:StringLike",
+    "NumericLessThan",
+    "Null",
+    "ArnLike",
+    "IpAddress",
+    "x",
+]
+_KEYS = ["kms:ViaService", "aws:SourceIp", "aws:EpochTime", "kms:GrantOperations", "aws:PrincipalArn", "x"]
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(_OPERATORS), st.dictionaries(st.sampled_from(_KEYS), _JSON) | _JSON))
+def test_any_condition_is_taken_or_refused_with_its_place(block: dict[str, object]) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*", "Condition": block}
+    error = refusal(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+    assert error is None or (
+        error.reason is Reason.MALFORMED_POLICY and str(error.field).startswith("policy")
+    )
+
+
+@given(st.text(alphabet="${}aws:PrincipalTag/x, '*?", max_size=30))
+def test_any_text_with_variables_is_taken_or_refused(text: str) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*"}
+    statement["Condition"] = {"StringLike": {"kms:ViaService": text}}  # type: ignore[assignment]
+    error = refusal(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+    assert error is None or error.reason is Reason.MALFORMED_POLICY
+
+
 def _listed(values: list[str]) -> st.SearchStrategy[Any]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=3) | st.sampled_from(values)
 

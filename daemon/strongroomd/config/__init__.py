@@ -7,7 +7,7 @@ socket: files are only looked at (`stat`).
 """
 
 from strongroomd.config.checks import file_mistakes
-from strongroomd.config.loading import load, read
+from strongroomd.config.loading import load, read, stamp
 from strongroomd.config.mistakes import ConfigurationErrors, Mistake
 from strongroomd.config.place import Beat, ExitCode, WorkerPlace, daemon_file
 from strongroomd.config.sections import Address, Settings
@@ -24,4 +24,5 @@ __all__ = [
     "file_mistakes",
     "load",
     "read",
+    "stamp",
 ]

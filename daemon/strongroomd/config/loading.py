@@ -33,6 +33,15 @@ _MESSAGES: Final[dict[str, str]] = {
 }
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Tell one state of a file from the next (modification time, inode, size); None while it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
 def read(path: Path) -> bytes:
     """Read a configuration file, at most 1 MiB.
 

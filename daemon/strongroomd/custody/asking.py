@@ -1,6 +1,6 @@
 """What the gate knows of a request, for policies whose conditions ask.
 
-Built only where a statement with conditions speaks of caller and action. What a use case knows besides it
+Built only where a statement with conditions speaks of caller and action. What a use case knows besides, it
 puts on its passage before it claims a key (`Brought`).
 """
 

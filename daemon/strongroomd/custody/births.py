@@ -139,8 +139,25 @@ async def abandon(ledger: Ledger, vault: Vault, intent: VersionRecord) -> bool:
     """
     if not await _fail(ledger, intent):
         return False
-    await vault.destroy_resident(intent.hsm_id)
+    await destroy_object(ledger, vault, intent)
     return True
+
+
+async def destroy_object(ledger: Ledger, vault: Vault, version: VersionRecord) -> None:
+    """Destroy a version's token object, if the store, asked once more, says that the version has ended.
+
+    Nothing undoes a destruction, so it is the last place that looks, whoever asks for it.
+
+    Raises:
+        StrongroomError: INTERNAL for a version that may still be used; nothing is destroyed.
+    """
+    now = await ledger.read(VersionRecord, version.record_id)
+    if now is None or now.state not in _ENDED or now.hsm_id != version.hsm_id:
+        raise StrongroomError(Reason.INTERNAL, detail="a living version's object is not destroyed")
+    await vault.destroy_resident(now.hsm_id)
+
+
+_ENDED = frozenset({VersionState.FAILED, VersionState.DESTROYING, VersionState.DESTROYED})
 
 
 async def _fail(ledger: Ledger, intent: VersionRecord) -> bool:

@@ -169,8 +169,11 @@ class Passage:
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int, named: str = "") -> None:
         self.note_key(entry.arn)
-        ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)
-        decision = entry.policy.decide(Question(self._arn, action), ask)
+        question = Question(self._arn, action)
+        decision = entry.policy.recall(question)
+        if decision is None:
+            ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)
+            decision = entry.policy.decide(question, ask)
         if not decision.allowed:
             raise denied(decision.ground)
         require(entry.key.state, act)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
-from strongroomd.custody.births import abandon
+from strongroomd.custody.births import abandon, destroy_object
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.clockwatch import ClockWatch
@@ -173,9 +173,16 @@ class Upkeep:
             await self._guarded(self._resolve, stored)
 
     async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
-        """Do a task with a record once it is verified; one bad record does not keep the others waiting."""
+        """Do a task with a record once it is verified; one bad record does not keep the others waiting.
+
+        A record that changed since it was listed is left for the next look: what follows from the list, or
+        from a listing of the token made with it, need not hold for what the record says now. (An intent that
+        was listed, and had become a living version when its turn came, once lost its token object here.)
+        """
         try:
-            await task(await self._ledger.verify(stored))
+            record = await self._ledger.verify(stored)
+            if record.row_version == stored.record.row_version:
+                await task(record)
         except StrongroomError as error:
             _log.warning("upkeep task failed", extra={"reason": error.reason.value, "detail": error.detail})
 
@@ -224,10 +231,12 @@ class Upkeep:
         return doomed
 
     async def _resolve(self, version: VersionRecord) -> None:
-        if version.state is not VersionState.INTENT:
-            await self._finish_destruction(version)
-        elif version.created_at < self._clock.wall_ms() - INTENT_GRACE_MS:
-            await self._undo_birth(version)
+        old = version.created_at < self._clock.wall_ms() - INTENT_GRACE_MS
+        match version.state:
+            case VersionState.DESTROYING:
+                await self._finish_destruction(version)
+            case VersionState.INTENT if old:
+                await self._undo_birth(version)
 
     async def _undo_birth(self, version: VersionRecord) -> None:
         async with self._told("strongroom:UndoBirth", version.key_id, version.version) as told:
@@ -238,7 +247,7 @@ class Upkeep:
 
     async def _finish_destruction(self, version: VersionRecord) -> None:
         async with self._told("strongroom:DestroyVersion", version.key_id, version.version):
-            await self._vault.destroy_resident(version.hsm_id)
+            await destroy_object(self._ledger, self._vault, version)
             async with self._ledger.change() as change:
                 current = await change.get(VersionRecord, version.record_id)
                 if current is not None and current.state is VersionState.DESTROYING:
@@ -284,7 +293,7 @@ class Upkeep:
 
     async def _destroy_again(self, version: VersionRecord) -> None:
         async with self._told("strongroom:DestroyVersion", version.key_id, version.version):
-            await self._vault.destroy_resident(version.hsm_id)
+            await destroy_object(self._ledger, self._vault, version)
 
     async def _mark(self, version: VersionRecord, state: VersionState) -> None:
         async with self._told("strongroom:MarkVersion", version.key_id, version.version) as told:

@@ -15,7 +15,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
 from strongroomd.domain.errors import invalid, too_large
 from strongroomd.domain.limits import MAX_GRANT_NAME, MAX_GRANT_PAIRS, MAX_GRANT_VALUE
-from strongroomd.domain.policy.request import Request, Subject
+from strongroomd.domain.policy.request import Request, Subject, Value
 from strongroomd.domain.principals import is_principal
 
 _DATA_KEYS: Final = (
@@ -256,6 +256,23 @@ def _context_is_as_strict(child: Constraints, parent: Constraints) -> bool:
         return child.equals == parent.equals
     named = set(child.equals or child.subset or ())
     return named >= set(parent.subset or ())
+
+
+def condition_facts(wanted: NewGrant, *, for_service: bool) -> dict[str, Value | None]:
+    """Give what policies may ask of a request to make a grant, by condition key in lower case.
+
+    Args:
+        wanted: the grant.
+        for_service: whether a service makes it for its own resource.
+    """
+    kind = wanted.constraints.type
+    return {
+        "kms:grantoperations": tuple(sorted(a.removeprefix("kms:") for a in wanted.operations)),
+        "kms:granteeprincipal": wanted.grantee,
+        "kms:retiringprincipal": wanted.retiring or None,
+        "kms:grantconstrainttype": kind.value if kind else None,
+        "kms:grantisforawsresource": for_service,
+    }
 
 
 def may_retire(grant: Grant, subject: Subject) -> bool:

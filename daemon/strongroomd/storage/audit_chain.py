@@ -206,15 +206,6 @@ def _open(path: Path, buffer: int) -> BinaryIO:
         return (path.parent / ARCHIVE / path.name).open("rb", buffering=buffer)
 
 
-def is_alive(path: Path) -> bool:
-    """Tell whether a writer holds the chain."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def try_lock(descriptor: int) -> bool:
     """Take a chain's lock, which lives as long as the open file; False if another has it."""
     try:

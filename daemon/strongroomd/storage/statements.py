@@ -92,7 +92,6 @@ RESIDENT_VERSIONS: Final = (
 UNSETTLED_VERSIONS: Final = RESIDENT_VERSIONS.where(
     VERSIONS.c.state.in_([VersionState.INTENT.value, VersionState.DESTROYING.value])
 )
-LAST_ENTRY: Final = select(JOURNAL).order_by(JOURNAL.c.sequence.desc()).limit(1)
 ENTRIES_AFTER: Final = (
     select(JOURNAL)
     .where(JOURNAL.c.sequence > bindparam("after"))

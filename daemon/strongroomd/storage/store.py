@@ -77,10 +77,6 @@ class SqlTransaction(Transaction):
         rows = await self._rows(statement, {"after": "", "limit": _MOST_FOUND, **equal})
         return [decode_stored(kind, row) for row in rows]
 
-    async def last_entry(self) -> JournalEntry | None:
-        """Read the newest journal entry."""
-        return _first_plain(JournalEntry, await self._rows(statements.LAST_ENTRY, {}))
-
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal; the database itself refuses any number but the next."""
         await self._change(statements.insertion(JOURNAL), encode(entry))

@@ -12,10 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from strongroomd.config import Address, Beat, ConfigurationErrors, ExitCode, Settings, daemon_file, load, read
+from strongroomd.config import (
+    Address,
+    Beat,
+    ConfigurationErrors,
+    ExitCode,
+    Settings,
+    daemon_file,
+    load,
+    read,
+    stamp,
+)
 from strongroomd.supervisor.fleet import DEFAULT_TIMING, Cause, Fleet, Timing, Worker
 from strongroomd.supervisor.holdings import RefusalError, only_one, reserve, seal_pin
 from strongroomd.supervisor.launch import WORKER_COMMAND, Launcher
@@ -68,7 +77,7 @@ class Supervisor:
         self._stop: _Stop | None = None
         self._announced = False
         self._published = b""
-        self._stamp = _stamp(settings.source)
+        self._stamp = stamp(settings.source)
         self._looked_at = 0.0
         self._notify = Notifier()
         self._lock: int | None = None
@@ -168,13 +177,13 @@ class Supervisor:
         if now - self._looked_at < self._timing.reload:
             return
         self._looked_at = now
-        if _stamp(self._settings.source) != self._stamp:
+        if stamp(self._settings.source) != self._stamp:
             self._reload()
 
     def _reload(self) -> None:
         """Take a good new configuration and tell the workers; keep the old one instead of a bad one."""
         source = self._settings.source
-        self._stamp = _stamp(source)
+        self._stamp = stamp(source)
         if self._announced:
             self._notify.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
@@ -365,14 +374,6 @@ class Supervisor:
             held.close()
         self._launcher.close()
         self._selector.close()
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 _FIXED: Final[dict[str, Callable[[Settings], object]]] = {

@@ -9,8 +9,7 @@ log line never fails a call: a closed or full log pipe loses lines.
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final, TextIO, cast
@@ -54,7 +53,6 @@ def configure(level: str = "info", worker: int | None = None, stream: TextIO | N
     sink = _Sink(sys.stderr if stream is None else stream)
     place = {} if worker is None else {"worker": worker}
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         lambda _logger, _method, event: {**place, **event},
@@ -78,13 +76,6 @@ def get(room: str) -> FilteringBoundLogger:
     The logger finds its configuration at each line, so a module may make one while it is imported.
     """
     return cast("FilteringBoundLogger", structlog.get_logger(room=room))
-
-
-@contextmanager
-def request(request_id: str, **values: str) -> Iterator[None]:
-    """Put the request id, and other short facts of a call, into every line logged inside the block."""
-    with structlog.contextvars.bound_contextvars(request_id=request_id, **values):
-        yield
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -1,6 +1,7 @@
 """The gate with everything behind it faked: order of decisions, and nothing without its record."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -42,7 +43,8 @@ class Fakes:
         self.asked.append("find")
         if text != "key":
             raise denied("there is no such key")
-        key = SimpleNamespace(key_id="key", spec=KeySpec.SYMMETRIC_DEFAULT, state=self.state)
+        spec = KeySpec.SYMMETRIC_DEFAULT
+        key = SimpleNamespace(key_id="key", account=principal.account, spec=spec, state=self.state)
         return SimpleNamespace(key=key, arn="arn:key", policy=policy.parse(self.key_policy))
 
     def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
@@ -389,3 +391,32 @@ async def test_faults_of_the_daemon_are_always_written_down(cases: Cases, fakes:
 
     assert (await refusal(cases.crash(caller()))).reason is Reason.INTERNAL
     assert fakes.records[0]["outcome"] == "INTERNAL"
+
+
+async def test_a_condition_is_held_against_the_call(cases: Cases, fakes: Fakes) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": ALICE.arn},
+        "Action": "kms:*",
+        "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}},
+    }
+    fakes.key_policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    inside, outside = caller(), caller()
+    inside.source, outside.source = "ipv4:192.0.2.7:1", "ipv4:198.51.100.7:1"
+
+    assert await cases.use(inside, "key") == "result"
+    assert (await refusal(cases.use(outside, "key"))).reason is Reason.ACCESS_DENIED
+    assert (await refusal(cases.use(caller(), "key"))).reason is Reason.ACCESS_DENIED
+
+
+async def test_a_condition_on_what_nobody_brought_refuses(cases: Cases, fakes: Fakes) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "kms:*",
+        "Condition": {"StringNotEquals": {"kms:EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}},
+    }
+    fakes.key_policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
+
+    assert (await refusal(cases.use(caller(), "key"))).reason is Reason.ACCESS_DENIED
+    assert fakes.records[-1]["outcome"] == "ACCESS_DENIED"

@@ -25,7 +25,7 @@ from strongroomd.storage.audit_chain import (
     chain_path,
     close_dead_chain,
     growing_chains,
-    is_alive,
+    try_lock,
 )
 from strongroomd.storage.audit_log import AuditSettings, FileAuditLog, close_dead_chains
 from strongroomd.storage.audit_reader import verify
@@ -133,15 +133,21 @@ async def test_nothing_is_written_after_closing(open_log: Callable[..., FileAudi
     assert caught.value.reason is Reason.AUDIT_UNAVAILABLE
 
 
+def locked(path: Path) -> bool:
+    """Whether a writer holds the chain."""
+    with path.open("rb") as file:
+        return not try_lock(file.fileno())
+
+
 async def test_closing_ends_the_chain(open_log: Callable[..., FileAuditLog], directory: Path) -> None:
     log = open_log()
     path = directory / f"{log.origin}.jsonl"
-    assert is_alive(path)
+    assert locked(path)
 
     await log.close()
 
     assert records(path)[-1]["event"] == "chain.closed"
-    assert not is_alive(path)
+    assert not locked(path)
 
 
 async def test_a_record_that_is_not_json_fails_alone(log: FileAuditLog, directory: Path) -> None:

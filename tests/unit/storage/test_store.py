@@ -241,10 +241,8 @@ async def test_unsettled_and_resident_list_token_objects_only(
 
 async def test_the_journal_is_gapless_and_append_only(store: SqlStore, database: Path) -> None:
     async with store.transaction() as transaction:
-        assert await transaction.last_entry() is None
         await transaction.append(entry(1))
         await transaction.append(entry(2))
-        assert await transaction.last_entry() == entry(2)
 
     for wrong in (2, 4):
         with pytest.raises(StrongroomError) as caught:
@@ -447,10 +445,10 @@ from strongroomd.storage.store import open_store
 
 async def main():
     store = open_store(StoreSettings(sys.argv[1]))
+    number = len(await store.journal(0, 1_000_000))
     while True:
+        number += 1
         async with store.transaction() as transaction:
-            last = await transaction.last_entry()
-            number = last.sequence + 1 if last else 1
             await transaction.append(JournalEntry(number, "key", "k", 1, b"", b"", b""))
         print(number, flush=True)
 

@@ -117,6 +117,16 @@ class Circumstances:
         raise denied(f"the policy asks for {row.name}, which this request does not bring")
 
 
+def to_bring(action: Action) -> frozenset[str]:
+    """List the condition keys, in lower case, that the use case of an action must bring in `brought`."""
+    known = _OF_CALL.keys() | _OF_KEY.keys()
+    return frozenset(
+        name
+        for name, row in keys.CONDITION_KEYS.items()
+        if name not in known and row.exists_for(action.value)
+    )
+
+
 def _principal_type(here: Circumstances) -> str:
     if here.subject.session:
         return "AssumedRole"

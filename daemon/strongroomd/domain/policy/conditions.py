@@ -5,7 +5,6 @@ All tests of a Condition must hold. Where the request lacks the key, a test fail
 operators and multivalued context keys).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -158,9 +157,7 @@ def _operand(item: object) -> str | None:
     """Spell a JSON value as the text that AWS compares."""
     if isinstance(item, bool):
         return "true" if item else "false"
-    if isinstance(item, float):
-        return f"{item:f}" if math.isfinite(item) else None
-    return str(item) if isinstance(item, str | int) else None
+    return str(item) if isinstance(item, str | int | float) else None
 
 
 def _test(name: str, folded: str, row: ConditionKey, place: str, values: list[str], version: str) -> Test:

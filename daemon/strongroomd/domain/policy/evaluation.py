@@ -23,7 +23,7 @@ from typing import Final
 from strongroomd.domain import grants as granting
 from strongroomd.domain.actions import Action
 from strongroomd.domain.grants import Grant
-from strongroomd.domain.policy.compiled import DEFAULT_DENY, Policy, Sheet, remember, speaks
+from strongroomd.domain.policy.compiled import DEFAULT_DENY, Policy, Sheet, first_speaking, remember
 from strongroomd.domain.policy.language import Statement
 from strongroomd.domain.policy.request import NO_CONTEXT, Basis, Decision, Request, Resource, Subject
 from strongroomd.domain.policy.resources import NO_RESOURCE
@@ -71,7 +71,7 @@ class Authority:
         """Decide a request about this resource.
 
         Args:
-            request: its resource is taken to be this one.
+            request: about this resource.
             standing: the caller's.
             grants: of this key to this caller, in whatever order.
         """
@@ -79,11 +79,13 @@ class Authority:
         decision = self._settled.get(question)
         if decision is None:
             decision = self._hear(question, request)
-        if decision.allowed or not grants or decision.basis in _FINAL:
+        if decision.allowed or decision.basis in _FINAL:
             return decision
         return _by_grant(grants, request) or decision
 
     def _hear(self, question: tuple[str, Action, Standing], request: Request) -> Decision:
+        if request.resource != self.resource:
+            raise ValueError("the request is about another resource")
         hearing = self._hearings.get(question)
         if hearing is None:
             hearing = _Hearing(self, request.subject, request.action, question[2])
@@ -99,7 +101,7 @@ class _Hearing:
 
     def __init__(self, authority: Authority, subject: Subject, action: Action, standing: Standing) -> None:
         self._subject = subject
-        self._resource = authority.resource
+        self._account = authority.resource.account if authority.resource else ""
         arn = authority.resource.arn if authority.resource else NO_RESOURCE
         self._own = _side(authority.policy, subject, action, arn) if authority.policy else None
         self._identity = [_side(policy, subject, action, arn) for policy in standing.identity]
@@ -133,7 +135,7 @@ class _Hearing:
 
     def _unguarded(self, request: Request) -> Decision | None:
         for side in self._rails:
-            if _speaking(side.sheet.direct, request) is None:
+            if first_speaking(side.sheet.direct, request) is None:
                 return Decision(
                     allowed=False,
                     ground="no allow in a guard rail",
@@ -150,7 +152,7 @@ class _Hearing:
         if self._subject.is_root:
             return Decision(allowed=True, ground="the account's root", basis=Basis.ROOT_ALLOW)
         for side in self._identity:
-            found = _speaking(side.sheet.direct, request)
+            found = first_speaking(side.sheet.direct, request)
             if found is not None:
                 return Decision(
                     allowed=True, ground=found.label, basis=Basis.IDENTITY_POLICY_ALLOW, policy=side.policy
@@ -158,13 +160,13 @@ class _Hearing:
         return None
 
     def _about(self, own: _Side, request: Request) -> Decision:
-        direct = _speaking(own.sheet.direct, request)
-        at_home = self._resource is not None and self._resource.account == self._subject.account
+        direct = first_speaking(own.sheet.direct, request)
+        at_home = self._account == self._subject.account
         if direct is not None and at_home:
             return Decision(
                 allowed=True, ground=direct.label, basis=Basis.KEY_POLICY_ALLOW, policy=own.policy
             )
-        admitting = direct or _speaking(own.sheet.delegating, request)
+        admitting = direct or first_speaking(own.sheet.delegating, request)
         theirs = self._by_identity(request)
         if admitting is None:
             return _NOT_DELEGATED if theirs else DEFAULT_DENY
@@ -211,13 +213,9 @@ def _depends(statement: Statement) -> bool:
     return bool(statement.conditions) or statement.resources.varies
 
 
-def _speaking(statements: Iterable[Statement], request: Request) -> Statement | None:
-    return next((statement for statement in statements if speaks(statement, request)), None)
-
-
 def _deny(sides: Iterable[_Side], request: Request, basis: Basis) -> Decision | None:
     for side in sides:
-        found = _speaking(side.sheet.denies, request)
+        found = first_speaking(side.sheet.denies, request)
         if found is not None:
             return Decision(allowed=False, ground=found.label, basis=basis, policy=side.policy)
     return None

@@ -70,7 +70,7 @@ def _equals(values: list[str], version: str) -> Compare:
 
 def _equals_ignoring_case(values: list[str], version: str) -> Compare:
     templates = _templates(values, version, wildcards=False)
-    covers = variables.covering(templates, lambda filled: patterns.matcher(_folded(filled)))
+    covers = variables.covering(templates, lambda filled: patterns.matcher((_folded(filled),)))
     return lambda value, context: covers(str(value).lower(), context)
 
 

@@ -59,7 +59,7 @@ class Template:
             chosen = part.default if value is None else str(value)
             if chosen is None:
                 return None
-            filled += chosen
+            filled.append(chosen)
         return tuple(filled)
 
 
@@ -75,7 +75,7 @@ def parse(text: str, *, wildcards: bool, version: str) -> Template:
         VariableError: for a variable that cannot be used.
     """
     if "${" not in text:
-        return Template(patterns.tokens(text) if wildcards else tuple(text))
+        return Template(_plain(text, wildcards=wildcards))
     if version != VERSION:
         raise VariableError(f"uses a policy variable, which needs Version {VERSION}")
     return Template(tuple(_parts(text, wildcards=wildcards)))
@@ -93,7 +93,7 @@ def _parts(text: str, *, wildcards: bool) -> Iterator[Token | Variable]:
 def _plain(text: str, *, wildcards: bool) -> tuple[Token, ...]:
     if "${" in text:
         raise VariableError("has a policy variable without its end")
-    return patterns.tokens(text) if wildcards else tuple(text)
+    return patterns.tokens(text) if wildcards else (text,)
 
 
 def _variable(content: str) -> Iterator[Token | Variable]:

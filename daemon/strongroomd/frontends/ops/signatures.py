@@ -1,10 +1,9 @@
 """Checking checkpoint signatures outside the HSM, for the operator's commands."""
 
 from collections.abc import Callable
+from functools import partial
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from strongroomd.custody.history import signature_ok
 from strongroomd.domain.errors import Reason, StrongroomError
 
 
@@ -32,14 +32,7 @@ def checkpoint_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _refused()
 
-    def verifies(message: bytes, signature: bytes) -> bool:
-        try:
-            key.verify(signature, message, ec.ECDSA(SHA256()))
-        except InvalidSignature:
-            return False
-        return True
-
-    return verifies
+    return partial(signature_ok, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def public_key_pem(der: bytes) -> bytes:

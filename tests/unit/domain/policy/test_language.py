@@ -1,4 +1,4 @@
-"""Key policies: default deny, explicit deny wins, and what is not understood is refused with its place."""
+"""The language of policies: key policies alone decide, and what is not understood is refused with its place."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_POLICY, MAX_POLICY_STATEMENTS
-from strongroomd.domain.policy import Question
+from strongroomd.domain.policy import PolicyKind, Question
 
 ALICE = "arn:aws:iam::111122223333:user/alice"
 BOB = "arn:aws:iam::111122223333:user/bob"
@@ -120,6 +120,16 @@ def test_a_decision_is_remembered_and_stays_the_same() -> None:
     question = Question(ALICE, Action.ENCRYPT)
 
     assert compiled.decide(question) is compiled.decide(question)
+
+
+def test_decisions_are_remembered_beside_each_other() -> None:
+    compiled = policy.parse(document(statement()))
+    questions = [Question(who, Action.ENCRYPT) for who in (ALICE, BOB)]
+
+    for question in questions:
+        compiled.decide(question)
+
+    assert None not in [compiled.recall(question) for question in questions]
 
 
 def test_memory_of_decisions_is_bounded() -> None:
@@ -252,3 +262,104 @@ def test_wildcards_cannot_be_made_expensive(pattern: str) -> None:
     policy.parse(text)
 
     assert time.perf_counter() - start < 0.5
+
+
+KEY_PATTERN = "arn:aws:kms:eu-test-1:111122223333:key/*"
+IDENTITY: dict[str, object] = {"Effect": "Allow", "Action": "kms:Encrypt", "Resource": KEY_PATTERN}
+TRUST: dict[str, object] = {"Effect": "Allow", "Principal": {"AWS": ALICE}, "Action": "sts:AssumeRole"}
+KINDS: dict[str, tuple[PolicyKind, dict[str, object]]] = {
+    "identity": (PolicyKind.IDENTITY, IDENTITY),
+    "guard rail": (PolicyKind.GUARD_RAIL, IDENTITY),
+    "trust": (PolicyKind.TRUST, TRUST),
+    "key": (PolicyKind.KEY, statement()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_policy_is_taken_in_its_own_form(kind: str) -> None:
+    policy.parse(document(KINDS[kind][1]), kind=KINDS[kind][0])
+
+
+OTHER_FORM: dict[str, tuple[str, dict[str, object], str]] = {
+    "an identity policy with a principal": ("identity", IDENTITY | {"Principal": "*"}, ""),
+    "a guard rail with a principal": ("guard rail", IDENTITY | {"NotPrincipal": {"AWS": ALICE}}, ""),
+    "an identity policy without a resource": ("identity", {"Effect": "Allow", "Action": "kms:*"}, ""),
+    "an identity policy with both": ("identity", IDENTITY | {"NotResource": KEY_PATTERN}, ""),
+    "an identity policy of a bucket": ("identity", IDENTITY | {"Resource": "arn:aws:s3:::b"}, ".Resource"),
+    "an identity policy of another partition": (
+        "identity",
+        IDENTITY | {"Resource": "arn:aws-cn:kms:*:*:key/*"},
+        ".Resource",
+    ),
+    "an identity policy of no ARN": ("identity", IDENTITY | {"Resource": "key/*"}, ".Resource"),
+    "an identity policy of no resource": ("identity", IDENTITY | {"Resource": []}, ".Resource"),
+    "an identity policy of not everything": (
+        "identity",
+        {"Effect": "Allow", "Action": "kms:*", "NotResource": "*"},
+        ".NotResource",
+    ),
+    "an identity policy with a half variable": (
+        "identity",
+        IDENTITY | {"Resource": "arn:aws:kms:*:*:key/${aws:PrincipalTag/x"},
+        ".Resource",
+    ),
+    "an identity policy with a variable of lists": (
+        "identity",
+        IDENTITY | {"Resource": "arn:aws:kms:*:*:key/${aws:TagKeys}"},
+        ".Resource",
+    ),
+    "a trust policy with a resource": ("trust", TRUST | {"Resource": "*"}, ""),
+    "a trust policy of a key's action": ("trust", TRUST | {"Action": "kms:Encrypt"}, ".Action"),
+    "a trust policy that inverts": (
+        "trust",
+        {"Effect": "Allow", "NotPrincipal": {"AWS": ALICE}, "Action": "sts:AssumeRole"},
+        "",
+    ),
+    "a trust policy of an unknown action": ("trust", TRUST | {"Action": "sts:GetSessionToken"}, ".Action"),
+    "a trust policy of nobody": ("trust", {"Effect": "Allow", "Action": "sts:AssumeRole"}, ""),
+    "a key policy that lets assume": ("key", statement(Action="sts:AssumeRole"), ".Action"),
+    "a key policy of an alias": (
+        "key",
+        statement(Resource="arn:aws:kms:eu-test-1:111122223333:alias/x"),
+        ".Resource",
+    ),
+    "a key policy of not everything": ("key", statement(NotResource="*"), ".NotResource"),
+    "a key policy of both": ("key", statement(Resource="*", NotResource="*"), ""),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORM)
+def test_a_policy_in_the_form_of_another_kind_is_refused(name: str) -> None:
+    kind, item, place = OTHER_FORM[name]
+
+    with pytest.raises(StrongroomError) as caught:
+        policy.parse(document(item), kind=KINDS[kind][0])
+
+    expected = (Reason.MALFORMED_POLICY, f"policy.Statement[0]{place}")
+    assert (caught.value.reason, caught.value.field) == expected
+
+
+def test_sessions_of_roles_are_principals() -> None:
+    session = "arn:aws:sts::111122223333:assumed-role/path/ops/night"
+
+    assert allowed(document(statement(Principal={"AWS": session})), session)
+    assert allowed(document(statement(Principal={"AWS": "arn:aws:iam::111122223333:role/path/ops"})), session)
+
+
+def test_our_services_may_be_named_as_such() -> None:
+    pay = "arn:aws:iam::111122223333:service/pay"
+
+    assert allowed(document(statement(Principal={"Service": pay})), pay)
+    assert allowed(document(statement(Principal={"Service": [pay], "AWS": ALICE})), ALICE)
+
+
+def test_what_depends_on_an_unknown_request_denies_but_does_not_allow() -> None:
+    condition = {"StringNotEquals": {"kms:ViaService": "s3"}}
+
+    assert not allowed(document(statement(Condition=condition)))
+    assert not allowed(document(statement(), statement(Effect="Deny", Condition=condition)))
+    assert allowed(document(statement(Condition=condition), statement(Sid="plain")))
+
+
+def test_a_resource_that_is_not_asked_for_does_not_allow() -> None:
+    assert not allowed(document(statement(Resource=KEY_PATTERN)))

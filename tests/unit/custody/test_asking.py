@@ -1,0 +1,109 @@
+"""The gate's answers to conditions: addresses out of peers, aliases out of names, and what use cases bring."""
+
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.policy_cases import ALICE, HOME, KEY, allow, deny, document
+
+from strongroomd.custody.asking import Brought, make_request, pairs, source_ip
+from strongroomd.custody.clock import Clock
+from strongroomd.domain import policy
+from strongroomd.domain.actions import Action
+from strongroomd.domain.context import parse_context
+from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.policy import Question, Request
+from strongroomd.domain.principals import Caller, Principal
+
+
+class Noon(Clock):
+    """A clock that stands."""
+
+    def wall_ms(self) -> int:
+        return 1_780_315_200_000
+
+
+def request(named: str = "", peer: str = "ipv4:192.0.2.1:1234", brought: Brought | None = None) -> Request:
+    entry: Any = SimpleNamespace(arn=KEY, key=SimpleNamespace(account=HOME))
+    caller = Caller(Principal(ALICE, HOME), "id", time.monotonic(), peer)
+    return make_request(Noon(), caller, Action.ENCRYPT, entry, brought or Brought(), named)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:1234", "192.0.2.1"),
+        ("ipv6:[2001:db8::1]:1234", "2001:db8::1"),
+        ("ipv6:%5B2001:db8::1%5D:1234", "2001:db8::1"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:1", "::ffff:192.0.2.1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::1"),
+        ("unix:", ""),
+        ("unix:/run/x:1", ""),
+        ("peer", ""),
+        ("", ""),
+    ],
+)
+def test_the_address_is_taken_out_of_the_peer(peer: str, address: str) -> None:
+    assert source_ip(peer) == address
+    assert request(peer=peer).context.get("aws:sourceip") == (address or None)
+
+
+@pytest.mark.parametrize(
+    ("named", "alias"),
+    [
+        ("alias/pay", "alias/pay"),
+        (f"arn:aws:kms:eu-test-1:{HOME}:alias/pay", "alias/pay"),
+        (KEY, None),
+        (KEY.rpartition("/")[2], None),
+        ("", None),
+    ],
+)
+def test_the_alias_is_what_the_caller_named(named: str, alias: str | None) -> None:
+    assert request(named).context.get("kms:requestalias") == alias
+
+
+def test_the_time_is_the_clocks_in_seconds() -> None:
+    assert request().context.get("aws:currenttime") == 1_780_315_200.0
+
+
+def test_what_a_use_case_brings_is_asked() -> None:
+    context = parse_context({"Tenant": "7"})
+    brought = Brought({"kms:encryptionalgorithm": "SYMMETRIC_DEFAULT"}, pairs(context))
+
+    found = request(brought=brought)
+
+    assert found.context.get("kms:encryptionalgorithm") == "SYMMETRIC_DEFAULT"
+    assert found.context.get("kms:encryptioncontext:tenant") == "7"
+    assert found.encryption_context == {"Tenant": "7"}
+
+
+def test_a_policy_that_asks_for_what_was_not_brought_refuses() -> None:
+    condition = {"StringNotEquals": {"kms:EncryptionAlgorithm": "x"}}
+    compiled = policy.parse(json.dumps(document(allow(ALICE, Condition=condition))))
+
+    with pytest.raises(StrongroomError):
+        compiled.decide(Question(ALICE, Action.ENCRYPT), request)
+
+
+def test_what_decides_without_asking_comes_first() -> None:
+    """A statement that asks for what the request lacks must not refuse what another allows anyway."""
+    asking = allow(ALICE, Condition={"StringEquals": {"kms:EncryptionAlgorithm": "x"}})
+    quiet = allow(ALICE, Condition={"StringEquals": {"aws:PrincipalAccount": HOME}})
+    compiled = policy.parse(json.dumps(document(asking, allow(ALICE))))
+    denying = policy.parse(json.dumps(document(asking, deny(ALICE), quiet)))
+
+    assert compiled.decide(Question(ALICE, Action.ENCRYPT), request).allowed
+    assert not denying.decide(Question(ALICE, Action.ENCRYPT), request).allowed
+    assert compiled.recall(Question(ALICE, Action.ENCRYPT)) is not None
+    assert denying.recall(Question(ALICE, Action.ENCRYPT)) is not None
+
+
+def test_a_policy_without_conditions_never_makes_the_request() -> None:
+    compiled = policy.parse(json.dumps(document(allow(ALICE))))
+
+    def fail() -> Request:
+        raise AssertionError
+
+    assert compiled.decide(Question(ALICE, Action.ENCRYPT), fail).allowed
