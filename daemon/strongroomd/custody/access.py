@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from strongroomd.custody.asking import source_ip
+from strongroomd.custody.asking import call_of
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.sessions import Sessions
@@ -18,7 +18,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.limits import MAX_ROLE_SECONDS
 from strongroomd.domain.policy import Request, Resource, Subject
-from strongroomd.domain.policy.circumstances import Call, Circumstances
+from strongroomd.domain.policy.circumstances import Circumstances
 from strongroomd.domain.principals import Caller, RoleSession, parse_principal
 
 
@@ -97,16 +97,10 @@ class Access(UseCases):
 
     def _request(self, caller: Caller, record: PrincipalRecord) -> Request:
         subject = Subject(caller.principal.arn, caller.principal.account)
-        behalf = caller.behalf
         context = Circumstances(
             action=Action.ASSUME_ROLE,
             subject=subject,
-            call=Call(
-                self.gate.clock.wall_ms() / 1000,
-                source_ip(caller.source),
-                via_service=behalf.via_service,
-                caller_account=behalf.caller_account,
-            ),
+            call=call_of(self.gate.clock, caller),
             principal_tags=dict(caller.principal.tags),
         )
         return Request(Action.ASSUME_ROLE, subject, Resource(record.arn, record.account), context)

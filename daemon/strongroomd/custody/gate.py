@@ -169,7 +169,7 @@ class Passage:
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int, named: str = "") -> None:
         self.note_key(entry.arn)
-        question = Question(self._arn, action)
+        question = Question(self.caller.name, action)
         decision = entry.policy.recall(question)
         if decision is None:
             ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)

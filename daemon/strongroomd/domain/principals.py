@@ -125,6 +125,11 @@ class Caller:
     session: RoleSession | None = None
     behalf: Behalf = NO_BEHALF
 
+    @property
+    def name(self) -> str:
+        """What policies call the caller: its role session, or its principal."""
+        return self.principal.arn if self.session is None else self.session.arn
+
     def told(self) -> dict[str, str]:
         """Give what audit records say of the caller besides its principal."""
         facts = {"identity": self.identity} if self.identity else {}

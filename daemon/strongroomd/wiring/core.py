@@ -91,7 +91,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     directory = Directory(ledger, rim.store)
     directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
     sessions = Sessions(rim.vault, directory, clock)
-    access = _access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
+    access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
@@ -106,7 +106,8 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, directory, sessions)
 
 
-def _access(gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions) -> AccessRooms:
+def build_access(gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions) -> AccessRooms:
+    """Build the use cases about callers."""
     return AccessRooms(
         Access(gate, registrar.directory, sessions),
         Accounts(gate, registrar, vault),
