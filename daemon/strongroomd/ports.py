@@ -321,11 +321,13 @@ class AuditWanted:
         key: ARN of the record's key.
         principal: ARN of the record's principal.
         since: RFC 3339 in UTC with milliseconds; records at or after it.
+        account: 12 digits; records whose principal, keys or other resource belong to it.
     """
 
     key: str = ""
     principal: str = ""
     since: str = ""
+    account: str = ""
 
 
 class AuditTrail(Protocol):

@@ -171,6 +171,34 @@ def test_what_is_the_operators_alone(admin: Client, other: Client) -> None:
     assert other.list_guard_rails(OTHER_ACCOUNT).names == ("rail",)
 
 
+def test_limits_and_audit_of_another_account_are_not_seen(admin: Client, other: Client) -> None:
+    key = admin.create_key().key_id
+    arn = admin.describe_key(key).arn
+    admin.put_limit("KEY", key, 100_000)
+    admin.put_limit("PRINCIPAL", SERVICE, 100_000)
+    own = f"{OTHER_ACCOUNT}/RSA"
+    other.put_limit("CLASS", "RSA", 100_000)
+
+    for scope, subject in (("KEY", arn), ("PRINCIPAL", SERVICE), ("CLASS", f"{ACCOUNT}/RSA")):
+        for call in (
+            lambda s=scope, t=subject: other.get_limit(s, t),
+            lambda s=scope, t=subject: other.put_limit(s, t, 1),
+            lambda s=scope, t=subject: other.delete_limit(s, t),
+            lambda s=scope, t=subject: other.get_quota_usage(s, t),
+        ):
+            assert reason(call) == "ACCESS_DENIED"
+    subjects = {limit.subject for limit in other.pages(other.list_limits)}
+    assert own in subjects
+    assert all(subject.startswith(f"{OTHER_ACCOUNT}/") for subject in subjects)
+    assert {key, SERVICE, own} <= {limit.subject for limit in admin.pages(admin.list_limits)}
+
+    seen = [json.loads(record.canonical_json) for record in other.pages(other.list_audit_records)]
+    assert {record["principal"] for record in seen} >= {OTHER}
+    assert all(OTHER_ACCOUNT in json.dumps(record) for record in seen)
+    admin.delete_limit("KEY", key)
+    admin.delete_limit("PRINCIPAL", SERVICE)
+
+
 # --- changes are in force within a second
 
 
