@@ -38,17 +38,28 @@ URI = "spiffe://strongroom.dev/"
 ADMINISTRATORS = f'administrators = ["{ADMIN}"]'
 
 
-def two_administrators(text: str) -> str:
-    """Make `other` an administrator of its own account."""
+SECOND = f"arn:aws:iam::{ACCOUNT}:user/second"
+OPERATING = f"arn:aws:iam::{ACCOUNT}:role/operating"
+ANYTHING = json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+
+
+def more_administrators(text: str) -> str:
+    """Make `other` an administrator of its own account, `second` another one of ours, and a role an operator."""
     assert ADMINISTRATORS in text
-    return text.replace(ADMINISTRATORS, f'administrators = ["{ADMIN}", "{OTHER}"]')
+    named = f'administrators = ["{ADMIN}", "{OTHER}", "{SECOND}", "{OPERATING}"]'
+    text = text.replace(ADMINISTRATORS, named)
+    text = text.replace(f'operators = ["{ADMIN}"]', f'operators = ["{ADMIN}", "{OPERATING}"]')
+    for arn, name in ((SECOND, "second"), (OPERATING, "operating")):
+        text += f'\n[[identities]]\narn = "{arn}"\nuri = "{URI}{name}"\n'
+    return text
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with two workers and two administrators, of whom one is the operator."""
-    folder = make_folder(tmp_path_factory.mktemp("callers"), edit=two_administrators)
+    """A daemon with two workers and administrators of two accounts, of whom one is an operator."""
+    folder = make_folder(tmp_path_factory.mktemp("callers"), edit=more_administrators)
     with running(folder) as daemon:
+        certify(daemon, "second")
         yield daemon
 
 
@@ -92,6 +103,16 @@ def reason(call: Callable[[], object]) -> str:
 def crowd(stack: ExitStack, daemon: Daemon, name: str) -> list[Client]:
     """So many connections of one identity that both workers have some of them."""
     return [stack.enter_context(daemon.client(name)) for _ in range(12)]
+
+
+def test_init_makes_the_first_account_its_root_and_its_administrator(admin: Client) -> None:
+    principals = {p.arn: p.kind for p in admin.pages(admin.list_principals)}
+    identities = admin.list_identities(ADMIN)
+
+    assert admin.describe_account(ACCOUNT).root_arn == f"arn:aws:iam::{ACCOUNT}:root"
+    assert (principals[f"arn:aws:iam::{ACCOUNT}:root"], principals[ADMIN]) == ("ROOT", "USER")
+    assert [identity.uri for identity in identities] == [URI + "admin"]
+    assert OTHER not in principals
 
 
 # --- accounts apart
@@ -154,7 +175,7 @@ def test_what_is_the_operators_alone(admin: Client, other: Client) -> None:
     if reason(lambda: admin.describe_account(OTHER_ACCOUNT)) != "OK":
         admin.create_account(OTHER_ACCOUNT)
     own = f"arn:aws:iam::{OTHER_ACCOUNT}:service/{fresh_id()}"
-    rail = json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    rail = ANYTHING
     admin.put_guard_rail(OTHER_ACCOUNT, "rail", rail)
 
     with refused("ACCESS_DENIED"):
@@ -197,6 +218,34 @@ def test_limits_and_audit_of_another_account_are_not_seen(admin: Client, other: 
     assert all(OTHER_ACCOUNT in json.dumps(record) for record in seen)
     admin.delete_limit("KEY", key)
     admin.delete_limit("PRINCIPAL", SERVICE)
+
+
+def test_an_administrator_does_not_become_an_operator_or_a_trusted_service(
+    house: Daemon, admin: Client
+) -> None:
+    service = f"arn:aws:iam::{ACCOUNT}:service/{fresh_id()}"
+    admin.create_principal(service, trusted=True)
+    key = admin.create_access_key(service).access_key.access_key_id
+    with house.client("second", timeout=30.0) as second:
+        assert second.get_caller_identity().administrator
+        for arn in (ADMIN, service):
+            for call in (
+                lambda a=arn: second.create_access_key(a),
+                lambda a=arn: second.disable_principal(a),
+                lambda a=arn: second.delete_principal(a),
+                lambda a=arn: second.tag_principal(a, {"a": "b"}),
+                lambda a=arn: second.put_identity_policy(a, "p", ANYTHING),
+            ):
+                assert reason(call) == "ACCESS_DENIED"
+        for attempt in (
+            lambda: second.create_principal(OPERATING, trust_policy=trust(SECOND)),
+            lambda: second.deactivate_access_key(service, key),
+            lambda: second.remove_identity(ADMIN, uri=URI + "admin"),
+        ):
+            assert reason(attempt) == "ACCESS_DENIED"
+        ordinary = f"{USER}{fresh_id()}"
+        second.create_principal(ordinary)
+        assert len(second.create_access_key(ordinary).secret_access_key) == 40
 
 
 # --- changes are in force within a second

@@ -193,6 +193,11 @@ class Directory:
         known = configured or parse_principal(arn, "arn")
         return dataclasses.replace(known, trusted=record.trusted, tags=record.tags)
 
+    def is_operator(self, arn: str) -> bool:
+        """Say whether the configuration names a principal as an operator."""
+        configured = self._configured.get(arn)
+        return configured is not None and configured.operator
+
     def is_listed(self, arn: str) -> bool:
         """Say whether a principal has a record."""
         return arn in self._held[PrincipalRecord]

@@ -57,10 +57,28 @@ class Registrar:
         arguments: object,
         work: Callable[[Change], Awaitable[R]],
     ) -> R:
-        """Make a change once, and have this worker know of it before the caller does."""
-        result = await self.mutations.once(passage, kind, request_id, arguments, work)
+        """Make a change once, and have this worker know of it before the caller does.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED, for an administrator, where it is about an operator or a trusted
+                service: who could give them access keys or trust policies could become them.
+        """
+
+        async def guarded(change: Change) -> R:
+            await self._require_leave(passage, change)
+            return await work(change)
+
+        result = await self.mutations.once(passage, kind, request_id, arguments, guarded)
         await self.directory.refresh()
         return result
+
+    async def _require_leave(self, passage: Passage, change: Change) -> None:
+        arn = passage.facts["resource"]
+        if passage.caller.principal.operator:
+            return
+        record = await change.get(PrincipalRecord, arn)
+        if self.directory.is_operator(arn) or (record is not None and record.trusted):
+            raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may change this principal")
 
     async def change(
         self,

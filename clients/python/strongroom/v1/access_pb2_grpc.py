@@ -31,9 +31,10 @@ class AccessServiceStub:
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
@@ -211,9 +212,10 @@ class AccessServiceServicer:
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
@@ -691,9 +693,10 @@ class AccessService:
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 

@@ -32,9 +32,10 @@ class AccessServiceStub:
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
@@ -228,9 +229,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
@@ -420,9 +422,10 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     The identity is that of the client certificate of the connection, or of the role session whose token
     goes with the call, never of a request field.
 
-    An account is the tenant. Its administrators (those whom the configuration names) manage its principals
-    and get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages
-    all. Changes are in force at once in the worker that made them, and in every other within one second.
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
