@@ -1,5 +1,6 @@
 """Callers on a real token: secrets stay sealed, sessions end, and whoever edits a record shuts its subject out."""
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -144,6 +145,34 @@ async def test_policies_and_guard_rails_are_compiled_into_the_standing(core: Cor
     assert (before.identity, before.guard_rails) == ((), ())
     assert [policy.name for policy in (*standing.identity, *standing.guard_rails)] == ["deny", "rail"]
     assert core.directory.standing(ALICE) is standing
+
+
+async def test_changes_that_are_known_but_cannot_be_read_end_in_refusals(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle(core)
+    core.ledger.bound_staleness(0.05)
+    fresh = await reborn(core)
+    ledger = fresh._ledger
+    ledger.bound_staleness(0.05)
+    await core.rooms.principals.disable(core.caller(), ALICE)
+
+    async def away(*_: object) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    monkeypatch.setattr(ledger, "read", away)
+    await ledger.follow()
+    assert await reason(fresh.refresh()) is Reason.HSM_UNAVAILABLE
+    fresh.require_fresh()  # for a while
+    await asyncio.sleep(0.06)
+    await ledger.follow()
+    with pytest.raises(StrongroomError) as caught:
+        fresh.require_fresh()
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    monkeypatch.undo()
+    await fresh.refresh()
+    fresh.require_fresh()
+    assert fresh.admit(ALICE) is None
 
 
 # --- access keys

@@ -8,6 +8,7 @@ principal of the configuration, or lift a guard rail.
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -56,6 +57,7 @@ class Directory:
         self._standings: dict[str, Standing] = {}
         self._trusts: dict[str, Authority] = {}
         self._reading = asyncio.Lock()
+        self._behind_since = 0.0
         ledger.watch(self._changed)
 
     def use_configured(self, principals: Iterable[Principal]) -> None:
@@ -64,8 +66,11 @@ class Directory:
         self.generation += 1
 
     def require_fresh(self) -> None:
-        """Refuse while what others changed cannot be known. Raises STORE_UNAVAILABLE."""
+        """Refuse while what others changed cannot be known, or not be read. Raises STORE_UNAVAILABLE."""
         self._ledger.require_fresh()
+        if self._unread and time.monotonic() - self._behind_since > self._ledger.stale_after:
+            detail = "what is known to have changed cannot be read for too long"
+            raise StrongroomError(Reason.STORE_UNAVAILABLE, retry_after=1.0, detail=detail)
 
     # --- following
 
@@ -101,6 +106,8 @@ class Directory:
         kind = _BY_NAME.get(entry.kind)
         if kind is None:
             return
+        if not self._unread:
+            self._behind_since = time.monotonic()
         self._unread[kind, entry.record_id] = None
         if entry.row_version == 0:
             self._forget(kind, entry.record_id)
