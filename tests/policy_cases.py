@@ -536,6 +536,7 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("ForAnyValue:StringNotEquals", _OPS, "Decrypt", {}, False),
     ("ForAnyValue:StringEqualsIfExists", _OPS, "Decrypt", {}, True),
     ("ForAnyValue:StringEqualsIfExists", _OPS, "Decrypt", {_OPS: ["Sign"]}, False),
+    ("ForAnyValue:StringEqualsIfExists", _OPS, "Decrypt", {_OPS: []}, True),
     ("ForAllValues:StringEqualsIfExists", _OPS, "Decrypt", {}, True),
     ("ForAllValues:StringEquals", _VIA, "s3", {_VIA: "s3"}, True),
     ("ForAnyValue:StringEquals", _VIA, "s3", {_VIA: "rds"}, False),

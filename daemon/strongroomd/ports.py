@@ -17,6 +17,9 @@ from strongroomd.domain.algorithms import (
     SigningAlgorithm,
 )
 from strongroomd.domain.audit import Checkpoint, Head
+from strongroomd.domain.compliance import Finding
+from strongroomd.domain.delivery import Delivery, SinkState
+from strongroomd.domain.events import Event
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.records import CustodyMode, Record
 
@@ -232,6 +235,26 @@ class Transaction(Protocol):
         """Remember an answer. Raises ALREADY_EXISTS when another transaction did so first."""
         ...
 
+    async def number_event(self, subject: str) -> tuple[int, int]:
+        """Take the next position among all events, and the next number among those of a subject."""
+        ...
+
+    async def put_event(self, event: Event, mac: bytes) -> None:
+        """Write an event, numbered in this transaction, and its MAC."""
+        ...
+
+    async def event_since(self, type_: str, subject: str, since: int) -> bool:
+        """Say whether there was such an event at `since` (ms) or later."""
+        ...
+
+    async def put_finding(self, finding: Finding) -> None:
+        """Remember a finding that is not there yet."""
+        ...
+
+    async def drop_finding(self, finding: Finding) -> None:
+        """Forget a finding."""
+        ...
+
 
 class Store(Protocol):
     """Durable records; one writer at a time: a busy store raises STORE_UNAVAILABLE within two seconds."""
@@ -302,6 +325,89 @@ class Store(Protocol):
 
     async def lease_ends(self, name: str) -> int:
         """Say when a lease ends or ended, in ms since the Unix epoch; 0 if there never was one."""
+        ...
+
+
+class Outbox(Protocol):
+    """Events on their way out, beside the records whose changes they are. All times are ms."""
+
+    async def events(self, after: int, limit: int) -> list[tuple[Event, bytes]]:
+        """Read events behind a position, in order, each with its MAC; not yet verified."""
+        ...
+
+    async def event(self, position: int) -> tuple[Event, bytes] | None:
+        """Read one event and its MAC; None once it was purged."""
+        ...
+
+    async def span(self) -> tuple[int, int]:
+        """Give the positions of the oldest event that is kept (0 for none) and of the newest ever."""
+        ...
+
+    async def register(self, names: Sequence[str]) -> None:
+        """Begin to keep the state of those who want events, from the newest on; known ones stay as they are.
+
+        Events that one of them has not taken up are not purged.
+        """
+        ...
+
+    async def note(self, state: SinkState) -> None:
+        """Keep a state that is not there yet, of something that takes up no events."""
+        ...
+
+    async def sinks(self) -> list[SinkState]:
+        """Read the state of every sink that was ever registered."""
+        ...
+
+    async def settle(
+        self,
+        state: SinkState | None,
+        put: Sequence[Delivery] = (),
+        drop: Sequence[Delivery] = (),
+    ) -> None:
+        """Keep what became of deliveries, in one transaction; a sink's position never goes back."""
+        ...
+
+    async def deliveries(self, sink: str, *, dead: bool, after: int, limit: int) -> list[Delivery]:
+        """Read a sink's waiting deliveries or its dead letters behind a position, in order."""
+        ...
+
+    async def counts(self) -> dict[str, tuple[int, int]]:
+        """Count each sink's waiting deliveries and dead letters."""
+        ...
+
+    async def oldest_after(self, position: int) -> int:
+        """Give the time of the oldest event behind a position; 0 for none."""
+        ...
+
+    async def fire(self, rule: str, subject: str, position: int, now: int, most: int) -> bool:
+        """Note that a rule acts on an event; False if it did so `most` times within the hour for the subject.
+
+        The same rule and event again are allowed again and counted once.
+        """
+        ...
+
+    async def purge(self, *, events_before: int, dead_before: int, limit: int) -> int:
+        """Forget older delivered events, dead letters and firings; at most so many events at once."""
+        ...
+
+    async def findings(self, *, after: tuple[str, str], limit: int) -> list[Finding]:
+        """Read what the last compliance run found, in order of subject and check."""
+        ...
+
+
+class Sink(Protocol):
+    """Somebody who wants events."""
+
+    async def send(self, event: Event) -> None:
+        """Deliver one event; on return the sink has it. Bounded in time.
+
+        Raises:
+            Undelivered: it may not have it. It is sent again later with the same id.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
         ...
 
 

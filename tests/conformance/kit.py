@@ -31,6 +31,8 @@ KEYLESS = frozenset(
     {
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
+        "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
+        "GetComplianceReport",
     }
 ) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
 """RPCs that no key's policy decides."""
@@ -209,6 +211,11 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
         "access_key_id": kit.callers.access_key,
     },
     "DeleteAccessKey": lambda kit: {"principal": kit.callers.user, "access_key_id": kit.callers.access_key},
+    "WatchEvents": lambda kit: {},
+    "ListSinks": lambda kit: {},
+    "ListDeadLetters": lambda kit: {},
+    "RedriveDeadLetter": lambda kit: {},
+    "GetComplianceReport": lambda kit: {},
 }
 
 

@@ -12,7 +12,14 @@ from strongroomd.config.sections import SECTIONS
 
 MANUAL = Path(__file__).parents[2] / "ops" / "config" / "strongroomd.toml"
 ALTERNATIVES = ("pin_credential", "pin_fd")  # of pin_file
-EXAMPLES = ("softhsm_conf", "recovery_public_key", "path", "directory")  # shown by example; unset by default
+EXAMPLES = (
+    "softhsm_conf",
+    "recovery_public_key",
+    "path",
+    "directory",
+    "sinks",
+    "rules",
+)  # shown by example; unset by default
 
 
 def uncommented() -> dict[str, Any]:

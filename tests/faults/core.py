@@ -26,6 +26,7 @@ from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas, Rate
 from strongroomd.custody.registrar import Registrar
+from strongroomd.custody.scribe import Scribe
 from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
@@ -89,6 +90,35 @@ class Meter:
         self.found[error.reason.value] += 1
 
 
+class EventMeter:
+    """Remembers what is counted of events."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, ...]] = Counter()
+        self.gauges: dict[tuple[str, str], tuple[float, ...]] = {}
+
+    def emitted(self, type_: str) -> None:
+        self.counted["emitted", type_] += 1
+
+    def delivered(self, sink: str) -> None:
+        self.counted["delivered", sink] += 1
+
+    def undelivered(self, sink: str, blame: str) -> None:
+        self.counted["undelivered", sink, blame] += 1
+
+    def dead_lettered(self, sink: str) -> None:
+        self.counted["dead", sink] += 1
+
+    def fired(self, rule: str, outcome: str) -> None:
+        self.counted["fired", rule, outcome] += 1
+
+    def backlog(self, sink: str, waiting: int, oldest_seconds: float, dead: int) -> None:
+        self.gauges["backlog", sink] = (waiting, oldest_seconds, dead)
+
+    def found(self, check: str, keys: int) -> None:
+        self.gauges["found", check] = (keys,)
+
+
 @dataclass
 class Core:
     """A core and everything that a test may want to damage."""
@@ -110,6 +140,7 @@ class Core:
     sessions: Sessions
     rooms: AccessRooms
     gate: Gate
+    events: "EventMeter"
     own_token: bool = False
 
     @property
@@ -212,13 +243,14 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
     migrate(url)
     store, clock, meter = open_store(StoreSettings(url)), TurnedClock(), Meter()
     vault: Vault = wrap(opened.vault)
-    ledger = Ledger(store, vault)
+    realm, events = Realm("eu-test-1", ACCOUNT), EventMeter()
+    ledger = Ledger(store, vault, None, Scribe(vault, realm, clock, events))
     async with ledger.change() as change:
         for record in opened.house:
             await change.put(record)
     audit = FileAuditLog(AuditSettings(folder / "audit", "test", 0, "test", 1 << 24))
     trail = FileAuditTrail(folder / "audit", time.time)
-    catalog = Catalog(ledger, vault, Realm("eu-test-1", ACCOUNT))
+    catalog = Catalog(ledger, vault, realm)
     table = SharedQuotaTable(folder / "quota.table")
     quotas = Quotas(table, ledger, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
     admission = Admission(clock, dict.fromkeys(Lane, 1_000))
@@ -247,4 +279,5 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         sessions,
         build_access(gate, Registrar(mutations, store, directory), vault, sessions),
         gate,
+        events,
     )

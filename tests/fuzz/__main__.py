@@ -12,13 +12,13 @@ from pathlib import Path
 
 from tests.conformance.kit import make_kit
 from tests.conformance.test_bad_input import problems
-from tests.conformance.wire import METHODS, Wire
+from tests.conformance.wire import FOLLOWING, METHODS, Wire
 from tests.fuzz.targets import TARGETS
 from tests.garbage import Garbage
 from tests.harness import make_folder, running
 
 _KIT_LIFE = 200
-_SLOW = frozenset({"TailAuditRecords"})
+_SLOW = FOLLOWING
 
 
 class Rpcs:

@@ -8,12 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import kills, load, logins
+from tests.soak import events, kills, load, logins
 from tests.soak.promises import WrongResult
 
 
 def main() -> int:
-    """Run one of the three, in a folder that goes away if all went well."""
+    """Run one of them, in a folder that goes away if all went well."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="for what the clients choose")
     kinds = parser.add_subparsers(dest="kind", required=True)
@@ -31,6 +31,9 @@ def main() -> int:
     login = kinds.add_parser("logins", help="kill -9 of workers that log in")
     login.add_argument("--rounds", type=int, default=60)
     login.add_argument("--seconds", type=float, default=float("inf"))
+    event = kinds.add_parser("events", help="webhook, NATS, workers and daemon taken away while keys change")
+    event.add_argument("--seconds", type=float, default=300.0)
+    event.add_argument("--away", type=float, default=5.0, help="how long each blow lasts")
     arguments = parser.parse_args(sys.argv[1:] or ["load"])
     random.seed(arguments.seed)
     _say(f"seed {arguments.seed}")
@@ -54,7 +57,7 @@ def _say(line: str) -> None:
 
 def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print the figures line by line; says whether all is well."""
-    figures: load.Figures | kills.Figures | logins.Figures
+    figures: load.Figures | kills.Figures | logins.Figures | events.Figures
     match arguments.kind:
         case "load":
             figures = load.run(
@@ -66,6 +69,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             )
         case "kills":
             figures = kills.run(folder, arguments.rounds, arguments.seconds, arguments.workers)
+        case "events":
+            figures = events.run(folder, arguments.seconds, away=arguments.away)
         case _:
             figures = logins.run(folder, arguments.rounds, arguments.seconds)
     for line in figures.lines():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.soak import kills, load, logins
+from tests.soak import events, kills, load, logins
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -28,3 +28,12 @@ def test_kills_at_login_lose_no_token(tmp_path: Path) -> None:
 
     assert figures.kills == 2
     assert figures.left_over["keys"] == 4
+
+
+@pytest.mark.parametrize("blows", [("receiver", "unwell", "nats"), ("worker", "daemon")], ids="-".join)
+def test_no_event_is_lost_or_overtaken_whatever_is_taken_away(tmp_path: Path, blows: tuple[str, ...]) -> None:
+    figures = events.run(tmp_path, 1.0, blows, away=1.0)
+
+    assert set(figures.blows) == set(blows)
+    assert figures.acknowledged > 10
+    assert figures.events >= figures.acknowledged

@@ -1,7 +1,7 @@
 """The table of operations: every unary RPC as a method, for every kind of client."""
 
 from strongroom._operation import Operation
-from strongroom.calls import access, admin, batches, credentials, crypto, datakeys, keys, names
+from strongroom.calls import access, admin, batches, credentials, crypto, datakeys, events, keys, names
 
 
 class StreamOperations:
@@ -87,3 +87,7 @@ class Operations(StreamOperations):
     deactivate_access_key = Operation(credentials.deactivate_access_key)
     delete_access_key = Operation(credentials.delete_access_key)
     assume_role = Operation(credentials.assume_role)
+    list_sinks = Operation(events.list_sinks)
+    list_dead_letters = Operation(events.list_dead_letters)
+    redrive_dead_letter = Operation(events.redrive_dead_letter)
+    get_compliance_report = Operation(events.get_compliance_report)

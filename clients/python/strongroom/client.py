@@ -6,7 +6,7 @@ deadline that includes all attempts. Share one client among threads (or tasks): 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from strongroom._operation import Awaiting, Blocking
 from strongroom._operations import Operations
 from strongroom._rpc import Call
 from strongroom.aio_stream import AsyncStream
-from strongroom.calls import admin, batches
+from strongroom.calls import admin, batches, events
 from strongroom.calls.batches import WithContext
 from strongroom.calls.crypto import Context
 from strongroom.errors import StrongroomError, invalid
@@ -194,7 +194,21 @@ class Client(Operations, Blocking):
 
     def tail_audit_records(self, *, key: str = "", principal: str = "") -> Iterator[results.AuditRecord]:
         """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
-        call = admin.tail_audit_records(key=key, principal=principal)
+        return self._follow(admin.tail_audit_records(key=key, principal=principal))
+
+    def watch_events(
+        self, *, types: Iterable[str] = (), subjects: Iterable[str] = (), cursor: str = ""
+    ) -> Iterator[results.WatchedEvent]:
+        """Follow events from now on, or from behind a cursor, until the daemon ends it. No deadline.
+
+        Args:
+            types: patterns of types, such as `strongroom.key.*`; none for all.
+            subjects: patterns of subjects, such as a key's ARN; none for all.
+            cursor: of the last event that was seen, to miss none.
+        """
+        return self._follow(events.watch_events(types=types, subjects=subjects, cursor=cursor))
+
+    def _follow(self, call: Call[Answer]) -> Iterator[Answer]:
         method = self._channel.unary_stream(call.path, _serialise, call.parse)
         answers = method(call.request, metadata=self._metadata())
         try:
@@ -382,11 +396,17 @@ class AsyncClient(Operations, Awaiting):
         """Open a stream for pipelined operations; use it as an asynchronous context manager."""
         return AsyncStream(self._link.operate, self._manner.attempts, self._metadata)
 
-    async def tail_audit_records(
-        self, *, key: str = "", principal: str = ""
-    ) -> AsyncIterator[results.AuditRecord]:
+    def tail_audit_records(self, *, key: str = "", principal: str = "") -> AsyncIterator[results.AuditRecord]:
         """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
-        call = admin.tail_audit_records(key=key, principal=principal)
+        return self._follow(admin.tail_audit_records(key=key, principal=principal))
+
+    def watch_events(
+        self, *, types: Iterable[str] = (), subjects: Iterable[str] = (), cursor: str = ""
+    ) -> AsyncIterator[results.WatchedEvent]:
+        """Follow events from now on, or from behind a cursor, until the daemon ends it. No deadline."""
+        return self._follow(events.watch_events(types=types, subjects=subjects, cursor=cursor))
+
+    async def _follow(self, call: Call[Answer]) -> AsyncIterator[Answer]:
         method = self._link.channel.unary_stream(call.path, _serialise, call.parse)
         answers = method(call.request, metadata=await self._metadata())
         try:

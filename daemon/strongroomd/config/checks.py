@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from strongroomd.config.eventchecks import event_conflicts, event_files
 from strongroomd.config.mistakes import Mistake
 from strongroomd.config.sections import (
     AccessSection,
     DaemonSection,
+    EventsSection,
     GrpcSection,
     HsmSection,
     Identity,
@@ -40,6 +42,9 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
             for number, arn in enumerate(access.operators, start=1):
                 if arn not in access.administrators:
                     yield Mistake(f"[access] operators.#{number}", "must be one of the administrators, too")
+    match sections.get("events"):
+        case EventsSection() as events:
+            yield from event_conflicts(events)
     match sections.get("grpc"), sections.get("ops"):
         case GrpcSection() as grpc, OpsSection() as ops if grpc.address == ops.address and grpc.address.port:
             yield Mistake("[ops] address", "must differ from [grpc] address")
@@ -56,7 +61,7 @@ def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
 
 def file_mistakes(settings: Settings) -> Iterator[Mistake]:
     """Look at the files that settings name, as they are now: present, readable, with safe modes."""
-    yield from section_file_mistakes({"grpc": settings.grpc, "hsm": settings.hsm})
+    yield from section_file_mistakes({"grpc": settings.grpc, "hsm": settings.hsm, "events": settings.events})
 
 
 def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
@@ -75,6 +80,10 @@ def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
                 yield from _file("[hsm] softhsm_conf", hsm.softhsm_conf, stat.S_IWOTH)
             if hsm.recovery_public_key is not None:
                 yield from _file("[hsm] recovery_public_key", hsm.recovery_public_key, stat.S_IWOTH)
+    match sections.get("events"):
+        case EventsSection() as events:
+            for place, path, secret in event_files(events):
+                yield from _file(place, path, _OWNER_ONLY if secret else stat.S_IWOTH)
 
 
 def _file(place: str, path: Path, forbidden: int) -> Iterator[Mistake]:

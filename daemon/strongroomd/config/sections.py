@@ -202,6 +202,70 @@ class AccessSection(Section):
     operators: Annotated[tuple[Arn, ...], Field(strict=False, max_length=1_000)] = ()
 
 
+def _networks(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError("must be a network such as 10.1.0.0/16 or fd00::/8") from error
+    return value
+
+
+Words = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain)]
+Patterns = Annotated[tuple[Words, ...], Field(strict=False, max_length=50)]
+
+
+class SinkSection(Section):
+    """One [[events.sinks]] entry: somebody who wants events."""
+
+    name: Name
+    kind: Literal["webhook", "nats"]
+    types: Patterns = ("*",)
+    url: Text | None = None
+    secret_file: Location | None = None
+    allow_networks: Annotated[
+        tuple[Annotated[str, AfterValidator(_networks)], ...], Field(strict=False, max_length=50)
+    ] = ()
+    allow_plain_http: bool = False
+    servers: Patterns = ()
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=128)] = (
+        "strongroom"
+    )
+    token_file: Location | None = None
+    ca_file: Location | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 5
+    max_tries: Annotated[int, Field(ge=1, le=1_000)] = 20
+    max_age_hours: Annotated[int, Field(ge=1, le=8_760)] = 72
+
+
+class RuleSection(Section):
+    """One [[events.rules]] entry: what is done about some events."""
+
+    name: Name
+    types: Annotated[tuple[Words, ...], Field(strict=False, min_length=1, max_length=50)]
+    subjects: Patterns = ()
+    data: Annotated[dict[Words, Words], Field(max_length=50)] = Field(default_factory=dict)
+    action: Literal["enable_key", "disable_key", "notify"]
+    principal: Arn | None = None
+    sink: Name | None = None
+    max_per_hour: Annotated[int, Field(ge=1, le=1_000)] = 4
+
+
+class EventsSection(Section):
+    """[events]: who hears of what happens, and what is done about it."""
+
+    retention_hours: Annotated[int, Field(ge=1, le=8_760)] = 168
+    dead_letter_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    sinks: Annotated[tuple[SinkSection, ...], Field(strict=False, max_length=20)] = ()
+    rules: Annotated[tuple[RuleSection, ...], Field(strict=False, max_length=100)] = ()
+
+
+class ComplianceSection(Section):
+    """[compliance]: when all keys are judged, and by what."""
+
+    every_hours: Annotated[int, Field(ge=0, le=8_760)] = 24
+    unused_days: Annotated[int, Field(ge=0, le=3_650)] = 90
+
+
 class Identity(Section):
     """One [[identities]] entry: the certificates that speak for a principal."""
 
@@ -226,6 +290,8 @@ class Settings(Section):
     workers: WorkersSection
     telemetry: TelemetrySection
     access: AccessSection
+    events: EventsSection
+    compliance: ComplianceSection
     identities: tuple[Identity, ...]
 
     @property
@@ -266,4 +332,6 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "workers": WorkersSection,
     "telemetry": TelemetrySection,
     "access": AccessSection,
+    "events": EventsSection,
+    "compliance": ComplianceSection,
 }

@@ -13,10 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
+from strongroomd.custody.scribe import Scribe
 from strongroomd.domain import journal
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.events import BY_DAEMON, Cause, Draft
+from strongroomd.domain.happenings import happenings, key_of
 from strongroomd.domain.keys import Anchor
-from strongroomd.domain.records import Record, canonical
+from strongroomd.domain.records import KeyRecord, Record, canonical
 from strongroomd.ports import JournalEntry, Store, Stored, Transaction, Vault
 
 R = TypeVar("R", bound=Record)
@@ -43,12 +46,16 @@ class Ledger:
         store: where the records are.
         vault: makes the MACs.
         meter: hears of integrity failures and of changes, for metrics and alerts.
+        scribe: writes the event of each change; None where nobody is there yet to hear of it (founding).
 
     Attributes:
         stale_after: seconds without news after which nothing is decided from memory.
     """
 
-    def __init__(self, store: Store, vault: Vault, meter: LedgerMeter | None = None) -> None:
+    def __init__(
+        self, store: Store, vault: Vault, meter: LedgerMeter | None = None, scribe: Scribe | None = None
+    ) -> None:
+        self.scribe = scribe
         self._store = store
         self._vault = vault
         self._meter = meter
@@ -184,14 +191,21 @@ class Ledger:
         return hmac.compare_digest(made, mac)
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator["Change"]:
-        """Begin an atomic change; it commits when the block ends and is rolled back if the block raises."""
+    async def change(self, cause: Cause = BY_DAEMON) -> AsyncIterator["Change"]:
+        """Begin an atomic change; it commits when the block ends and is rolled back if the block raises.
+
+        Args:
+            cause: whom the events of the change name.
+        """
         start = time.perf_counter()
         async with self._changing:
             async with self._store.transaction() as transaction:
                 await self.follow()
                 change = Change(self, self._vault, transaction)
                 yield change
+                events = await self.scribe.write(transaction, change.drafts, cause) if self.scribe else []
+            if self.scribe is not None:
+                self.scribe.committed(events)
             async with self._following:
                 for entry in change.entries:
                     if entry.sequence == self.sequence + 1:
@@ -206,9 +220,17 @@ class Ledger:
 
 
 class Change:
-    """One transaction's protected reads and writes; made by `Ledger.change`."""
+    """One transaction's protected reads and writes; made by `Ledger.change`.
+
+    Attributes:
+        transaction: the store's.
+        entries: the journal entries made so far.
+        drafts: the events that the changes so far are.
+    """
 
     def __init__(self, ledger: Ledger, vault: Vault, transaction: Transaction) -> None:
+        self.drafts: list[Draft] = []
+        self._seen: dict[tuple[str, str], Record | None] = {}
         self._ledger = ledger
         self._vault = vault
         self.transaction = transaction
@@ -221,13 +243,17 @@ class Change:
         stored = await self.transaction.get(kind, record_id)
         if not await self._ledger._believed(kind.KIND, record_id, stored):  # noqa: SLF001 - one room, one thought
             raise self._ledger._failure(f"{kind.KIND} record does not match its MAC or the journal")  # noqa: SLF001
-        return stored.record if stored else None
+        record = stored.record if stored else None
+        self._seen[kind.KIND, record_id] = record
+        return record
 
     async def put(self, record: Record) -> bytes:
         """Write a record whose row_version the caller has raised (1 for a new one); returns its MAC."""
+        before = await self._before(record)
         mac = await self._vault.row_mac(canonical(record))
         await self.transaction.put(record, mac)
         await self._append(record, record.row_version, mac)
+        await self._note(before, record)
         return mac
 
     async def delete(self, record: Record) -> None:
@@ -235,6 +261,36 @@ class Change:
         mac = await self._vault.row_mac(canonical(record, deleted=True))
         await self.transaction.delete(record)
         await self._append(record, 0, mac)
+        await self._note(record, None)
+
+    async def _before(self, record: Record) -> Record | None:
+        """Give what a record is about to replace, as this transaction knows it or reads it."""
+        place = (record.KIND, record.record_id)
+        if record.row_version == 1 or place in self._seen:
+            return self._seen.get(place)
+        stored = await self.transaction.get(type(record), record.record_id)
+        return stored.record if stored else None
+
+    async def _note(self, before: Record | None, after: Record | None) -> None:
+        """Draft the events of a change of one record."""
+        record = after or before
+        scribe = self._ledger.scribe
+        if record is None or scribe is None:
+            return
+        self._seen[record.KIND, record.record_id] = after
+        key_id = key_of(record)
+        account = await self._account(record, key_id) if key_id else ""
+        self.drafts += happenings(before, after, lambda name: scribe.realm.key_arn(name, account))
+
+    async def _account(self, record: Record, key_id: str) -> str:
+        found = getattr(record, "account", "")
+        if found:
+            return str(found)
+        key = self._seen.get((KeyRecord.KIND, key_id))
+        if key is None:
+            stored = await self.transaction.get(KeyRecord, key_id)
+            key = stored.record if stored else None
+        return key.account if isinstance(key, KeyRecord) else ""
 
     async def _append(self, record: Record, row_version: int, mac: bytes) -> None:
         sequence = self._sequence + 1

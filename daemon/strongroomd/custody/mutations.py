@@ -18,6 +18,7 @@ from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Change, Ledger
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.events import Cause
 from strongroomd.domain.records import Record
 from strongroomd.ports import Answer, Store, Vault
 
@@ -88,7 +89,8 @@ class Mutations:
             return found
         if not audited:
             await passage.intent()
-        async with self.ledger.change() as change:
+        caller = passage.caller
+        async with self.ledger.change(Cause(caller.principal.arn, caller.request_id)) as change:
             if request_id:
                 answer = await change.transaction.answer(passage.caller.principal.arn, request_id)
                 found = await self._accept(passage, kind, answer, arguments)

@@ -86,6 +86,11 @@ class Action(StrEnum):
     ACTIVATE_ACCESS_KEY = "strongroom:ActivateAccessKey"
     DEACTIVATE_ACCESS_KEY = "strongroom:DeactivateAccessKey"
     DELETE_ACCESS_KEY = "strongroom:DeleteAccessKey"
+    WATCH_EVENTS = "strongroom:WatchEvents"
+    LIST_SINKS = "strongroom:ListSinks"
+    LIST_DEAD_LETTERS = "strongroom:ListDeadLetters"
+    REDRIVE_DEAD_LETTER = "strongroom:RedriveDeadLetter"
+    GET_COMPLIANCE_REPORT = "strongroom:GetComplianceReport"
 
 
 ACCESS_READS: Final[frozenset[Action]] = frozenset(
@@ -152,6 +157,11 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.LIST_AUDIT_RECORDS,
         Action.TAIL_AUDIT_RECORDS,
         Action.GET_AUDIT_CHECKPOINT,
+        Action.WATCH_EVENTS,
+        Action.LIST_SINKS,
+        Action.LIST_DEAD_LETTERS,
+        Action.REDRIVE_DEAD_LETTER,
+        Action.GET_COMPLIANCE_REPORT,
     }
 )
 """Actions without one key, decided by whether the configuration names the caller an administrator."""

@@ -23,10 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
+from strongroomd.domain.compliance import Finding
+from strongroomd.domain.delivery import Delivery, SinkState
+from strongroomd.domain.events import Event
 from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0003")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -138,3 +141,35 @@ LEASES: Final = Table(
     Column("holder", Text(), nullable=False),
     Column("expires_at", BigInteger(), nullable=False),
 )
+
+EVENTS: Final = Table(
+    "events",
+    METADATA,
+    *_columns(Event, ("position",)),
+    Column("mac", RawBytes(), nullable=False),
+    Index("ix_events_subject", "subject", "sequence", unique=True),
+    Index("ix_events_type", "type", "subject", "time"),
+)
+EVENT_COUNTERS: Final = Table(
+    "event_counters",
+    METADATA,
+    Column("name", Text(), primary_key=True, nullable=False),
+    Column("last", BigInteger(), nullable=False),
+)
+SINKS: Final = Table("sinks", METADATA, *_columns(SinkState, ("name",)))
+DELIVERIES: Final = Table(
+    "deliveries",
+    METADATA,
+    *_columns(Delivery, ("sink", "position")),
+    Index("ix_deliveries_position", "position"),
+)
+FIRINGS: Final = Table(
+    "firings",
+    METADATA,
+    Column("rule", Text(), primary_key=True, nullable=False),
+    Column("position", BigInteger(), primary_key=True, nullable=False),
+    Column("subject", Text(), nullable=False),
+    Column("time", BigInteger(), nullable=False),
+    Index("ix_firings_subject", "rule", "subject", "time"),
+)
+FINDINGS: Final = Table("findings", METADATA, *_columns(Finding, ("subject", "check")))

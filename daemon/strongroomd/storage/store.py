@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, Table
 
+from strongroomd.domain.compliance import Finding
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.events import Event
 from strongroomd.domain.records import AliasRecord, KeyRecord, Record, VersionRecord
 from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, Usage
-from strongroomd.storage import statements
+from strongroomd.storage import outbox, statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
 from strongroomd.storage.migration import require_current
 from strongroomd.storage.rows import decode, decode_stored, decode_whole, encode
@@ -90,6 +92,26 @@ class SqlTransaction(Transaction):
         """Remember an answer, once."""
         await self._change(statements.insertion(ANSWERS), encode(answer), conflict=Reason.ALREADY_EXISTS)
 
+    async def number_event(self, subject: str) -> tuple[int, int]:
+        """Take the next position and the subject's next number."""
+        return await self._turn.run(lambda on: outbox.number(on, subject))
+
+    async def put_event(self, event: Event, mac: bytes) -> None:
+        """Write an event."""
+        await self._turn.run(lambda on: outbox.add(on, event, mac))
+
+    async def event_since(self, type_: str, subject: str, since: int) -> bool:
+        """Say whether there was such an event."""
+        return await self._turn.run(lambda on: outbox.seen_since(on, type_, subject, since))
+
+    async def put_finding(self, finding: Finding) -> None:
+        """Remember a finding."""
+        await self._turn.run(lambda on: outbox.put_finding(on, finding))
+
+    async def drop_finding(self, finding: Finding) -> None:
+        """Forget a finding."""
+        await self._turn.run(lambda on: outbox.drop_finding(on, finding))
+
     async def _rows(self, statement: Executable, parameters: Row) -> list[Row]:
         return await self._turn.run(lambda connection: _rows(connection, statement, parameters))
 
@@ -108,6 +130,7 @@ class SqlStore(Store):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.outbox = outbox.SqlOutbox(database)
 
     async def close(self) -> None:
         """Close all connections; nothing may be under way."""

@@ -82,6 +82,7 @@ class Metrics:
         self._quota()
         self._integrity()
         self._house()
+        self._events()
 
     def rpc(self, method: str) -> RpcMeter:
         """Give the meter of an RPC method, e.g. `Encrypt`; always the same one."""
@@ -226,6 +227,35 @@ class Metrics:
             "build_info", "1, labelled with versions.", "livemax", ("version", "python")
         )
         self.build_info.labels(__version__, platform.python_version()).set(1)
+
+    def _events(self) -> None:
+        """What happened, and who has heard of it."""
+        self.events_emitted = self._counter("events_emitted_total", "Events written.", ("type",))
+        self.events_delivered = self._counter("events_delivered_total", "Events delivered.", ("sink",))
+        self.events_failed = self._counter(
+            "events_failed_total", "Tries that failed, by whose failure it was.", ("sink", "blame")
+        )
+        self.events_dead_lettered = self._counter(
+            "events_dead_lettered_total", "Events that were given up.", ("sink",)
+        )
+        self.events_backlog = self._gauge(
+            "events_backlog", "Events that a sink has not got yet.", "mostrecent", ("sink",)
+        )
+        self.events_oldest_seconds = self._gauge(
+            "events_oldest_seconds",
+            "Age of the oldest event that a sink has not got.",
+            "mostrecent",
+            ("sink",),
+        )
+        self.events_dead_letters = self._gauge(
+            "events_dead_letters", "Dead letters that are kept.", "mostrecent", ("sink",)
+        )
+        self.rule_actions = self._counter(
+            "rule_actions_total", "Actions of rules, by what became of them.", ("rule", "outcome")
+        )
+        self.compliance_findings = self._gauge(
+            "compliance_findings", "Keys of which a compliance check speaks.", "mostrecent", ("check",)
+        )
 
 
 class SupervisorCollector(Collector):

@@ -26,6 +26,7 @@ from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics, SupervisorCollector
 from strongroomd.wiring import rooms
 from strongroomd.wiring.core import Core, Rim, build_core, checkpoint_key
+from strongroomd.wiring.eventing import scribe
 from strongroomd.wiring.gauges import Gauges
 from strongroomd.wiring.meters import HsmMetrics, LedgerMetrics, MeteredAuditLog
 
@@ -87,7 +88,8 @@ class WorkerAssembly:
         house = [stored.record for stored in await store.all(HouseRecord)]
         pin = rooms.pin_source(settings, place.pin_fd).read()
         vault = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics)
-        ledger = Ledger(store, vault, LedgerMetrics(self._metrics))
+        found = LedgerMetrics(self._metrics)
+        ledger = Ledger(store, vault, found, scribe(settings, vault, self._metrics))
         await ledger.start()
         ledger.bound_staleness(STALE_SECONDS)
         for record in house:
@@ -100,8 +102,10 @@ class WorkerAssembly:
         await verify_history(await vault.read_anchor(), trail, key)
         table = SharedQuotaTable(settings.daemon.run_dir / "quota.table")
         metered = MeteredAuditLog(audit, self._metrics)
-        rim = Rim(store, vault, metered, trail, table, key)
+        rim = Rim(store, vault, metered, trail, table, key, store.outbox)
         core = build_core(settings, rim, ledger, self._metrics, f"{settings.daemon.node}-{place.pid}")
+        found.tell, metered.tell = core.eventing.alarms.mac_failed, core.eventing.alarms.audit_failed
+        await core.eventing.courier.register()
         await core.quotas.refresh()
         await core.directory.start()
         await vault.probe()
@@ -143,6 +147,12 @@ class WorkerAssembly:
         every(3600.0, self._elected(core.upkeep.purge))
         every(30.0, self._elected(self._scan))
         every(60.0, self._sweep)
+        every(1.0, core.eventing.alarms.flush)
+        every(0.25, self._deliver)
+        every(0.25, self._elected(core.eventing.rules.apply))
+        every(5.0, self._elected(core.eventing.courier.measure))
+        every(30.0, self._elected(core.eventing.compliance.run_if_due), first=5.0)
+        every(300.0, self._elected(core.eventing.purge))
 
     def _every(
         self, seconds: float, work: Callable[[], Awaitable[object]], *, first: float | None = None
@@ -198,6 +208,10 @@ class WorkerAssembly:
                 raise
         self._metrics.upkeep_leader.set(self._leading)
 
+    async def _deliver(self) -> None:
+        courier = self._opened().core.eventing.courier
+        await (courier.round() if self._leading else courier.stand_down())
+
     async def _probe(self) -> None:
         opened = self._opened()
         try:
@@ -248,6 +262,7 @@ class WorkerAssembly:
             certificates = await asyncio.to_thread(rooms.certificates, settings)
             rules = rooms.identity_rules(settings)
             identities = rooms.identities(settings, certificates, opened.core.directory)
+            await opened.core.eventing.use(settings)
         except (StrongroomError, ValueError):
             self._metrics.reloads.labels("refused").inc()
             raise
@@ -272,6 +287,8 @@ class WorkerAssembly:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._guarded(opened.core.usage.flush)
+        await self._guarded(opened.core.eventing.alarms.flush)
+        await opened.core.eventing.courier.close()
         if self._leading:
             await self._guarded(opened.core.upkeep.checkpoint)
         await opened.audit.close()

@@ -35,11 +35,13 @@ from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.access import AccessRooms, AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
+from strongroomd.frontends.grpc.events import EventServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
-from strongroomd.ports import AuditLog, AuditTrail, QuotaTable, Store, Vault
+from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, Vault
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
+from strongroomd.wiring.eventing import Eventing, EventRim, build_alarms, build_eventing
 from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics
 
 
@@ -53,6 +55,7 @@ class Rim:
     trail: AuditTrail
     quota_table: QuotaTable
     checkpoint_key: bytes
+    outbox: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Core:
     threshold: Threshold
     directory: Directory
     sessions: Sessions
+    eventing: Eventing
 
 
 def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
@@ -78,7 +82,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
-    gate_meter = GateMetrics(metrics)
+    event_rim = EventRim(rim.store, rim.outbox, ledger, clock, metrics)
+    alarms = build_alarms(settings, event_rim)
+    gate_meter = GateMetrics(metrics, alarms.refused)
     gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
@@ -92,6 +98,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
+    eventing = build_eventing(settings, event_rim, gate, keys, alarms)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
@@ -99,11 +106,14 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
         "access": AccessServicer(access, realm),
+        "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, directory, sessions)
+    return Core(
+        servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, directory, sessions, eventing
+    )
 
 
 def build_access(gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions) -> AccessRooms:

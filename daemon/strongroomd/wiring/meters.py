@@ -1,6 +1,7 @@
 """What the rooms report, turned into metrics."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -16,13 +17,15 @@ _log = logs.get("hsm")
 
 
 class GateMetrics:
-    """Counts the gate's refusals."""
+    """Counts the gate's refusals, and tells of each."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, tell: Callable[[StrongroomError], None]) -> None:
         self._metrics = metrics
+        self._tell = tell
 
     def refused(self, error: StrongroomError) -> None:
         """Count one refusal."""
+        self._tell(error)
         if error.reason is Reason.QUOTA_EXCEEDED:
             self._throttled(error)
         elif error.reason is Reason.STORE_UNAVAILABLE:
@@ -123,9 +126,14 @@ class HsmMetrics:
 
 
 class MeteredAuditLog:
-    """An audit log whose writes are timed."""
+    """An audit log whose writes are timed.
+
+    Attributes:
+        tell: called for each record that could not be written.
+    """
 
     def __init__(self, log: AuditLog, metrics: Metrics) -> None:
+        self.tell: Callable[[], None] = _nobody
         self._log = log
         self._seconds = HistogramTally(metrics.audit_write_seconds)
         self._failures = metrics.audit_failures
@@ -137,6 +145,7 @@ class MeteredAuditLog:
             await self._log.write(record)
         except StrongroomError:
             self._failures.inc()
+            self.tell()
             raise
         self._seconds.observe(time.perf_counter() - start)
 
@@ -146,14 +155,20 @@ class MeteredAuditLog:
 
 
 class LedgerMetrics:
-    """Counts what the ledger finds and how long its transactions take."""
+    """Counts what the ledger finds and how long its transactions take.
+
+    Attributes:
+        tell: called for each record that does not verify.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
+        self.tell: Callable[[], None] = _nobody
         self._metrics = metrics
 
     def failed(self) -> None:
         """Count a record that does not verify."""
         self._metrics.row_mac_failures.labels("record").inc()
+        self.tell()
 
     def changed(self, seconds: float) -> None:
         """Time a writing transaction."""
@@ -169,3 +184,44 @@ class ItemMetrics:
     def count(self, method: str, outcome: str, number: int) -> None:
         """Count items with one outcome."""
         self._metrics.items.labels(method, outcome).inc(number)
+
+
+class EventMetrics:
+    """Counts events and what becomes of them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def emitted(self, type_: str) -> None:
+        """Count one event."""
+        self._metrics.events_emitted.labels(type_).inc()
+
+    def delivered(self, sink: str) -> None:
+        """Count one delivery."""
+        self._metrics.events_delivered.labels(sink).inc()
+
+    def undelivered(self, sink: str, blame: str) -> None:
+        """Count one failed try."""
+        self._metrics.events_failed.labels(sink, blame).inc()
+
+    def dead_lettered(self, sink: str) -> None:
+        """Count one dead letter."""
+        self._metrics.events_dead_lettered.labels(sink).inc()
+
+    def fired(self, rule: str, outcome: str) -> None:
+        """Count a rule's action."""
+        self._metrics.rule_actions.labels(rule, outcome).inc()
+
+    def backlog(self, sink: str, waiting: int, oldest_seconds: float, dead: int) -> None:
+        """Note what a sink has not got."""
+        self._metrics.events_backlog.labels(sink).set(waiting)
+        self._metrics.events_oldest_seconds.labels(sink).set(oldest_seconds)
+        self._metrics.events_dead_letters.labels(sink).set(dead)
+
+    def found(self, check: str, keys: int) -> None:
+        """Note the findings of a check."""
+        self._metrics.compliance_findings.labels(check).set(keys)
+
+
+def _nobody() -> None:
+    pass

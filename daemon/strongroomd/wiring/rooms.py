@@ -11,7 +11,7 @@ from strongroomd.custody.quotas import Rate
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.names import Realm
-from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.principals import Principal, parse_principal
 from strongroomd.frontends.grpc.door import Deadlines
 from strongroomd.frontends.grpc.identity import Identities, IdentityRule
 from strongroomd.frontends.grpc.server import Certificates, ServerSettings
@@ -126,6 +126,16 @@ def identity_rules(settings: Settings) -> list[IdentityRule]:
 def identities(settings: Settings, certificates: Certificates, directory: Directory) -> Identities:
     """Whom client certificates speak for: the configuration's identities first, then the directory's."""
     return Identities(identity_rules(settings), certificates.client_ca, time.time, directory)
+
+
+def principal(settings: Settings, arn: str) -> Principal:
+    """A principal that the configuration names, with the rights that it gives."""
+    return parse_principal(arn, "principal", administrator=arn in settings.access.administrators)
+
+
+def event_source(settings: Settings) -> str:
+    """The CloudEvents source of this installation."""
+    return f"/strongroom/{settings.daemon.region}/{settings.daemon.account}"
 
 
 def deadlines(settings: Settings) -> Deadlines:

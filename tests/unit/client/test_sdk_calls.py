@@ -28,7 +28,7 @@ import strongroom
 from strongroom import AsyncClient, Client, RetryPolicy, Settings, errors, names
 from strongroom import _enums as enums
 from strongroom._operations import Operations, StreamOperations
-from strongroom.v1 import crypto_pb2, keys_pb2, quota_pb2
+from strongroom.v1 import crypto_pb2, events_pb2, keys_pb2, quota_pb2
 from strongroomd.domain.errors import Reason
 
 UNARY = [
@@ -71,6 +71,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "put_limit": ("CLASS", "RSA", 5),
     "delete_limit": ("CLASS", "RSA"),
     "get_quota_usage": ("CLASS", "RSA"),
+    "list_sinks": (),
+    "list_dead_letters": (),
+    "redrive_dead_letter": (),
+    "get_compliance_report": (),
     "list_accounts": (),
     "put_guard_rail": ("111122223333", "rail", "{}"),
     "get_guard_rail": ("111122223333", "rail"),
@@ -423,6 +427,29 @@ def test_the_audit_log_can_be_followed(client: Client, daemon: FakeDaemon) -> No
     daemon.faults.append(refusal("ACCESS_DENIED"))
     with pytest.raises(errors.AccessDenied):
         list(client.tail_audit_records())
+
+
+def test_events_can_be_followed(client: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["WatchEvents"] = lambda request: events_pb2.WatchEventsResponse(
+        event=events_pb2.Event(type=request.types[0], data_json='{"state":"Disabled"}'), cursor="7"
+    )
+
+    seen = list(client.watch_events(types=["strongroom.key.*"], cursor="3"))
+
+    assert [(each.event.type, each.event.data["state"], each.cursor) for each in seen] == [
+        ("strongroom.key.*", "Disabled", "7")
+    ] * 2
+    daemon.faults.append(refusal("NOT_FOUND"))
+    with pytest.raises(errors.NotFound):
+        list(client.watch_events())
+
+
+async def test_events_can_be_followed_from_asyncio(daemon: FakeDaemon) -> None:
+    async with AsyncClient(daemon.settings) as client:
+        assert len([each async for each in client.watch_events()]) == 2
+        daemon.faults.append(refusal("ACCESS_DENIED"))
+        with pytest.raises(errors.AccessDenied):
+            _ = [each async for each in client.watch_events()]
 
 
 def test_a_closed_client_says_so(daemon: FakeDaemon) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from strongroom import errors
-from strongroom.cli import access, admin, credentials, crypto, datakeys, files, keys
+from strongroom.cli import access, admin, credentials, crypto, datakeys, events, files, keys
 from strongroom.cli.output import note, plain_error, print_json, standard_output
 from strongroom.cli.session import Options, options
 from strongroom.reasons import EXPLANATIONS, Explanation
@@ -70,6 +70,8 @@ app.add_typer(access.principal_app, name="principal")
 app.add_typer(credentials.identity_app, name="identity")
 app.add_typer(credentials.access_key_app, name="access-key")
 app.add_typer(credentials.role_app, name="role")
+app.add_typer(events.events_app, name="events")
+app.add_typer(events.compliance_app, name="compliance")
 app.command("whoami")(admin.whoami)
 
 

@@ -79,4 +79,9 @@ VERBS: Final[dict[str, str]] = {
     "AccessService.ActivateAccessKey": "access-key activate",
     "AccessService.DeactivateAccessKey": "access-key deactivate",
     "AccessService.DeleteAccessKey": "access-key delete",
+    "EventService.WatchEvents": "events watch",
+    "EventService.ListSinks": "events sinks",
+    "EventService.ListDeadLetters": "events dead-letters",
+    "EventService.RedriveDeadLetter": "events redrive",
+    "EventService.GetComplianceReport": "compliance report",
 }

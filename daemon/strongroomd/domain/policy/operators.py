@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 from strongroomd.domain.policy import patterns, variables
@@ -174,13 +174,9 @@ def _ip(values: list[str], _version: str) -> Compare:
 
     def inside(value: Value, _context: Context) -> bool:
         found = address(str(value))
-        return found is not None and any(_within(found, network) for network in networks)
+        return found is not None and any(found in network for network in networks)
 
     return inside
-
-
-def _within(found: IPv4Address | IPv6Address, network: IPv4Network | IPv6Network) -> bool:
-    return found.version == network.version and found in network
 
 
 @lru_cache(maxsize=1024)

@@ -53,6 +53,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "no value": ({"StringEquals": {"kms:ViaService": []}}, ".StringEquals.kms:ViaService"),
     "null": ({"StringEquals": {"kms:ViaService": None}}, ".StringEquals.kms:ViaService"),
+    "a text and null": ({"StringEquals": {"kms:ViaService": ["x", None]}}, ".StringEquals.kms:ViaService"),
     "an object": ({"StringEquals": {"kms:ViaService": {}}}, ".StringEquals.kms:ViaService"),
     "a list in a list": ({"StringEquals": {"kms:ViaService": [["x"]]}}, ".StringEquals.kms:ViaService"),
     "a huge float": ({"NumericEquals": {"kms:RotationPeriodInDays": 1e300}}, ".NumericEquals.kms:RotationPeriodInDays"),
@@ -237,8 +238,8 @@ def test_no_pattern_is_expensive_on_any_value(pattern: str, value: str) -> None:
     """A tenant writes both the policy of its key and the encryption context that is held against it."""
     context = {"aws:principaltag/team": "a" * 256}
     compare = OPERATORS["StringLike"].build([pattern], "2012-10-17")
-    start = time.perf_counter()
+    start = time.process_time()
 
     assert not compare(value, context)
 
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2

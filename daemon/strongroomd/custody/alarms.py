@@ -1,0 +1,114 @@
+"""Alarms: what happens without changing a record, gathered in memory and written as events each second.
+
+A bucket that keeps refusing calls for a minute, an audit record that could not be written, a record whose MAC
+is wrong. Each is said at most once a minute for its subject, whichever workers see it.
+"""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from strongroomd.custody.clock import Clock
+from strongroomd.custody.scribe import Scribe
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.events import Draft, EventType
+from strongroomd.domain.records import KeyRecord, LimitScope
+from strongroomd.ports import Store
+
+STREAK_SECONDS: Final = 60.0
+GAP_SECONDS: Final = 10.0
+QUIET_MS: Final = 60_000
+MOST_STREAKS: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Streak:
+    """Refusals of one bucket without a pause."""
+
+    since: float
+    newest: float
+    refusals: int = 0
+
+
+class Streaks:
+    """Finds buckets that refuse calls for a whole minute; pure but for what it remembers."""
+
+    def __init__(self) -> None:
+        self._streaks: OrderedDict[str, _Streak] = OrderedDict()
+
+    def note(self, bucket: str, now: float) -> int:
+        """Note a refusal; gives how many there were once they have gone on for a minute, else 0."""
+        streak = self._streaks.get(bucket)
+        if streak is None or now - streak.newest > GAP_SECONDS:
+            streak = self._streaks[bucket] = _Streak(now, now)
+        self._streaks.move_to_end(bucket)
+        if len(self._streaks) > MOST_STREAKS:
+            self._streaks.popitem(last=False)
+        streak.newest = now
+        streak.refusals += 1
+        if now - streak.since < STREAK_SECONDS:
+            return 0
+        refusals = streak.refusals
+        self._streaks[bucket] = _Streak(now, now)
+        return refusals
+
+
+class Alarms:
+    """Gathers and announces.
+
+    Args:
+        scribe: writes the events.
+        store: where to.
+        clock: measures streaks.
+        node: this node's name, the subject of its audit failures.
+    """
+
+    def __init__(self, scribe: Scribe, store: Store, clock: Clock, node: str) -> None:
+        self._scribe = scribe
+        self._store = store
+        self._clock = clock
+        self._node = node
+        self._streaks = Streaks()
+        self._exceeded: dict[str, int] = {}
+        self._counts: Counter[EventType] = Counter()
+
+    def refused(self, error: StrongroomError) -> None:
+        """Hear of a call that the gate refused."""
+        if error.reason is not Reason.QUOTA_EXCEEDED or not error.violations:
+            return
+        bucket = error.violations[0][0]
+        refusals = self._streaks.note(bucket, self._clock.monotonic())
+        if refusals:
+            self._exceeded[bucket] = refusals
+
+    def audit_failed(self) -> None:
+        """Hear of an audit record that could not be written."""
+        self._counts[EventType.AUDIT_FAILURE] += 1
+
+    def mac_failed(self) -> None:
+        """Hear of a record that does not verify."""
+        self._counts[EventType.RECORD_MAC_FAILURE] += 1
+
+    async def flush(self) -> None:
+        """Announce what was gathered; it is kept for the next time if the store refuses."""
+        exceeded, self._exceeded = self._exceeded, {}
+        counts, self._counts = self._counts, Counter()
+        drafts = [await self._quota(bucket, refusals) for bucket, refusals in exceeded.items()]
+        drafts += [Draft(type_, f"node/{self._node}", {"count": n}) for type_, n in counts.items()]
+        if not drafts:
+            return
+        try:
+            await self._scribe.announce(self._store, drafts, quiet_ms=QUIET_MS)
+        except BaseException:
+            self._exceeded = exceeded | self._exceeded
+            self._counts += counts
+            raise
+
+    async def _quota(self, bucket: str, refusals: int) -> Draft:
+        scope, _, subject = bucket.partition("/")
+        facts = {"bucket": bucket, "scope": scope, "refusals": refusals, "seconds": int(STREAK_SECONDS)}
+        about = f"quota/{bucket}"
+        if scope == LimitScope.KEY:
+            stored = await self._store.get(KeyRecord, subject)
+            about = self._scribe.realm.key_arn(subject, stored.record.account if stored else "")
+        return Draft(EventType.QUOTA_EXCEEDED, about, facts)

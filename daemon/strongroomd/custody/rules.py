@@ -1,0 +1,170 @@
+"""Rules at work: what is done about events, by named principals, through the ordinary use cases.
+
+The worker with the upkeep lease looks at each event once, in order. An action is asked for as a principal of
+the configuration: the key's policy decides, quotas are charged, the audit log says so. It carries an
+idempotency key made of rule and event, so that a worker that dies in between makes nothing happen twice.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from strongroomd.custody.clock import Clock
+from strongroomd.custody.keys import Keys
+from strongroomd.custody.scribe import EventMeter, Scribe
+from strongroomd.domain.delivery import RULES, Delivery, Route, SinkState
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.events import Draft, Event, EventType
+from strongroomd.domain.principals import Caller, Principal
+from strongroomd.domain.rules import HOUR_MS, Rule, RuleAction
+from strongroomd.ports import Outbox, Store
+from strongroomd.telemetry import logs
+
+_log = logs.get("events")
+_BATCH: Final = 100
+_SECONDS: Final = 10.0  # of an action
+_LATER: Final = frozenset(
+    {
+        Reason.QUOTA_EXCEEDED,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.OVERLOADED,
+        Reason.HSM_UNAVAILABLE,
+        Reason.STORE_UNAVAILABLE,
+        Reason.AUDIT_UNAVAILABLE,
+    }
+)
+"""Failures that pass: the rules wait for that. Any other ends this one action, so that no event stops all."""
+
+
+class Rules:
+    """Applies the rules.
+
+    Args:
+        outbox: events, and how often rules acted.
+        store: where events about rules go.
+        scribe: verifies and writes events.
+        keys: the use cases.
+        clock: the hour that firings are counted in.
+        meter: counts.
+        principal: finds a configured principal.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        store: Store,
+        scribe: Scribe,
+        keys: Keys,
+        clock: Clock,
+        meter: EventMeter,
+        principal: Callable[[str], Principal],
+    ) -> None:
+        self._outbox = outbox
+        self._store = store
+        self._scribe = scribe
+        self._keys = keys
+        self._clock = clock
+        self._meter = meter
+        self.principal = principal
+        self._rules: tuple[Rule, ...] = ()
+        self._routes: dict[str, Route] = {}
+        self._idle = 0  # events up to here concern no rule: known to this worker, not written down yet
+
+    def use(self, rules: Sequence[Rule], routes: Mapping[str, Route]) -> None:
+        """Take over rules, and the routes of the sinks that they notify."""
+        self._rules, self._routes, self._idle = tuple(rules), dict(routes), 0
+
+    async def apply(self) -> None:
+        """Look at the events since the last time. What cannot be done now is done the next time.
+
+        Raises:
+            StrongroomError: something that an action needs is away.
+        """
+        state = next((each for each in await self._outbox.sinks() if each.name == RULES), None)
+        if state is None:
+            return
+        self._idle = max(self._idle, state.position)
+        while batch := await self._outbox.events(self._idle, _BATCH):
+            state = await self._look_at(state, batch)
+
+    async def _look_at(self, state: SinkState, batch: list[tuple[Event, bytes]]) -> SinkState:
+        """Judge some events, and note the position when a rule acted or it moved on far enough."""
+        acted = False
+        try:
+            for event, mac in batch:
+                acted = await self._judge(event, mac) or acted
+                self._idle = event.position
+        finally:
+            if acted or self._idle - state.position >= _BATCH:
+                state = dataclasses.replace(state, position=self._idle)
+                await self._outbox.settle(state)
+        return state
+
+    async def _judge(self, event: Event, mac: bytes) -> bool:
+        """Apply the rules that an event concerns; says whether there are any."""
+        matching = [rule for rule in self._rules if rule.pattern.picks(event)]
+        if not matching:
+            return False
+        if not await self._scribe.is_ours(event, mac):
+            _log.error("an event's MAC is wrong; no rule acts on it", position=event.position)
+            return False
+        for rule in matching:
+            await self._fire(rule, event)
+        return True
+
+    async def _fire(self, rule: Rule, event: Event) -> None:
+        now = self._clock.wall_ms()
+        if not await self._outbox.fire(rule.name, event.subject, event.position, now, rule.most_per_hour):
+            await self._suppressed(rule, event)
+            return
+        try:
+            await self._act(rule, event)
+        except StrongroomError as error:
+            if error.reason in _LATER:
+                self._meter.fired(rule.name, "postponed")
+                raise
+            self._meter.fired(rule.name, "refused")
+            _log.warning("a rule's action was refused", rule=rule.name, reason=error.reason.value)
+            await self._say(EventType.RULE_FAILED, rule, event, {"reason": error.reason.value})
+        else:
+            self._meter.fired(rule.name, "done")
+
+    async def _act(self, rule: Rule, event: Event) -> None:
+        match rule.action:
+            case RuleAction.NOTIFY:
+                await self._notify(rule.sink, event)
+            case RuleAction.ENABLE_KEY:
+                await self._keys.enable(self._caller(rule, event), event.subject, "", _once(rule, event))
+            case RuleAction.DISABLE_KEY:
+                await self._keys.disable(self._caller(rule, event), event.subject, "", _once(rule, event))
+
+    async def _notify(self, sink: str, event: Event) -> None:
+        """Put an event into a sink's queue, unless it gets it anyway."""
+        if not self._routes[sink].picks(event):
+            await self._outbox.settle(None, put=[Delivery(sink, event.position, event.subject)])
+
+    def _caller(self, rule: Rule, event: Event) -> Caller:
+        deadline = self._clock.monotonic() + _SECONDS
+        principal = self.principal(rule.principal)
+        return Caller(principal, f"event-{event.id}", deadline, f"rule/{rule.name}", "rule")
+
+    async def _suppressed(self, rule: Rule, event: Event) -> None:
+        self._meter.fired(rule.name, "suppressed")
+        _log.warning("a rule acted too often and is held back", rule=rule.name, subject=event.subject)
+        await self._say(
+            EventType.RULE_SUPPRESSED, rule, event, {"most_per_hour": rule.most_per_hour}, HOUR_MS
+        )
+
+    async def _say(
+        self, type_: EventType, rule: Rule, event: Event, facts: Mapping[str, object], quiet_ms: int = 0
+    ) -> None:
+        """Write an event about a rule; its subject is the rule, so that it is never the rule's own cause."""
+        about = {"rule": rule.name, "event": event.id, "event_type": event.type, "key": event.subject}
+        draft = Draft(type_, f"rule/{rule.name}", about | dict(facts))
+        await self._scribe.announce(self._store, [draft], quiet_ms=quiet_ms)
+
+
+def _once(rule: Rule, event: Event) -> str:
+    """Make the idempotency key of a rule's action on an event."""
+    return "rule-" + hashlib.sha256(f"{rule.name}\0{event.id}".encode()).hexdigest()[:40]
