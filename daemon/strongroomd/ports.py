@@ -212,11 +212,15 @@ class Transaction(Protocol):
         ...
 
     async def delete(self, record: Record) -> None:
-        """Remove a record (aliases and limits only; keys and versions stay as tombstones)."""
+        """Remove a record, of a kind that may go (keys, versions and accounts stay)."""
         ...
 
     async def aliases_of(self, key_id: str) -> list[Stored[Any]]:
         """List the alias records of a key."""
+        ...
+
+    async def find(self, kind: type[R], where: dict[str, str]) -> list[Stored[R]]:
+        """Read the records of a kind whose columns equal `where`, in order of record_id; small sets only."""
         ...
 
     async def append(self, entry: JournalEntry) -> None:
@@ -423,11 +427,13 @@ class AuditWanted:
         key: ARN of the record's key.
         principal: ARN of the record's principal.
         since: RFC 3339 in UTC with milliseconds; records at or after it.
+        account: 12 digits; records whose principal, keys or other resource belong to it.
     """
 
     key: str = ""
     principal: str = ""
     since: str = ""
+    account: str = ""
 
 
 class AuditTrail(Protocol):

@@ -1,29 +1,40 @@
 """A kit of keys of every usage, and for each RPC a request that an administrator's call succeeds with."""
 
+import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
 from tests.conformance.wire import METHODS, request
-from tests.harness import ADMIN
+from tests.harness import ACCOUNT, ADMIN
 
 from strongroom import Client
-from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
 from strongroomd.domain import policy
 
 MESSAGE = b"a message"
+ROOT = f"arn:aws:iam::{ACCOUNT}:"
+URI = "spiffe://strongroom.dev/kit/"
+
+
+def _document(**statement: object) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+
+
+ANYTHING = _document(Action="*", Resource="*")
+TRUST = _document(Principal={"AWS": ADMIN}, Action="sts:AssumeRole")
 KEYLESS = frozenset(
     {
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
-        "GetCallerIdentity", "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
+        "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
         "GetComplianceReport",
     }
-)  # fmt: skip
+) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
 """RPCs that no key's policy decides."""
 FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity"})
 USES = frozenset(
@@ -33,6 +44,17 @@ USES = frozenset(
 ) | {"GetPublicKey"}
 """RPCs that need an enabled key."""
 MUTATIONS = frozenset(n for n, m in METHODS.items() if "request_id" in m.input_type.fields_by_name)
+
+
+@dataclass(frozen=True)
+class Callers:
+    """An account, and in the administrator's account a user and a role with one of everything."""
+
+    account: str
+    user: str
+    role: str
+    uri: str
+    access_key: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,7 @@ class Kit:
     ciphertext: bytes
     signature: bytes
     tag: bytes
+    callers: Callers
 
     def key_ids(self) -> tuple[str, ...]:
         """The key ids."""
@@ -57,7 +80,17 @@ class Kit:
         ghost = uuid.uuid4()
         foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
         alias = "alias/" + "x" * (len(self.alias) - 6)
-        return Kit(str(ghost), str(ghost), str(ghost), str(ghost), alias, foreign, self.signature, self.tag)
+        return Kit(
+            str(ghost),
+            str(ghost),
+            str(ghost),
+            str(ghost),
+            alias,
+            foreign,
+            self.signature,
+            self.tag,
+            self.callers,
+        )
 
 
 def make_kit(admin: Client) -> Kit:
@@ -73,7 +106,27 @@ def make_kit(admin: Client) -> Kit:
         admin.encrypt(seal, MESSAGE).ciphertext,
         admin.sign(sign, MESSAGE).signature,
         admin.generate_mac(mac, MESSAGE).mac,
+        make_callers(admin),
     )  # fmt: skip
+
+
+def make_callers(admin: Client) -> Callers:
+    """Make an account and principals with one of everything that can be attached to them."""
+    name = uuid.uuid4().hex
+    callers = Callers(fresh_account(), f"{ROOT}user/{name}", f"{ROOT}role/{name}", f"{URI}{name}", "")
+    admin.create_account(callers.account)
+    admin.put_guard_rail(callers.account, "kit", ANYTHING)
+    admin.create_principal(callers.user, tags={"team": "blue"})
+    admin.create_principal(callers.role, trust_policy=TRUST)
+    admin.put_identity_policy(callers.user, "kit", ANYTHING)
+    admin.add_identity(callers.user, uri=callers.uri)
+    made = admin.create_access_key(callers.user)
+    return replace(callers, access_key=made.access_key.access_key_id)
+
+
+def fresh_account() -> str:
+    """A number that no account has."""
+    return str(uuid.uuid4().int % 9 * 10**11 + uuid.uuid4().int % 10**11).zfill(12)
 
 
 PEER = (
@@ -124,6 +177,40 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "TailAuditRecords": lambda kit: {},
     "GetAuditCheckpoint": lambda kit: {},
     "GetCallerIdentity": lambda kit: {},
+    "AssumeRole": lambda kit: {"role": kit.callers.role, "session_name": "kit"},
+    "CreateAccount": lambda kit: {"account": fresh_account(), "description": "words"},
+    "DescribeAccount": lambda kit: {"account": kit.callers.account},
+    "ListAccounts": lambda kit: {},
+    "PutGuardRail": lambda kit: {"account": kit.callers.account, "name": "kit", "policy": ANYTHING},
+    "GetGuardRail": lambda kit: {"account": kit.callers.account, "name": "kit"},
+    "ListGuardRails": lambda kit: {"account": kit.callers.account},
+    "DeleteGuardRail": lambda kit: {"account": kit.callers.account, "name": "kit"},
+    "CreatePrincipal": lambda kit: {
+        "principal": f"{ROOT}user/{uuid.uuid4()}",
+        "tags": [types_pb2.Tag(key="team", value="blue")],
+    },
+    "ListPrincipals": lambda kit: {"kind": access_pb2.PRINCIPAL_KIND_USER},
+    "TagPrincipal": lambda kit: {
+        "principal": kit.callers.user,
+        "tags": [types_pb2.Tag(key="team", value="blue")],
+    },
+    "UntagPrincipal": lambda kit: {"principal": kit.callers.user, "tag_keys": ["team"]},
+    "PutIdentityPolicy": lambda kit: {"principal": kit.callers.user, "name": "kit", "policy": ANYTHING},
+    "GetIdentityPolicy": lambda kit: {"principal": kit.callers.user, "name": "kit"},
+    "DeleteIdentityPolicy": lambda kit: {"principal": kit.callers.user, "name": "kit"},
+    "PutTrustPolicy": lambda kit: {"principal": kit.callers.role, "policy": TRUST},
+    "RevokeRoleSessions": lambda kit: {"principal": kit.callers.role},
+    "AddIdentity": lambda kit: {"principal": kit.callers.user, "uri": f"{URI}{uuid.uuid4()}"},
+    "RemoveIdentity": lambda kit: {"principal": kit.callers.user, "uri": kit.callers.uri},
+    "ActivateAccessKey": lambda kit: {
+        "principal": kit.callers.user,
+        "access_key_id": kit.callers.access_key,
+    },
+    "DeactivateAccessKey": lambda kit: {
+        "principal": kit.callers.user,
+        "access_key_id": kit.callers.access_key,
+    },
+    "DeleteAccessKey": lambda kit: {"principal": kit.callers.user, "access_key_id": kit.callers.access_key},
     "WatchEvents": lambda kit: {},
     "ListSinks": lambda kit: {},
     "ListDeadLetters": lambda kit: {},
@@ -134,5 +221,5 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
 
 def valid(name: str, kit: Kit) -> Message:
     """Make a request that succeeds for an administrator while the kit's keys are enabled."""
-    fields = _FIELDS[name](kit) if name in _FIELDS else {"key": kit.seal}
+    fields = _FIELDS[name](kit) if name in _FIELDS else {"key": kit.seal, "principal": kit.callers.user}
     return request(name, **fields)

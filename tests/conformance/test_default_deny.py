@@ -16,7 +16,10 @@ from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 
 RPCS = sorted(METHODS)
 WITH_KEY = sorted(set(METHODS) - KEYLESS)
-_AT_THE_END = ("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "EnableKey", "DeleteAlias")
+_AT_THE_END = (
+    *("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "EnableKey", "DeleteAlias"),
+    *("DeleteGuardRail", "DeleteIdentityPolicy", "RemoveIdentity", "DeleteAccessKey", "DeletePrincipal"),
+)
 
 
 def reason(outcome: Outcome) -> str:

@@ -17,6 +17,7 @@ from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
+from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.keys import Keys
@@ -24,7 +25,9 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas, Rate
+from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.scribe import Scribe
+from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, QuotaClass
@@ -34,6 +37,7 @@ from strongroomd.domain.keys import Anchor
 from strongroomd.domain.names import Realm
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.records import CustodyMode, KeyRecord
+from strongroomd.frontends.grpc.access import AccessRooms
 from strongroomd.ports import Vault
 from strongroomd.storage.audit_log import AuditSettings, FileAuditLog
 from strongroomd.storage.audit_trail import FileAuditTrail
@@ -41,10 +45,10 @@ from strongroomd.storage.database import StoreSettings
 from strongroomd.storage.migration import migrate
 from strongroomd.storage.quota_table import SharedQuotaTable
 from strongroomd.storage.store import SqlStore, open_store
-from strongroomd.wiring.core import checkpoint_key
+from strongroomd.wiring.core import build_access, checkpoint_key
 
 ACCOUNT = "111122223333"
-ADMIN = Principal(f"arn:aws:iam::{ACCOUNT}:user/admin", ACCOUNT, administrator=True)
+ADMIN = Principal(f"arn:aws:iam::{ACCOUNT}:user/admin", ACCOUNT, administrator=True, operator=True)
 
 
 class TurnedClock(Clock):
@@ -132,6 +136,10 @@ class Core:
     meter: Meter
     audit: FileAuditLog
     trail: FileAuditTrail
+    directory: Directory
+    sessions: Sessions
+    rooms: AccessRooms
+    gate: Gate
     events: "EventMeter"
     own_token: bool = False
 
@@ -246,8 +254,12 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
     table = SharedQuotaTable(folder / "quota.table")
     quotas = Quotas(table, ledger, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
     admission = Admission(clock, dict.fromkeys(Lane, 1_000))
-    gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter)
+    gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter, clock)
     mutations = Mutations(ledger, store, vault, clock)
+    directory = Directory(ledger, store)
+    directory.use_configured([ADMIN])
+    await directory.start()
+    sessions = Sessions(vault, directory, clock)
     key = checkpoint_key(opened.house)
     return Core(
         folder,
@@ -263,5 +275,9 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         meter,
         audit,
         trail,
+        directory,
+        sessions,
+        build_access(gate, Registrar(mutations, store, directory), vault, sessions),
+        gate,
         events,
     )

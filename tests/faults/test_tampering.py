@@ -12,7 +12,9 @@ from tests.faults.core import Core
 
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.principals import NewPrincipal
 from strongroomd.domain import journal
+from strongroomd.domain.accounts import uri_fact
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor
 from strongroomd.domain.records import (
@@ -41,7 +43,17 @@ async def stocked(core: Core) -> KeyRecord:
     await core.create(CustodyMode.RESIDENT)
     await core.aliases.create(core.caller(), "alias/one", key.key_id)
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
+    await stock_callers(core)
     return key
+
+
+async def stock_callers(core: Core) -> None:
+    """An account, a user, and what speaks for it."""
+    user, rooms = "arn:aws:iam::444455556666:user/alice", core.rooms
+    await rooms.accounts.create(core.caller(), "444455556666", "blue")
+    await rooms.principals.create(core.caller(), NewPrincipal(user, "a user", (("team", "blue"),)))
+    await rooms.identities.add(core.caller(), user, uri_fact("spiffe://example.org/alice"))
+    await rooms.access_keys.create(core.caller(), user)
 
 
 async def detected(core: Core, kind: type[Record], record_id: str) -> bool:

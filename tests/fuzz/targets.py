@@ -20,10 +20,12 @@ from strongroom.cli.main import main as client_main
 from strongroomd.cli.app import app as daemon_app
 from strongroomd.cli.app import main as daemon_main
 from strongroomd.config import ConfigurationErrors, load
-from strongroomd.domain import context, envelope, names, policy
+from strongroomd.domain import accounts, context, envelope, names, policy
 from strongroomd.domain.audit import genesis, link
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.names import Realm
+from strongroomd.domain.principals import parse_principal
+from strongroomd.frontends.grpc.claims import read_claims
 from strongroomd.storage.audit_reader import verify
 
 _REALM = Realm("local-1", "111122223333")
@@ -109,6 +111,25 @@ def fuzz_names(source: random.Random) -> None:
         names.request_id,
         names.description,
         lambda t: context.parse_context({t: text(source)}),
+    ):
+        try:
+            parse(text(source))
+        except StrongroomError as error:
+            _expect(error.field is not None, "a field")
+
+
+def fuzz_callers(source: random.Random) -> None:
+    """Any text is a fact of certificates, a name of a caller or an assertion about one, or is refused."""
+    keys = ("strongroom-session", "strongroom-via-service", "strongroom-caller-account", "strongroom-")
+    for parse in (
+        accounts.uri_fact,
+        accounts.dns_fact,
+        lambda t: accounts.subject_fact(t, text(source)),
+        accounts.policy_name,
+        accounts.session_name,
+        accounts.access_key_id,
+        lambda t: parse_principal(t, "principal"),
+        lambda t: read_claims([(source.choice(keys) + text(source, 3), t)]),
     ):
         try:
             parse(text(source))
@@ -238,6 +259,7 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
     "envelope": fuzz_envelope,
     "policy": fuzz_policy,
     "names": fuzz_names,
+    "callers": fuzz_callers,
     "config": fuzz_config,
     "audit": fuzz_audit,
     "argv": fuzz_argv,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.harness import SERVICE, Daemon
+from tests.harness import ACCOUNT, SERVICE, Daemon
 
 pytestmark = [pytest.mark.daemon, pytest.mark.softhsm]
 
@@ -93,6 +93,37 @@ def test_administrators_see_limits_and_audit(shell: Shell) -> None:
     assert len(records) == 5
     assert shell("audit", "list", who="service").returncode == 3
     assert shell("whoami", who="service").stdout.count(SERVICE.encode()) == 1
+
+
+def test_callers_are_made_bound_and_shut_out(shell: Shell, daemon: Daemon, tmp_path: Path) -> None:
+    trust = {"Effect": "Allow", "Principal": {"AWS": SERVICE}, "Action": "sts:AssumeRole"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [trust]}).encode()
+    role = "role/cli-night"
+
+    made = shell("principal", "create", "service/cli-pay", "--tag", "team=blue", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["tags"] == {"team": "blue"}
+    assert shell("identity", "add", "service/cli-pay", "--uri", "spiffe://strongroom.dev/cli").returncode == 0
+    assert b"spiffe://strongroom.dev/cli" in shell("identity", "list", "service/cli-pay").stdout
+    assert shell("identity", "add", "service/cli-pay", "--dns", "*.example.org").returncode == 4
+    assert shell("principal", "create", role, "--trust", "-", stdin=text).returncode == 0
+
+    arn = f"arn:aws:iam::{ACCOUNT}:{role}"
+    assumed = shell("role", "assume", arn, "tonight", "--json", who="service")
+    assert assumed.returncode == 0, assumed.stderr
+    assert json.loads(assumed.stdout)["session_arn"].endswith(":assumed-role/cli-night/tonight")
+    assert arn.encode() in shell("--assume-role", arn, "whoami", who="service").stdout
+    assert shell("--assume-role", arn, "whoami").returncode == 3
+    assert shell("principal", "list", who="service").returncode == 3
+
+    key = json.loads(shell("access-key", "create", "service/cli-pay", "--json").stdout)
+    key_id = key["access_key"]["access_key_id"]
+    assert len(key["secret_access_key"]) == 40
+    assert key_id.encode() in shell("access-key", "list", "service/cli-pay").stdout
+    assert shell("access-key", "deactivate", "service/cli-pay", key_id).returncode == 0
+    assert shell("principal", "policy", "put", "service/cli-pay", "p", stdin=b"{").returncode == 4
+    assert shell("principal", "delete", "service/cli-pay").returncode == 0
+    assert shell("principal", "describe", "service/cli-pay").returncode == 4
 
 
 def test_lists_and_tags_show_what_is_there(shell: Shell) -> None:

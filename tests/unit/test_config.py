@@ -239,6 +239,15 @@ def test_an_administrator_without_an_identity_is_a_mistake(folder: Path) -> None
     assert mistakes(folder, text) == ["[access] administrators.#1: has no [[identities]] entry"]
 
 
+def test_an_operator_is_an_administrator_too(folder: Path) -> None:
+    administrators = f'administrators = ["{ARN}"]'
+    good = GOOD.replace(administrators, f'{administrators}\noperators = ["{ARN}"]')
+    bad = GOOD.replace(administrators, f'{administrators}\noperators = ["{ARN[:-1]}"]')
+
+    assert settings(folder, good).access.operators == (ARN,)
+    assert mistakes(folder, bad) == ["[access] operators.#1: must be one of the administrators, too"]
+
+
 @pytest.mark.parametrize(
     "arn", ["arn:aws:iam::111122223333:root", "arn:aws:iam::1:user/a", "admin", "", "\U0001f600"]
 )

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from strongroom.names import LimitScope as LimitScope
     from strongroom.names import MacAlgorithm as MacAlgorithm
     from strongroom.names import MessageType as MessageType
+    from strongroom.names import PrincipalKind as PrincipalKind
     from strongroom.names import SigningAlgorithm as SigningAlgorithm
     from strongroom.retry import RetryPolicy as RetryPolicy
     from strongroom.settings import Settings as Settings
@@ -74,7 +75,7 @@ _HOMES: Final = {
             "KeyState",
             "KeyUsage",
         ),
-        *("LimitScope", "MacAlgorithm", "MessageType", "SigningAlgorithm"),
+        *("LimitScope", "MacAlgorithm", "MessageType", "PrincipalKind", "SigningAlgorithm"),
     ),
     "retry": ("RetryPolicy",),
     "settings": ("Settings",),

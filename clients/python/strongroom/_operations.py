@@ -1,7 +1,7 @@
 """The table of operations: every unary RPC as a method, for every kind of client."""
 
 from strongroom._operation import Operation
-from strongroom.calls import admin, batches, crypto, datakeys, events, keys, names
+from strongroom.calls import access, admin, batches, credentials, crypto, datakeys, events, keys, names
 
 
 class StreamOperations:
@@ -57,6 +57,36 @@ class Operations(StreamOperations):
     list_audit_records = Operation(admin.list_audit_records)
     get_audit_checkpoint = Operation(admin.get_audit_checkpoint)
     get_caller_identity = Operation(admin.get_caller_identity)
+    create_account = Operation(access.create_account)
+    describe_account = Operation(access.describe_account)
+    list_accounts = Operation(access.list_accounts)
+    put_guard_rail = Operation(access.put_guard_rail)
+    get_guard_rail = Operation(access.get_guard_rail)
+    list_guard_rails = Operation(access.list_guard_rails)
+    delete_guard_rail = Operation(access.delete_guard_rail)
+    create_principal = Operation(access.create_principal)
+    describe_principal = Operation(access.describe_principal)
+    list_principals = Operation(access.list_principals)
+    delete_principal = Operation(access.delete_principal)
+    enable_principal = Operation(access.enable_principal)
+    disable_principal = Operation(access.disable_principal)
+    tag_principal = Operation(access.tag_principal)
+    untag_principal = Operation(access.untag_principal)
+    put_identity_policy = Operation(access.put_identity_policy)
+    get_identity_policy = Operation(access.get_identity_policy)
+    list_identity_policies = Operation(access.list_identity_policies)
+    delete_identity_policy = Operation(access.delete_identity_policy)
+    put_trust_policy = Operation(access.put_trust_policy)
+    revoke_role_sessions = Operation(access.revoke_role_sessions)
+    add_identity = Operation(credentials.add_identity)
+    remove_identity = Operation(credentials.remove_identity)
+    list_identities = Operation(credentials.list_identities)
+    create_access_key = Operation(credentials.create_access_key)
+    list_access_keys = Operation(credentials.list_access_keys)
+    activate_access_key = Operation(credentials.activate_access_key)
+    deactivate_access_key = Operation(credentials.deactivate_access_key)
+    delete_access_key = Operation(credentials.delete_access_key)
+    assume_role = Operation(credentials.assume_role)
     list_sinks = Operation(events.list_sinks)
     list_dead_letters = Operation(events.list_dead_letters)
     redrive_dead_letter = Operation(events.redrive_dead_letter)

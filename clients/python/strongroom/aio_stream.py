@@ -6,7 +6,7 @@ deadline.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from grpc import aio
 
 from strongroom import _streams
 from strongroom._faults import from_rpc
+from strongroom._identity import Metadata
 from strongroom._operation import Awaiting
 from strongroom._operations import StreamOperations
 from strongroom._rpc import Call
@@ -34,10 +35,17 @@ class AsyncStream(StreamOperations, Awaiting):
     Args:
         operate: makes the stream's method on the client's channel.
         attempts: makes the attempts of one call.
+        metadata: says who calls, when a stream begins.
     """
 
-    def __init__(self, operate: Callable[[], Operate], attempts: Callable[[bool], Attempts]) -> None:
+    def __init__(
+        self,
+        operate: Callable[[], Operate],
+        attempts: Callable[[bool], Attempts],
+        metadata: Callable[[], Awaitable[Metadata]],
+    ) -> None:
         self._operate = operate
+        self._metadata = metadata
         self._attempts = attempts
         self._numbers = _streams.Numbers()
         self._room = asyncio.Semaphore(_streams.WINDOW)
@@ -75,9 +83,7 @@ class AsyncStream(StreamOperations, Awaiting):
         request = self._numbers.wrap(message)
         if self._closed:
             raise _streams.closed()
-        if self._session is None or self._session.over:
-            self._session = _Session(self._operate())
-        session = self._session
+        session = await self._opened()
         try:
             response = await asyncio.wait_for(session.send(request), timeout)
         except TimeoutError:
@@ -88,12 +94,19 @@ class AsyncStream(StreamOperations, Awaiting):
             session.forget(request.id)
         return _streams.unwrap(request, response)
 
+    async def _opened(self) -> "_Session":
+        if self._session is None or self._session.over:
+            metadata = await self._metadata()
+            if self._session is None or self._session.over:  # nobody else opened it meanwhile
+                self._session = _Session(self._operate(), metadata)
+        return self._session
+
 
 class _Session:
     """One opened stream, with a task that reads its answers and one that sends."""
 
-    def __init__(self, operate: Operate) -> None:
-        self._call = operate(wait_for_ready=True)
+    def __init__(self, operate: Operate, metadata: Metadata) -> None:
+        self._call = operate(metadata=metadata, wait_for_ready=True)
         self._outbox: asyncio.Queue[pb.OperateRequest | None] = asyncio.Queue()
         self._waiting: dict[int, asyncio.Future[pb.OperateResponse]] = {}
         self.over = False

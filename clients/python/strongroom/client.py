@@ -18,6 +18,7 @@ from grpc import aio
 
 from strongroom import _link, _streams, bulk, results
 from strongroom._faults import from_rpc
+from strongroom._identity import AssumedRole, Metadata, behalf_metadata, session_metadata
 from strongroom._operation import Awaiting, Blocking
 from strongroom._operations import Operations
 from strongroom._rpc import Call
@@ -72,6 +73,8 @@ class Client(Operations, Blocking):
         )
         self._manner = _manner(settings, retry)
         self._methods: dict[str, Any] = {}
+        self._role = AssumedRole(settings.assume_role) if settings.assume_role else None
+        self._fixed: Metadata = ()
 
     @classmethod
     def connect(
@@ -100,9 +103,24 @@ class Client(Operations, Blocking):
             InvalidRequest: it is no number of seconds above 0 and at most 86,400.
         """
         view = object.__new__(type(self))
-        view._channel = self._channel
-        view._methods = self._methods
+        vars(view).update(vars(self))
         view._manner = replace(self._manner, timeout=_deadline(seconds))
+        return view
+
+    def with_session(self, session_token: str) -> Self:
+        """Make a view whose calls are made in a role session (`assume_role`); it shares the connection."""
+        return self._saying(session_metadata(session_token))
+
+    def on_behalf_of(
+        self, *, via_service: str = "", caller_account: str = "", source_principal: str = ""
+    ) -> Self:
+        """Make a view of a trusted service's client that says for whom it calls; others are refused."""
+        return self._saying(behalf_metadata(via_service, caller_account, source_principal))
+
+    def _saying(self, metadata: Metadata) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        view._fixed = (*self._fixed, *metadata)
         return view
 
     def run(self, call: Call[Answer]) -> Answer:
@@ -111,10 +129,23 @@ class Client(Operations, Blocking):
         Raises:
             StrongroomError: it failed for good.
         """
+        return self._carry_out(call, self._metadata())
+
+    def _metadata(self) -> Metadata:
+        """Say who calls: the role of the settings, assumed when it is needed, and what this view adds."""
+        if self._role is None:
+            return self._fixed
+        with self._role.lock:
+            found = self._role.metadata()
+            if found is None:
+                found = self._role.keep(self._carry_out(self._role.call(), ()))
+        return (*found, *self._fixed)
+
+    def _carry_out(self, call: Call[Answer], metadata: Metadata) -> Answer:
         attempts = self._manner.attempts(call.repeatable)
         while True:
             try:
-                answer = call.read(self._send(call, attempts))
+                answer = call.read(self._send(call, attempts, metadata))
             except StrongroomError as failure:
                 time.sleep(attempts.wait_after(failure))
             else:
@@ -159,7 +190,7 @@ class Client(Operations, Blocking):
         operate = self._channel.stream_stream(
             _streams.PATH, _serialise, crypto_pb2.OperateResponse.FromString
         )
-        return Stream(operate, self._manner.attempts)
+        return Stream(operate, self._manner.attempts, self._metadata)
 
     def tail_audit_records(self, *, key: str = "", principal: str = "") -> Iterator[results.AuditRecord]:
         """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
@@ -179,7 +210,7 @@ class Client(Operations, Blocking):
 
     def _follow(self, call: Call[Answer]) -> Iterator[Answer]:
         method = self._channel.unary_stream(call.path, _serialise, call.parse)
-        answers = method(call.request)
+        answers = method(call.request, metadata=self._metadata())
         try:
             yield from (call.read(reply) for reply in answers)
         except grpc.RpcError as failure:
@@ -213,14 +244,17 @@ class Client(Operations, Blocking):
     def _bulk(self, work: bulk.Bulk[AnyItem, Answer]) -> list[Answer | StrongroomError]:
         return bulk.run(work, self.run, self._manner.retry, self._manner.budget)
 
-    def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
+    def _send(self, call: Call[Answer], attempts: Attempts, metadata: Metadata) -> Message:
         method = self._methods.get(call.path)
         if method is None:
             method = self._channel.unary_unary(call.path, _serialise, call.parse)
             self._methods[call.path] = method
         try:
             reply: Message = method(
-                call.request, timeout=attempts.remaining, wait_for_ready=attempts.wait_for_connection
+                call.request,
+                timeout=attempts.remaining,
+                metadata=metadata,
+                wait_for_ready=attempts.wait_for_connection,
             )
         except grpc.RpcError as failure:
             raise from_rpc(failure) from None
@@ -246,6 +280,9 @@ class AsyncClient(Operations, Awaiting):
         # Made by the first call, for a channel belongs to the loop that runs when it is made.
         self._link = _AsyncLink(lambda: aio.secure_channel(settings.endpoint, credentials, options=options))
         self._manner = _manner(settings, retry)
+        self._role = AssumedRole(settings.assume_role) if settings.assume_role else None
+        self._assuming = asyncio.Lock()
+        self._fixed: Metadata = ()
 
     @classmethod
     def connect(
@@ -274,8 +311,24 @@ class AsyncClient(Operations, Awaiting):
             InvalidRequest: it is no number of seconds above 0 and at most 86,400.
         """
         view = object.__new__(type(self))
-        view._link = self._link
+        vars(view).update(vars(self))
         view._manner = replace(self._manner, timeout=_deadline(seconds))
+        return view
+
+    def with_session(self, session_token: str) -> Self:
+        """Make a view whose calls are made in a role session (`assume_role`); it shares the connection."""
+        return self._saying(session_metadata(session_token))
+
+    def on_behalf_of(
+        self, *, via_service: str = "", caller_account: str = "", source_principal: str = ""
+    ) -> Self:
+        """Make a view of a trusted service's client that says for whom it calls; others are refused."""
+        return self._saying(behalf_metadata(via_service, caller_account, source_principal))
+
+    def _saying(self, metadata: Metadata) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        view._fixed = (*self._fixed, *metadata)
         return view
 
     async def run(self, call: Call[Answer]) -> Answer:
@@ -284,10 +337,23 @@ class AsyncClient(Operations, Awaiting):
         Raises:
             StrongroomError: it failed for good.
         """
+        return await self._carry_out(call, await self._metadata())
+
+    async def _metadata(self) -> Metadata:
+        """Say who calls: the role of the settings, assumed when it is needed, and what this view adds."""
+        if self._role is None:
+            return self._fixed
+        async with self._assuming:
+            found = self._role.metadata()
+            if found is None:
+                found = self._role.keep(await self._carry_out(self._role.call(), ()))
+        return (*found, *self._fixed)
+
+    async def _carry_out(self, call: Call[Answer], metadata: Metadata) -> Answer:
         attempts = self._manner.attempts(call.repeatable)
         while True:
             try:
-                answer = call.read(await self._send(call, attempts))
+                answer = call.read(await self._send(call, attempts, metadata))
             except StrongroomError as failure:
                 await asyncio.sleep(attempts.wait_after(failure))
             else:
@@ -328,7 +394,7 @@ class AsyncClient(Operations, Awaiting):
 
     def stream(self) -> AsyncStream:
         """Open a stream for pipelined operations; use it as an asynchronous context manager."""
-        return AsyncStream(self._link.operate, self._manner.attempts)
+        return AsyncStream(self._link.operate, self._manner.attempts, self._metadata)
 
     def tail_audit_records(self, *, key: str = "", principal: str = "") -> AsyncIterator[results.AuditRecord]:
         """Follow the audit log until the daemon ends it: records as they are written. No deadline."""
@@ -341,7 +407,8 @@ class AsyncClient(Operations, Awaiting):
         return self._follow(events.watch_events(types=types, subjects=subjects, cursor=cursor))
 
     async def _follow(self, call: Call[Answer]) -> AsyncIterator[Answer]:
-        answers = self._link.channel.unary_stream(call.path, _serialise, call.parse)(call.request)
+        method = self._link.channel.unary_stream(call.path, _serialise, call.parse)
+        answers = method(call.request, metadata=await self._metadata())
         try:
             async for reply in answers:
                 yield call.read(reply)
@@ -379,10 +446,13 @@ class AsyncClient(Operations, Awaiting):
     async def _bulk(self, work: bulk.Bulk[AnyItem, Answer]) -> list[Answer | StrongroomError]:
         return await bulk.run_async(work, self.run, self._manner.retry, self._manner.budget)
 
-    async def _send(self, call: Call[Answer], attempts: Attempts) -> Message:
+    async def _send(self, call: Call[Answer], attempts: Attempts, metadata: Metadata) -> Message:
         try:
             reply: Message = await self._link.method(call)(
-                call.request, timeout=attempts.remaining, wait_for_ready=attempts.wait_for_connection
+                call.request,
+                timeout=attempts.remaining,
+                metadata=metadata,
+                wait_for_ready=attempts.wait_for_connection,
             )
         except grpc.RpcError as failure:
             raise from_rpc(failure) from None

@@ -130,3 +130,12 @@ class LimitScope(_Name):
     KEY = auto()
     PRINCIPAL = auto()
     CLASS = auto()
+
+
+class PrincipalKind(_Name):
+    """What a principal is."""
+
+    ROOT = auto()
+    USER = auto()
+    ROLE = auto()
+    SERVICE = auto()

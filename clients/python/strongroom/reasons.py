@@ -41,9 +41,11 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "for the administrators that the daemon's configuration names.",
     ),
     "UNAUTHENTICATED_PEER": _you(
-        "Your client certificate was accepted by TLS, but names no principal that the daemon knows.",
-        "Check which certificate is in use (profile, STRONGROOM_CERT). The operator adds a principal for "
-        "it in the daemon's configuration.",
+        "Your client certificate was accepted by TLS, but names no principal that the daemon knows, or one "
+        "that is disabled; or the role session is not valid: it ended, was revoked, or is another "
+        "certificate's.",
+        "Check which certificate is in use (profile, STRONGROOM_CERT). An operator lets it speak for a "
+        "principal: strongroom identity add, or the daemon's configuration. Assume the role again.",
     ),
     "INVALID_FIELD": _you(
         "A field of the request has a value that is not allowed; the message states the rule.",

@@ -307,6 +307,104 @@ class Identity:
     administrator: bool
     daemon_version: str
     region: str
+    identity: str = ""
+    operator: bool = False
+    trusted: bool = False
+    session_arn: str = ""
+    session_source_arn: str = ""
+    session_expire_time: datetime | None = None
+    via_service: str = ""
+    caller_account: str = ""
+    source_principal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A tenant."""
+
+    account: str
+    description: str
+    created_time: datetime | None
+    root_arn: str
+    guard_rails: tuple[str, ...]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user, role or service, or an account's root."""
+
+    arn: str
+    account: str
+    kind: str
+    unique_id: str
+    enabled: bool
+    trusted: bool
+    description: str
+    created_time: datetime | None
+    tags: Mapping[str, str]
+    identity_policies: tuple[str, ...]
+    trust_policy: str
+    max_session_seconds: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedPolicy:
+    """An identity policy or guard rail as it was put, and the etag of what it is attached to."""
+
+    policy: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNames:
+    """Names of attached policies, and the etag of what they are attached to."""
+
+    names: tuple[str, ...]
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """A fact of certificates that speaks for a principal: one of uri, dns, and subject with its issuer."""
+
+    principal: str
+    uri: str
+    dns: str
+    subject: str
+    issuer_spki_sha256: str
+    created_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key without its secret."""
+
+    access_key_id: str
+    principal: str
+    active: bool
+    created_time: datetime | None
+    last_used_time: datetime | None
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccessKey:
+    """A new access key and its secret, which is not shown again; empty where the answer is a repeated one."""
+
+    access_key: AccessKey
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSession:
+    """A role session; its token works with the certificate that it was given to."""
+
+    session_token: str = field(repr=False)
+    expire_time: datetime | None
+    session_arn: str
+    role_arn: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Where the daemon is and who the caller is: from arguments, the environment, or a profile.
 
 Each setting is taken from the first place that has it: an argument, `STRONGROOM_ENDPOINT`, `STRONGROOM_CA`,
-`STRONGROOM_CERT`, `STRONGROOM_KEY`, `STRONGROOM_SERVER_NAME`, `STRONGROOM_TIMEOUT`, then the profile.
+`STRONGROOM_CERT`, `STRONGROOM_KEY`, `STRONGROOM_SERVER_NAME`, `STRONGROOM_TIMEOUT`, `STRONGROOM_ASSUME_ROLE`,
+then the profile.
 Profiles stand in `$XDG_CONFIG_HOME/strongroom/config.toml`, by default `~/.config/strongroom/config.toml`:
 
     default_profile = "home"
@@ -28,7 +29,7 @@ from strongroom.errors import misconfigured
 DEFAULT_TIMEOUT: Final = 10.0
 MAX_TIMEOUT: Final = 86_400.0
 _PATHS: Final = ("ca", "cert", "key")
-_NAMES: Final = ("endpoint", *_PATHS, "server_name", "timeout")
+_NAMES: Final = ("endpoint", *_PATHS, "server_name", "timeout", "assume_role")
 _REQUIRED: Final = ("endpoint", *_PATHS)
 
 
@@ -43,6 +44,7 @@ class Settings:
         key: PEM file of its private key.
         server_name: name that the daemon's certificate must carry, if it is not the endpoint's host.
         timeout: default deadline of a call, in seconds.
+        assume_role: ARN of the role as which all calls are made; empty for none.
     """
 
     endpoint: str
@@ -51,6 +53,7 @@ class Settings:
     key: Path
     server_name: str = ""
     timeout: float = DEFAULT_TIMEOUT
+    assume_role: str = ""
 
 
 def resolve(
@@ -103,6 +106,7 @@ def make_settings(found: Mapping[str, Any]) -> Settings:
         key=Path(found["key"]),
         server_name=_server_name(str(found.get("server_name", ""))),
         timeout=_timeout(found.get("timeout", DEFAULT_TIMEOUT)),
+        assume_role=_role(str(found.get("assume_role", ""))),
     )
 
 
@@ -117,6 +121,12 @@ def _endpoint(text: str) -> str:
 def _server_name(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         raise misconfigured("must be a host name", "server_name")
+    return text
+
+
+def _role(text: str) -> str:
+    if text and not (text.startswith("arn:") and text.isascii() and text.isprintable()):
+        raise misconfigured("must be the ARN of a role", "assume_role")
     return text
 
 

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from strongroom import _streams
 from strongroom._faults import from_rpc
+from strongroom._identity import Metadata
 from strongroom._operation import Promising
 from strongroom._operations import StreamOperations
 from strongroom._rpc import Call
@@ -37,10 +38,16 @@ class Stream(StreamOperations, Promising):
     Args:
         operate: the stream's method on the client's channel.
         attempts: makes the attempts of one call.
+        metadata: says who calls, when a stream begins.
     """
 
-    def __init__(self, operate: Operate, attempts: Callable[[bool], Attempts]) -> None:
-        self._pipe = _Pipe(operate)
+    def __init__(
+        self,
+        operate: Operate,
+        attempts: Callable[[bool], Attempts],
+        metadata: Callable[[], Metadata] = tuple,
+    ) -> None:
+        self._pipe = _Pipe(operate, metadata)
         self._attempts = attempts
         self._room = threading.BoundedSemaphore(_streams.WINDOW)
         # A thread for each operation under way: they only wait, for an answer or to try again.
@@ -88,8 +95,9 @@ class Stream(StreamOperations, Promising):
 class _Pipe:
     """The gRPC stream beneath, opened when it is needed and again when it broke. Safe for threads."""
 
-    def __init__(self, operate: Operate) -> None:
+    def __init__(self, operate: Operate, metadata: Callable[[], Metadata]) -> None:
         self._operate = operate
+        self._metadata = metadata
         self._numbers = _streams.Numbers()
         self._lock = threading.Lock()
         self._session: _Session | None = None
@@ -99,7 +107,7 @@ class _Pipe:
         request = self._numbers.wrap(call.request)
         with self._lock:
             if self._session is None or self._session.over:
-                self._session = _Session(self._operate)
+                self._session = _Session(self._operate, self._metadata())
             session = self._session
             waiting = session.send(request)
         try:
@@ -120,12 +128,12 @@ class _Pipe:
 class _Session:
     """One opened stream, with a thread that reads its answers."""
 
-    def __init__(self, operate: Operate) -> None:
+    def __init__(self, operate: Operate, metadata: Metadata) -> None:
         self._outbox: queue.SimpleQueue[pb.OperateRequest | None] = queue.SimpleQueue()
         self._waiting: dict[int, Future[pb.OperateResponse]] = {}
         self._lock = threading.Lock()
         self.over = False
-        self._answers = operate(self._requests(), wait_for_ready=True)
+        self._answers = operate(self._requests(), metadata=metadata, wait_for_ready=True)
         self._reader = threading.Thread(target=self._read, name="strongroom-stream-reader", daemon=True)
         self._reader.start()
 

@@ -71,6 +71,7 @@ softhsm_conf = "token/softhsm2.conf"
 
 [access]
 administrators = ["arn:aws:iam::{account}:user/admin"]
+operators = ["arn:aws:iam::{account}:user/admin"]
 """
 _IDENTITY: Final = """
 [[identities]]

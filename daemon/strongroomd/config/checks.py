@@ -39,6 +39,9 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
             for number, arn in enumerate(access.administrators, start=1):
                 if arn not in known:
                     yield Mistake(f"[access] administrators.#{number}", "has no [[identities]] entry")
+            for number, arn in enumerate(access.operators, start=1):
+                if arn not in access.administrators:
+                    yield Mistake(f"[access] operators.#{number}", "must be one of the administrators, too")
     match sections.get("events"):
         case EventsSection() as events:
             yield from event_conflicts(events)

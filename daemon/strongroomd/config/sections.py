@@ -196,9 +196,10 @@ class TelemetrySection(Section):
 
 
 class AccessSection(Section):
-    """[access]: who may make the calls that name no key."""
+    """[access]: who may make the calls that name no key, and who in every account."""
 
     administrators: Annotated[tuple[Arn, ...], Field(strict=False, max_length=1_000)] = ()
+    operators: Annotated[tuple[Arn, ...], Field(strict=False, max_length=1_000)] = ()
 
 
 def _networks(value: str) -> str:

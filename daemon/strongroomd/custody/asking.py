@@ -62,15 +62,26 @@ def make_request(
     """
     context = Circumstances(
         action=action,
-        subject=policy.subject_named(caller.principal.arn),
-        call=Call(clock.wall_ms() / 1000, source_ip(caller.source)),
+        subject=policy.subject_named(caller.name),
+        call=call_of(clock, caller),
         target=Target(entry.arn, entry.key),
+        principal_tags=dict(caller.principal.tags),
         brought={"kms:requestalias": _alias(named), **brought.facts},
         encryption_context=brought.encryption_context,
         request_tags=brought.request_tags,
     )
     resource = Resource(entry.arn, entry.key.account)
     return Request(action, context.subject, resource, context, brought.encryption_context or {})
+
+
+def call_of(clock: Clock, caller: Caller) -> Call:
+    """Give what policies may ask of the call: when, from where, for whom a trusted service calls."""
+    return Call(
+        clock.wall_ms() / 1000,
+        source_ip(caller.source),
+        via_service=caller.behalf.via_service,
+        caller_account=caller.behalf.caller_account,
+    )
 
 
 def _alias(named: str) -> str | None:

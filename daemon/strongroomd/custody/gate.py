@@ -21,7 +21,7 @@ from strongroomd.custody.clock import Clock
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
-from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
+from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, OPERATORS_ONLY, Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
 from strongroomd.domain.errors import Fault, Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act, require
@@ -169,7 +169,7 @@ class Passage:
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int, named: str = "") -> None:
         self.note_key(entry.arn)
-        question = Question(self._arn, action)
+        question = Question(self.caller.name, action)
         decision = entry.policy.recall(question)
         if decision is None:
             ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)
@@ -208,6 +208,22 @@ class Passage:
             raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
         self._spend("", class_, cost)
 
+    def claim_account(self, account: str) -> None:
+        """Claim the right to administer an account: an administrator's own, or any for an operator.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED, the same whether or not the account exists.
+        """
+        principal = self.caller.principal
+        at_home = account == principal.account and self.action not in OPERATORS_ONLY
+        if not (at_home or principal.operator):
+            raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
+        self.claim_keyless()
+
+    def claim_role(self) -> None:
+        """Pay for a call that a role's trust policy has allowed."""
+        self._spend("", QuotaClass.MANAGEMENT, 1)
+
     def proceed(self, *, dry_run: bool) -> None:
         """Stop here with DRY_RUN_SUCCEEDED if the caller only wants to know."""
         if dry_run:
@@ -232,6 +248,7 @@ class Passage:
             "request_id": caller.request_id,
             "source": caller.source,
             "door": caller.door,
+            **caller.told(),
             "outcome": result,
             **self.facts,
         }

@@ -47,6 +47,9 @@ class Ledger:
         vault: makes the MACs.
         meter: hears of integrity failures and of changes, for metrics and alerts.
         scribe: writes the event of each change; None where nobody is there yet to hear of it (founding).
+
+    Attributes:
+        stale_after: seconds without news after which nothing is decided from memory.
     """
 
     def __init__(
@@ -60,18 +63,18 @@ class Ledger:
         self._watchers: list[Callable[[JournalEntry], None]] = []
         self._changing = asyncio.Lock()
         self._following = asyncio.Lock()
-        self._stale_after = math.inf
+        self.stale_after = math.inf
         self._followed = time.monotonic()
         self.sequence = 0
         self.head = journal.GENESIS
 
     def bound_staleness(self, seconds: float) -> None:
         """Let nothing be decided from memory once following has failed for so long."""
-        self._stale_after = seconds
+        self.stale_after = seconds
 
     def require_fresh(self) -> None:
         """Refuse while what others changed cannot be known. Raises STORE_UNAVAILABLE."""
-        if time.monotonic() - self._followed > self._stale_after:
+        if time.monotonic() - self._followed > self.stale_after:
             detail = "what others changed is not known for too long"
             raise StrongroomError(Reason.STORE_UNAVAILABLE, retry_after=1.0, detail=detail)
 

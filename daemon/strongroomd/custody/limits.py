@@ -12,10 +12,10 @@ from strongroomd.custody.quotas import Quotas
 from strongroomd.domain import names
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import QuotaClass
-from strongroomd.domain.errors import Reason, StrongroomError, invalid
+from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid
 from strongroomd.domain.limits import MAX_BURST, MAX_PER_SECOND
 from strongroomd.domain.principals import parse_principal
-from strongroomd.domain.records import LimitRecord, LimitScope
+from strongroomd.domain.records import KeyRecord, LimitRecord, LimitScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,22 @@ class Limits(UseCases):
         if not text:
             raise invalid("subject", "must not be empty")
         if scope is LimitScope.PRINCIPAL:
-            return parse_principal(text, "subject").arn
+            principal = parse_principal(text, "subject")
+            _require_account(passage, principal.account)
+            return principal.arn
         if scope is LimitScope.KEY:
             entry = await self._catalog.find(passage.caller.principal, text, "subject")
             passage.note_key(entry.arn)
+            _require_account(passage, entry.key.account)
             return entry.key.key_id
         account, _, name = text.rpartition("/")
         if name not in set(QuotaClass):
             raise invalid(
                 "subject", "must be SYMMETRIC, RSA, ECC or MANAGEMENT, with or without ACCOUNT/ before it"
             )
-        own = passage.caller.principal.account
-        return f"{names.account_id(account or own, 'subject')}/{name}"
+        checked = names.account_id(account or passage.caller.principal.account, "subject")
+        _require_account(passage, checked)
+        return f"{checked}/{name}"
 
     async def _claim(self, passage: Passage, scope: LimitScope, text: str) -> str:
         passage.claim_keyless()
@@ -148,11 +152,25 @@ class Limits(UseCases):
         found = {f"{LimitScope.CLASS}/{account}/{c}": self._default(f"{account}/{c}") for c in QuotaClass}
         for record_id in self._mutations.ledger.known(LimitRecord):
             record = await self._mutations.ledger.read(LimitRecord, record_id)
-            if record is not None:
+            if record is not None and await self._may_see(passage, record):
                 found[record_id] = _limit(record)
         shown = sorted(name for name in found if name > after and (not scope or found[name].scope is scope))
         next_token = pages.encode(shown[limit - 1], *binding) if len(shown) > limit else ""
         return LimitPage([found[name] for name in shown[:limit]], next_token)
+
+    async def _may_see(self, passage: Passage, record: LimitRecord) -> bool:
+        """Say whether a limit is of the caller's own account, or the caller an operator."""
+        principal = passage.caller.principal
+        if principal.operator:
+            return True
+        match record.scope:
+            case LimitScope.CLASS:
+                return record.subject.partition("/")[0] == principal.account
+            case LimitScope.PRINCIPAL:
+                return record.subject.split(":")[4] == principal.account
+            case LimitScope.KEY:
+                key = await self._mutations.ledger.read(KeyRecord, record.subject)
+                return key is not None and key.account == principal.account
 
     @gated(Action.GET_QUOTA_USAGE)
     async def usage(self, passage: Passage, scope: LimitScope, subject: str) -> tuple[Limit, int]:
@@ -160,6 +178,13 @@ class Limits(UseCases):
         name = await self._claim(passage, scope, subject)
         await self._quotas.refresh()
         return await self._read(scope, name), self._quotas.available(scope, name)[1]
+
+
+def _require_account(passage: Passage, account: str) -> None:
+    """Refuse an administrator of another account."""
+    principal = passage.caller.principal
+    if not (principal.operator or account == principal.account):
+        raise denied("the limit is of another account")
 
 
 def _limit(record: LimitRecord) -> Limit:

@@ -8,29 +8,21 @@ import dataclasses
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 import orjson
 
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Change, Ledger
-from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Cause
-from strongroomd.domain.records import (
-    AliasRecord,
-    CustodyMode,
-    KeyRecord,
-    KeyState,
-    LimitRecord,
-    LimitScope,
-    Origin,
-    Record,
-)
+from strongroomd.domain.records import Record
 from strongroomd.ports import Answer, Store, Vault
 
-R = TypeVar("R", KeyRecord, AliasRecord, LimitRecord)
+R = TypeVar("R", bound=Record)
 
 
 class Mutations:
@@ -150,26 +142,32 @@ def _answer_bytes(answer: Answer) -> bytes:
 
 
 def encode(record: Record) -> bytes:
-    """Encode a record of text, numbers and pairs as JSON; no answer holds key material."""
-    return orjson.dumps(record)
+    """Encode a record as JSON; no answer holds key material, nor a secret, not even a sealed one."""
+    return orjson.dumps(record, default=_no_bytes)
 
 
-_ENUMS: dict[str, Callable[[str], Any]] = {
-    "spec": KeySpec,
-    "usage": KeyUsage,
-    "mode": CustodyMode,
-    "origin": Origin,
-    "state": KeyState,
-    "scope": LimitScope,
-}
+def _no_bytes(value: object) -> str:
+    if isinstance(value, bytes):
+        return ""
+    raise TypeError(type(value).__name__)
 
 
 def decode(kind: type[R], data: bytes) -> R:
-    """Undo `encode`."""
+    """Undo `encode`; bytes come back empty."""
     values: dict[str, Any] = orjson.loads(data)
-    for name, convert in _ENUMS.items():
-        if name in values:
-            values[name] = convert(values[name])
-    if "tags" in values:
-        values["tags"] = tuple((key, value) for key, value in values["tags"])
-    return kind(**values)
+    hints = _hints(kind)  # type: ignore[arg-type]  # mypy takes type[R] for unhashable
+    return kind(**{name: _value(hint, values[name]) for name, hint in hints.items()})
+
+
+@cache
+def _hints(kind: type[Record]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 - any field of any record
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if hint is bytes:
+        return b""
+    return tuple((key, text) for key, text in value) if isinstance(value, list) else value

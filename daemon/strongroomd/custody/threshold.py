@@ -4,7 +4,8 @@ An unknown certificate, a damaged checksum, an unknown enum, a message that does
 touched, but somebody tried, and the audit log is where one looks for that.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from strongroomd.custody.gate import GateMeter
@@ -25,6 +26,7 @@ class Attempt:
         request_id: correlates reply, log and record.
         source: the peer's address.
         principal: its ARN; `NOBODY` if the peer speaks for none.
+        told: what else is known of the caller (`Caller.told`).
     """
 
     door: str
@@ -32,6 +34,7 @@ class Attempt:
     request_id: str
     source: str
     principal: str = NOBODY
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 class Threshold:
@@ -70,6 +73,7 @@ def _record(attempt: Attempt, error: StrongroomError) -> dict[str, Any]:
         "request_id": attempt.request_id,
         "source": attempt.source,
         "door": attempt.door,
+        **attempt.told,
         "outcome": error.reason.value,
     }
     return record | {"field": error.field} if error.field else record

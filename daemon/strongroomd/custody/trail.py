@@ -34,7 +34,7 @@ class SignedCheckpoint:
 
 
 class Trail(UseCases):
-    """Reading the audit log."""
+    """Reading the audit log: an operator all of it, an administrator what concerns their own account."""
 
     def __init__(self, gate: Gate, catalog: Catalog, trail: AuditTrail, checkpoint_key: bytes) -> None:
         super().__init__(gate)
@@ -48,7 +48,8 @@ class Trail(UseCases):
             arn = (await self._catalog.find(passage.caller.principal, key)).arn
         if principal:
             parse_principal(principal, "principal")
-        return AuditWanted(arn, principal, since)
+        caller = passage.caller.principal
+        return AuditWanted(arn, principal, since, "" if caller.operator else caller.account)
 
     @gated(Action.LIST_AUDIT_RECORDS)
     async def list_records(

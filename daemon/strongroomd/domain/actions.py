@@ -57,6 +57,35 @@ class Action(StrEnum):
     TAIL_AUDIT_RECORDS = "strongroom:TailAuditRecords"
     GET_AUDIT_CHECKPOINT = "strongroom:GetAuditCheckpoint"
     GET_CALLER_IDENTITY = "strongroom:GetCallerIdentity"
+    CREATE_ACCOUNT = "strongroom:CreateAccount"
+    DESCRIBE_ACCOUNT = "strongroom:DescribeAccount"
+    LIST_ACCOUNTS = "strongroom:ListAccounts"
+    PUT_GUARD_RAIL = "strongroom:PutGuardRail"
+    GET_GUARD_RAIL = "strongroom:GetGuardRail"
+    LIST_GUARD_RAILS = "strongroom:ListGuardRails"
+    DELETE_GUARD_RAIL = "strongroom:DeleteGuardRail"
+    CREATE_PRINCIPAL = "strongroom:CreatePrincipal"
+    DESCRIBE_PRINCIPAL = "strongroom:DescribePrincipal"
+    LIST_PRINCIPALS = "strongroom:ListPrincipals"
+    DELETE_PRINCIPAL = "strongroom:DeletePrincipal"
+    ENABLE_PRINCIPAL = "strongroom:EnablePrincipal"
+    DISABLE_PRINCIPAL = "strongroom:DisablePrincipal"
+    TAG_PRINCIPAL = "strongroom:TagPrincipal"
+    UNTAG_PRINCIPAL = "strongroom:UntagPrincipal"
+    PUT_IDENTITY_POLICY = "strongroom:PutIdentityPolicy"
+    GET_IDENTITY_POLICY = "strongroom:GetIdentityPolicy"
+    LIST_IDENTITY_POLICIES = "strongroom:ListIdentityPolicies"
+    DELETE_IDENTITY_POLICY = "strongroom:DeleteIdentityPolicy"
+    PUT_TRUST_POLICY = "strongroom:PutTrustPolicy"
+    REVOKE_ROLE_SESSIONS = "strongroom:RevokeRoleSessions"
+    ADD_IDENTITY = "strongroom:AddIdentity"
+    REMOVE_IDENTITY = "strongroom:RemoveIdentity"
+    LIST_IDENTITIES = "strongroom:ListIdentities"
+    CREATE_ACCESS_KEY = "strongroom:CreateAccessKey"
+    LIST_ACCESS_KEYS = "strongroom:ListAccessKeys"
+    ACTIVATE_ACCESS_KEY = "strongroom:ActivateAccessKey"
+    DEACTIVATE_ACCESS_KEY = "strongroom:DeactivateAccessKey"
+    DELETE_ACCESS_KEY = "strongroom:DeleteAccessKey"
     WATCH_EVENTS = "strongroom:WatchEvents"
     LIST_SINKS = "strongroom:ListSinks"
     LIST_DEAD_LETTERS = "strongroom:ListDeadLetters"
@@ -64,8 +93,58 @@ class Action(StrEnum):
     GET_COMPLIANCE_REPORT = "strongroom:GetComplianceReport"
 
 
+ACCESS_READS: Final[frozenset[Action]] = frozenset(
+    {
+        Action.DESCRIBE_ACCOUNT,
+        Action.LIST_ACCOUNTS,
+        Action.GET_GUARD_RAIL,
+        Action.LIST_GUARD_RAILS,
+        Action.DESCRIBE_PRINCIPAL,
+        Action.LIST_PRINCIPALS,
+        Action.GET_IDENTITY_POLICY,
+        Action.LIST_IDENTITY_POLICIES,
+        Action.LIST_IDENTITIES,
+        Action.LIST_ACCESS_KEYS,
+    }
+)
+"""Looking at accounts, principals and what they prove themselves by."""
+
+ACCESS_CHANGES: Final[frozenset[Action]] = frozenset(
+    {
+        Action.CREATE_ACCOUNT,
+        Action.PUT_GUARD_RAIL,
+        Action.DELETE_GUARD_RAIL,
+        Action.CREATE_PRINCIPAL,
+        Action.DELETE_PRINCIPAL,
+        Action.ENABLE_PRINCIPAL,
+        Action.DISABLE_PRINCIPAL,
+        Action.TAG_PRINCIPAL,
+        Action.UNTAG_PRINCIPAL,
+        Action.PUT_IDENTITY_POLICY,
+        Action.DELETE_IDENTITY_POLICY,
+        Action.PUT_TRUST_POLICY,
+        Action.REVOKE_ROLE_SESSIONS,
+        Action.ADD_IDENTITY,
+        Action.REMOVE_IDENTITY,
+        Action.CREATE_ACCESS_KEY,
+        Action.ACTIVATE_ACCESS_KEY,
+        Action.DEACTIVATE_ACCESS_KEY,
+        Action.DELETE_ACCESS_KEY,
+    }
+)
+"""Changing them."""
+
+OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
+    {Action.CREATE_ACCOUNT, Action.PUT_GUARD_RAIL, Action.DELETE_GUARD_RAIL, Action.ADD_IDENTITY}
+)
+"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators, and the
+names in certificates are the whole daemon's: who could bind any of them could speak for another account's
+caller."""
+
 KEYLESS: Final[frozenset[Action]] = frozenset(
     {
+        *ACCESS_READS,
+        *ACCESS_CHANGES,
         Action.CREATE_KEY,
         Action.LIST_KEYS,
         Action.LIST_ALIASES,
@@ -92,6 +171,7 @@ FOR_ANYONE: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY, Ac
 
 MUTATIONS: Final[frozenset[Action]] = frozenset(
     {
+        *ACCESS_CHANGES,
         Action.CREATE_KEY,
         Action.UPDATE_KEY_DESCRIPTION,
         Action.ENABLE_KEY,

@@ -46,3 +46,17 @@ SUBKEY_MESSAGES: Final = (
     1 << 20
 )  # XAES messages under one derived sub-key (design 6: collision bound 2^-32 at 2^45)
 SUBKEY_SECONDS: Final = 900.0
+MAX_ROLE_SECONDS: Final = 12 * 3600  # seconds; the longest session of any role: parity with AWS STS
+MIN_SESSION_SECONDS: Final = 15 * 60  # seconds: parity with AWS STS
+DEFAULT_ROLE_SECONDS: Final = 3_600
+MAX_ACCESS_KEYS: Final = 2  # of one principal, so that one can replace the other
+MAX_IDENTITIES: Final = 20  # certificate identities of one principal
+MAX_POLICIES: Final = 10  # identity policies of one principal, guard rails of one account
+MAX_POLICIES_BYTES: Final = 131_072  # of all of them together
+MAX_PRINCIPALS: Final = 10_000  # of one account: they are held in memory
+MAX_ACCOUNTS: Final = 10_000
+MAX_URI: Final = 2_048  # characters of a URI in a certificate (SPIFFE ID, section 2.3)
+MAX_SUBJECT: Final = 1_024  # characters of a certificate subject
+SESSIONS_REMEMBERED: Final = 4_096  # verified session tokens that a worker holds
+MAX_SESSION_TOKEN: Final = 2_048  # characters
+MAX_ASSERTION: Final = 256  # characters of what a trusted service says of its caller

@@ -1,4 +1,6 @@
-"""What the store keeps about keys: frozen records whose every field is protected by a MAC made in the HSM.
+"""What the store keeps: frozen records whose every field is protected by a MAC made in the HSM.
+
+Those about callers are in `accounts`.
 
 `canonical` is the one byte form under the MAC: the record's kind, then each field in order, each
 length-prefixed, so that no two records share a byte form.
@@ -8,9 +10,11 @@ import dataclasses
 import struct
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
+from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
 
 
 class CustodyMode(StrEnum):
@@ -54,28 +58,6 @@ class LimitScope(StrEnum):
     KEY = "KEY"
     PRINCIPAL = "PRINCIPAL"
     CLASS = "CLASS"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Base of protected records.
-
-    Attributes:
-        row_version: starts at 1 and rises by one with each change; also the public etag.
-    """
-
-    KIND: ClassVar[str]
-
-    if TYPE_CHECKING:
-
-        @property
-        def row_version(self) -> int:
-            """Every record's last field."""
-
-    @property
-    def record_id(self) -> str:
-        """The record's primary key as text, unique within its kind."""
-        raise LookupError(type(self).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +205,11 @@ class HouseRecord(Record):
 
 
 RECORD_KINDS: Final[dict[str, type[Record]]] = {
-    cls.KIND: cls for cls in (KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord)
+    cls.KIND: cls
+    for cls in (
+        *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord),
+        *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord),
+    )
 }
 
 

@@ -34,6 +34,9 @@ NEWS: Final = 1_000  # records that one look of a tail takes from all chains tog
 Place = tuple[str, str, int]
 
 
+_ARN_COLONS: Final = 5
+
+
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
     """Which records are wanted; an empty text wants all.
@@ -42,11 +45,13 @@ class AuditFilter:
         key: value of the record's `key`.
         principal: value of the record's `principal`.
         since: RFC 3339 in UTC with milliseconds; records at or after it.
+        account: 12 digits; records whose principal, keys or other resource belong to it.
     """
 
     key: str = ""
     principal: str = ""
     since: str = ""
+    account: str = ""
 
     def wants(self, record: Record) -> bool:
         """Tell whether a record passes."""
@@ -54,7 +59,14 @@ class AuditFilter:
             (not self.key or record.get("key") == self.key)
             and (not self.principal or record.get("principal") == self.principal)
             and (not self.since or str(record.get("time", "")) >= self.since)
+            and (not self.account or self.account in _accounts(record))
         )
+
+
+def _accounts(record: Record) -> set[str]:
+    """Say whose a record is: the accounts in its ARNs."""
+    named = [record.get(name) for name in ("principal", "key", "resource")] + record.get("other_keys", [])
+    return {arn.split(":")[4] for arn in named if isinstance(arn, str) and arn.count(":") >= _ARN_COLONS}
 
 
 def place(record: Record) -> Place:

@@ -82,7 +82,7 @@ class FileAuditTrail(AuditTrail):
 
 
 def _filter(wanted: AuditWanted) -> AuditFilter:
-    return AuditFilter(key=wanted.key, principal=wanted.principal, since=wanted.since)
+    return AuditFilter(wanted.key, wanted.principal, wanted.since, wanted.account)
 
 
 def _placed(record: dict[str, Any]) -> dict[str, Any]:

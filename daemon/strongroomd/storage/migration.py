@@ -95,7 +95,7 @@ def _revision(engine: Engine) -> str | None:
         return None if revision is None else str(revision)
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, revision: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 - only a migration needs it
     from alembic.config import Config  # noqa: PLC0415
 
@@ -103,4 +103,4 @@ def _upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

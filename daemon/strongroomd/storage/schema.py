@@ -22,13 +22,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
 from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -97,6 +98,16 @@ ALIASES: Final = _record_table(
 )
 LIMITS: Final = _record_table("limits", LimitRecord)
 HOUSE: Final = _record_table("house", HouseRecord)
+ACCOUNTS: Final = _record_table("accounts", AccountRecord)
+PRINCIPALS: Final = _record_table(
+    "principals", PrincipalRecord, Index("ix_principals_account", "account", "record_id")
+)
+IDENTITIES: Final = _record_table(
+    "identities", IdentityRecord, Index("ix_identities_arn", "arn", "record_id")
+)
+ACCESS_KEYS: Final = _record_table(
+    "access_keys", AccessKeyRecord, Index("ix_access_keys_arn", "arn", "record_id")
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -104,10 +115,16 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     AliasRecord: ALIASES,
     LimitRecord: LIMITS,
     HouseRecord: HOUSE,
+    AccountRecord: ACCOUNTS,
+    PrincipalRecord: PRINCIPALS,
+    IdentityRecord: IDENTITIES,
+    AccessKeyRecord: ACCESS_KEYS,
 }
 
-DELETABLE: Final[frozenset[type[Record]]] = frozenset({AliasRecord, LimitRecord})
-"""Kinds whose rows may go; keys, versions and house keys stay as tombstones."""
+DELETABLE: Final[frozenset[type[Record]]] = frozenset(
+    {AliasRecord, LimitRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord}
+)
+"""Kinds whose rows may go; keys, versions and house keys stay as tombstones, accounts stay."""
 
 JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))
 ANSWERS: Final = Table(

@@ -24,6 +24,7 @@ from strongroomd.storage.schema import ANSWERS, DELETABLE, JOURNAL, RECORD_TABLE
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 Row = dict[str, Any]
+_MOST_FOUND = 1_000
 
 
 def open_store(settings: StoreSettings) -> "SqlStore":
@@ -60,7 +61,7 @@ class SqlTransaction(Transaction):
         await self._exactly_one(statements.replacement(table), row | old)
 
     async def delete(self, record: Record) -> None:
-        """Remove an alias or limit that is still at the record's row_version. Raises ETAG_MISMATCH if not."""
+        """Remove a record that is still at its row_version. Raises ETAG_MISMATCH if it is not."""
         if type(record) not in DELETABLE:
             raise StrongroomError(Reason.INTERNAL, detail=f"store: a {record.KIND} is never deleted")
         where = {"id": record.record_id, "version": encode(record)["row_version"]}
@@ -70,6 +71,13 @@ class SqlTransaction(Transaction):
         """List the alias records of a key."""
         rows = await self._rows(statements.ALIASES_OF_KEY, {"key_id": key_id})
         return [decode_stored(AliasRecord, row) for row in rows]
+
+    async def find(self, kind: type[R], where: dict[str, str]) -> list[Stored[R]]:
+        """Read the records of a kind whose columns equal `where`."""
+        statement = statements.page(_table(kind), tuple(sorted(where)))
+        equal = {f"is_{column}": value for column, value in where.items()}
+        rows = await self._rows(statement, {"after": "", "limit": _MOST_FOUND, **equal})
+        return [decode_stored(kind, row) for row in rows]
 
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal; the database itself refuses any number but the next."""

@@ -13,7 +13,6 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.errors import Fault, Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.door import Door
-from strongroomd.frontends.grpc.identity import Identities
 from strongroomd.frontends.grpc.server import Certificates, Server
 from strongroomd.frontends.ops.server import OpsServer
 from strongroomd.hsm.keystore import TokenVault
@@ -108,13 +107,14 @@ class WorkerAssembly:
         found.tell, metered.tell = core.eventing.alarms.mac_failed, core.eventing.alarms.audit_failed
         await core.eventing.courier.register()
         await core.quotas.refresh()
+        await core.directory.start()
         await vault.probe()
         certificates = rooms.certificates(settings)
-        identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+        identities = rooms.identities(settings, certificates, core.directory)
         strangers = self._metrics.connections_refused.labels("unknown principal")
         most = rooms.most_calls(settings)
         deadlines, meter = rooms.deadlines(settings), self._metrics.rpc
-        door = Door(identities, deadlines, meter, core.threshold, strangers.inc, most=most)
+        door = Door(identities, deadlines, meter, core.threshold, strangers.inc, core.sessions, most=most)
         gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
         gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
@@ -190,6 +190,7 @@ class WorkerAssembly:
                 # What others changed cannot be known any more; a fresh worker will refuse this store.
                 self._fatal = "the journal does not verify"
             raise
+        await core.directory.refresh()
         await self._stand_for_election(core)  # before the quotas: a damaged limit must not end all upkeep
         await core.quotas.refresh()
 
@@ -259,13 +260,15 @@ class WorkerAssembly:
         opened = self._opened()
         try:
             certificates = await asyncio.to_thread(rooms.certificates, settings)
-            identities = Identities(rooms.identity_rules(settings), certificates.client_ca, time.time)
+            rules = rooms.identity_rules(settings)
+            identities = rooms.identities(settings, certificates, opened.core.directory)
             await opened.core.eventing.use(settings)
         except (StrongroomError, ValueError):
             self._metrics.reloads.labels("refused").inc()
             raise
         opened.server.use(certificates)
         opened.certificates = certificates
+        opened.core.directory.use_configured(rule.principal for rule in rules)
         opened.door.identities = identities
         opened.door.deadlines = rooms.deadlines(settings)
         opened.core.quotas.use_defaults(rooms.quota_defaults(settings))

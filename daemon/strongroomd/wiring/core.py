@@ -4,27 +4,35 @@ from dataclasses import dataclass
 
 from strongroomd.config import Settings
 from strongroomd.custody.access import Access
+from strongroomd.custody.accesskeys import AccessKeys
+from strongroomd.custody.accounts import Accounts
 from strongroomd.custody.admission import Admission
 from strongroomd.custody.aliases import Aliases
+from strongroomd.custody.attachments import Attachments
 from strongroomd.custody.batches import Batches
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.crypto import Crypto
+from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
+from strongroomd.custody.identities import CertificateIdentities
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.principals import Principals
 from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.sealing import Sealer
+from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.signing import Signing
 from strongroomd.custody.threshold import Threshold
 from strongroomd.custody.trail import Trail
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
 from strongroomd.domain.records import HouseRecord
-from strongroomd.frontends.grpc.access import AccessServicer
+from strongroomd.frontends.grpc.access import AccessRooms, AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
 from strongroomd.frontends.grpc.events import EventServicer
@@ -62,6 +70,8 @@ class Core:
     admission: Admission
     gate: Gate
     threshold: Threshold
+    directory: Directory
+    sessions: Sessions
     eventing: Eventing
 
 
@@ -84,6 +94,10 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
     aliases = Aliases(gate, catalog, mutations, rim.store)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
+    directory = Directory(ledger, rim.store)
+    directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
+    sessions = Sessions(rim.vault, directory, clock)
+    access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
@@ -91,13 +105,27 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
-        "access": AccessServicer(Access(gate), realm),
+        "access": AccessServicer(access, realm),
         "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, eventing)
+    return Core(
+        servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, directory, sessions, eventing
+    )
+
+
+def build_access(gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions) -> AccessRooms:
+    """Build the use cases about callers."""
+    return AccessRooms(
+        Access(gate, registrar.directory, sessions),
+        Accounts(gate, registrar, vault),
+        Principals(gate, registrar, vault),
+        Attachments(gate, registrar),
+        CertificateIdentities(gate, registrar),
+        AccessKeys(gate, registrar, vault),
+    )
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:

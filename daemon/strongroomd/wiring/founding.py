@@ -1,12 +1,18 @@
-"""Founding: house keys in a fresh token, recorded in a fresh store, anchored in the token."""
+"""Founding: house keys in a fresh token, the first account, all in a fresh store, anchored in the token."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from strongroomd.config import Settings
+from strongroomd.custody.accounts import new_principal, root_arn
+from strongroomd.custody.clock import Clock
 from strongroomd.custody.ledger import Ledger
+from strongroomd.domain.accounts import AccountRecord, IdentityKind, IdentityRecord, PrincipalKind, kind_of
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor
-from strongroomd.domain.records import HouseRecord
+from strongroomd.domain.limits import DEFAULT_ROLE_SECONDS
+from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.records import HouseRecord, Record
 from strongroomd.hsm import ceremony
 from strongroomd.hsm.opening import open_vault
 from strongroomd.hsm.pin import Pin
@@ -37,7 +43,7 @@ async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[H
         house = ceremony.initialise(hsm, pin, so_pin=so_pin)
         vault = open_vault(hsm, pin, house)
         try:
-            await _record(store, vault, house)
+            await _record(store, vault, house, await first_callers(settings, vault, Clock().wall_ms()))
         finally:
             vault.close()
         return house
@@ -45,9 +51,40 @@ async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[H
         await store.close()
 
 
-async def _record(store: SqlStore, vault: Vault, house: Sequence[HouseRecord]) -> None:
+async def _record(
+    store: SqlStore, vault: Vault, house: Sequence[HouseRecord], callers: Sequence[Record]
+) -> None:
     ledger = Ledger(store, vault)
     async with ledger.change() as change:
-        for record in house:
+        for record in (*house, *callers):
             await change.put(record)
     await vault.write_anchor(Anchor(ledger.sequence, ledger.head, 0, bytes(32)))
+
+
+async def first_callers(settings: Settings, vault: Vault, now: int) -> list[Record]:
+    """Make the first account, its root, and its administrators with their certificates' identities."""
+    account = settings.daemon.account
+    made: list[Record] = [
+        AccountRecord(account, "made by strongroomd init", now, ()),
+        await new_principal(vault, root_arn(account), PrincipalKind.ROOT, now),
+    ]
+    for arn in dict.fromkeys(settings.access.administrators):
+        administrator = parse_principal(arn, "arn")
+        if administrator.account == account:
+            kind = kind_of(administrator)
+            record = await new_principal(vault, arn, kind, now)
+            if kind is PrincipalKind.ROLE:
+                record = dataclasses.replace(record, max_session_seconds=DEFAULT_ROLE_SECONDS)
+            made += [record, *_identities(settings, arn, account, now)]
+    return made
+
+
+def _identities(settings: Settings, arn: str, account: str, now: int) -> list[Record]:
+    facts = [
+        (IdentityKind.URI, entry.uri, "")
+        if entry.uri
+        else (IdentityKind.SUBJECT, entry.subject or "", entry.issuer_spki_sha256 or "")
+        for entry in settings.identities
+        if entry.arn == arn
+    ]
+    return [IdentityRecord(kind, value, issuer, arn, account, now) for kind, value, issuer in facts]

@@ -1,17 +1,19 @@
 """From the configuration to each room's own settings."""
 
+import time
 from pathlib import Path
 
 from strongroomd import __version__
 from strongroomd.config import Settings, WorkerPlace
 from strongroomd.custody.admission import Lane
+from strongroomd.custody.directory import Directory
 from strongroomd.custody.quotas import Rate
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.names import Realm
 from strongroomd.domain.principals import Principal, parse_principal
 from strongroomd.frontends.grpc.door import Deadlines
-from strongroomd.frontends.grpc.identity import IdentityRule
+from strongroomd.frontends.grpc.identity import Identities, IdentityRule
 from strongroomd.frontends.grpc.server import Certificates, ServerSettings
 from strongroomd.hsm.pin import PinSource
 from strongroomd.hsm.recovery import read_recovery_key
@@ -104,16 +106,26 @@ def realm(settings: Settings) -> Realm:
 
 def identity_rules(settings: Settings) -> list[IdentityRule]:
     """Which certificates speak for whom."""
-    administrators = set(settings.access.administrators)
+    administrators, operators = set(settings.access.administrators), set(settings.access.operators)
     return [
         IdentityRule(
-            principal=parse_principal(entry.arn, "arn", administrator=entry.arn in administrators),
+            principal=parse_principal(
+                entry.arn,
+                "arn",
+                administrator=entry.arn in administrators,
+                operator=entry.arn in operators,
+            ),
             uri=entry.uri or "",
             subject=entry.subject or "",
             issuer_spki_sha256=entry.issuer_spki_sha256 or "",
         )
         for entry in settings.identities
     ]
+
+
+def identities(settings: Settings, certificates: Certificates, directory: Directory) -> Identities:
+    """Whom client certificates speak for: the configuration's identities first, then the directory's."""
+    return Identities(identity_rules(settings), certificates.client_ca, time.time, directory)
 
 
 def principal(settings: Settings, arn: str) -> Principal:

@@ -145,6 +145,36 @@ def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> N
         ("TailAuditRecords", ["audit", "tail"]),
         ("GetAuditCheckpoint", ["audit", "checkpoint"]),
         ("GetCallerIdentity", ["whoami"]),
+        ("CreateAccount", ["account", "create", "444455556666", "--description", "blue"]),
+        ("DescribeAccount", ["account", "describe", "444455556666"]),
+        ("ListAccounts", ["account", "list"]),
+        ("PutGuardRail", ["account", "guard-rail", "put", "444455556666", "rail"]),
+        ("GetGuardRail", ["account", "guard-rail", "get", "444455556666", "rail"]),
+        ("ListGuardRails", ["account", "guard-rail", "list", "444455556666"]),
+        ("DeleteGuardRail", ["account", "guard-rail", "delete", "444455556666", "rail"]),
+        ("CreatePrincipal", ["principal", "create", USER, "--tag", "a=b", "--trusted"]),
+        ("DescribePrincipal", ["principal", "describe", USER]),
+        ("ListPrincipals", ["principal", "list", "--kind", "user"]),
+        ("DeletePrincipal", ["principal", "delete", USER]),
+        ("EnablePrincipal", ["principal", "enable", USER]),
+        ("DisablePrincipal", ["principal", "disable", USER, "--etag", "2"]),
+        ("TagPrincipal", ["principal", "tag", USER, "a=b"]),
+        ("UntagPrincipal", ["principal", "untag", USER, "a"]),
+        ("PutIdentityPolicy", ["principal", "policy", "put", USER, "use"]),
+        ("GetIdentityPolicy", ["principal", "policy", "get", USER, "use"]),
+        ("ListIdentityPolicies", ["principal", "policy", "list", USER]),
+        ("DeleteIdentityPolicy", ["principal", "policy", "delete", USER, "use"]),
+        ("AddIdentity", ["identity", "add", USER, "--uri", "spiffe://example.org/pay"]),
+        ("RemoveIdentity", ["identity", "remove", USER, "--dns", "pay.example.org"]),
+        ("ListIdentities", ["identity", "list", USER]),
+        ("CreateAccessKey", ["access-key", "create", USER]),
+        ("ListAccessKeys", ["access-key", "list", USER]),
+        ("ActivateAccessKey", ["access-key", "activate", USER, "AKIA"]),
+        ("DeactivateAccessKey", ["access-key", "deactivate", USER, "AKIA"]),
+        ("DeleteAccessKey", ["access-key", "delete", USER, "AKIA"]),
+        ("PutTrustPolicy", ["role", "trust", USER, "--max-session", "900"]),
+        ("RevokeRoleSessions", ["role", "revoke-sessions", USER]),
+        ("AssumeRole", ["role", "assume", USER, "session"]),
         ("WatchEvents", ["events", "watch", "--type", "strongroom.key.*"]),
         ("ListSinks", ["events", "sinks"]),
         ("ListDeadLetters", ["events", "dead-letters", "--sink", "s"]),
@@ -685,3 +715,31 @@ def test_the_command_line_starts_without_grpc_and_rich() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_secret_of_a_new_access_key_is_shown_once_and_said_to_be(run: Run, daemon: FakeDaemon) -> None:
+    made = access_pb2.CreateAccessKeyResponse(secret_access_key="s" * 40)
+    made.access_key.access_key_id = "AKIA" + "A" * 16
+    daemon.answers["CreateAccessKey"] = lambda _: made
+
+    code, shown, said = run("access-key", "create", USER)
+    _, as_json, _ = run("access-key", "create", USER, "--json")
+
+    assert code == 0
+    assert b"s" * 40 in shown
+    assert "not shown again" in said
+    assert json.loads(as_json)["secret_access_key"] == "s" * 40
+
+
+def test_a_role_of_the_command_line_is_assumed_before_the_call(run: Run, daemon: FakeDaemon) -> None:
+    role = "arn:aws:iam::111122223333:role/ops"
+    session = access_pb2.AssumeRoleResponse(session_token="token-1")
+    session.expire_time.FromSeconds(int(time.time()) + 3_600)
+    daemon.answers["AssumeRole"] = lambda _: session
+
+    code, _, said = run("--assume-role", role, "encrypt", "alias/k", stdin=b"x")
+
+    assert (code, daemon.methods) == (0, ["AssumeRole", "Encrypt"]), said
+    assert daemon.calls[0][1].role == role  # type: ignore[attr-defined]
+    assert ["strongroom-session" in given for given in daemon.metadata] == [False, True]
+    assert daemon.metadata[1]["strongroom-session"] == "token-1"

@@ -75,6 +75,25 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "list_dead_letters": (),
     "redrive_dead_letter": (),
     "get_compliance_report": (),
+    "list_accounts": (),
+    "put_guard_rail": ("111122223333", "rail", "{}"),
+    "get_guard_rail": ("111122223333", "rail"),
+    "delete_guard_rail": ("111122223333", "rail"),
+    "list_principals": (),
+    "tag_principal": ("arn", {"a": "b"}),
+    "untag_principal": ("arn", ["a"]),
+    "put_identity_policy": ("arn", "policy", "{}"),
+    "get_identity_policy": ("arn", "policy"),
+    "delete_identity_policy": ("arn", "policy"),
+    "put_trust_policy": ("arn", "{}"),
+    "activate_access_key": ("arn", "AKIA"),
+    "deactivate_access_key": ("arn", "AKIA"),
+    "delete_access_key": ("arn", "AKIA"),
+    "assume_role": ("arn", "session"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "add_identity": {"uri": "spiffe://example.org/a"},
+    "remove_identity": {"subject": "CN=a", "issuer_spki_sha256": "0" * 64},
 }
 
 
@@ -84,7 +103,7 @@ def python_name(method: str) -> str:
 
 def call(client: Any, method: str) -> Any:
     name = python_name(method)
-    return getattr(client, name)(*ARGUMENTS.get(name, ("alias/k",)))
+    return getattr(client, name)(*ARGUMENTS.get(name, ("alias/k",)), **OPTIONS.get(name, {}))
 
 
 @pytest.mark.parametrize(("service", "method"), UNARY)
@@ -135,6 +154,7 @@ def test_every_stream_operation_is_one_of_operate() -> None:
         (enums.DATA_KEY_SPEC, names.DataKeySpec),
         (enums.DATA_KEY_PAIR_SPEC, names.DataKeyPairSpec),
         (enums.LIMIT_SCOPE, names.LimitScope),
+        (enums.PRINCIPAL_KIND, names.PrincipalKind),
     ],
 )
 def test_vocabularies_are_those_of_the_protos(codec: enums.Codec, vocabulary: Any) -> None:

@@ -37,6 +37,25 @@ def test_migrating_twice_changes_nothing(url: str) -> None:
     assert schema_state(url) is SchemaState.CURRENT
 
 
+def test_a_store_of_the_first_revision_keeps_what_it_holds(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    engine = writing_engine(parse_url(url))
+    migration._upgrade(engine, REVISIONS[0])
+    with engine.begin() as connection:
+        row = "'CLASS/1/RSA', 'CLASS', '1/RSA', 5, 5, 1, x'00'"
+        connection.exec_driver_sql(f"INSERT INTO limits VALUES ({row})")
+    engine.dispose()
+    assert schema_state(url) is SchemaState.OUTDATED
+
+    migrate(url)
+
+    assert schema_state(url) is SchemaState.CURRENT
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        assert old.execute("SELECT subject FROM limits").fetchall() == [("1/RSA",)]
+        assert old.execute("SELECT * FROM principals").fetchall() == []
+    old.close()
+
+
 def test_the_file_belongs_to_its_owner_alone(url: str, database: Path) -> None:
     assert database.stat().st_mode & 0o777 == 0o600
 

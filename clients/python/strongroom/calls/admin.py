@@ -199,4 +199,13 @@ def _identity(reply: access_pb2.GetCallerIdentityResponse) -> results.Identity:
         administrator=reply.administrator,
         daemon_version=reply.daemon_version,
         region=reply.region,
+        identity=reply.identity,
+        operator=reply.operator,
+        trusted=reply.trusted,
+        session_arn=reply.session_arn,
+        session_source_arn=reply.session_source_arn,
+        session_expire_time=_read.time_of(reply, "session_expire_time"),
+        via_service=reply.via_service,
+        caller_account=reply.caller_account,
+        source_principal=reply.source_principal,
     )

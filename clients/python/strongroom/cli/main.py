@@ -13,7 +13,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from strongroom import errors
-from strongroom.cli import admin, crypto, datakeys, events, files, keys
+from strongroom.cli import access, admin, credentials, crypto, datakeys, events, files, keys
 from strongroom.cli.output import note, plain_error, print_json, standard_output
 from strongroom.cli.session import Options, options
 from strongroom.reasons import EXPLANATIONS, Explanation
@@ -65,6 +65,11 @@ app.add_typer(datakeys.batch_app, name="batch")
 app.add_typer(files.app, name="file")
 app.add_typer(admin.quota_app, name="quota")
 app.add_typer(admin.audit_app, name="audit")
+app.add_typer(access.account_app, name="account")
+app.add_typer(access.principal_app, name="principal")
+app.add_typer(credentials.identity_app, name="identity")
+app.add_typer(credentials.access_key_app, name="access-key")
+app.add_typer(credentials.role_app, name="role")
 app.add_typer(events.events_app, name="events")
 app.add_typer(events.compliance_app, name="compliance")
 app.command("whoami")(admin.whoami)
@@ -99,12 +104,13 @@ def global_options(  # noqa: PLR0913, PLR0917 - the global options
     timeout: Annotated[
         str | None, typer.Option(help="Deadline of a call, in seconds; 10 by default.")
     ] = None,
+    assume_role: Annotated[str | None, typer.Option(help="Do it as this role.", metavar="ARN")] = None,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Take the global options; each may also be set as STRONGROOM_<NAME> or in the profile."""
-    ctx.obj = Options(as_json, profile, endpoint, ca, cert, key, server_name, timeout)
+    ctx.obj = Options(as_json, profile, endpoint, ca, cert, key, server_name, timeout, assume_role)
 
 
 @app.command("explain")

@@ -23,6 +23,7 @@ class Options:
     key: str | None = None
     server_name: str | None = None
     timeout: str | None = None
+    assume_role: str | None = None
 
 
 def options(ctx: typer.Context) -> Options:
@@ -49,6 +50,7 @@ def connected(ctx: typer.Context) -> Iterator["Client"]:
         "key": given.key,
         "server_name": given.server_name,
         "timeout": given.timeout,
+        "assume_role": given.assume_role,
     }
     settings = resolve(overrides, profile=given.profile)
     with Client(settings, retry=RetryPolicy(wait_for_connection=False)) as client:

@@ -26,9 +26,21 @@ if _version_not_supported:
 
 
 class AccessServiceStub:
-    """AccessService answers questions about identity.
+    """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
+
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
+
+    Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
+
+    Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     def __init__(self, channel):
@@ -42,19 +54,468 @@ class AccessServiceStub:
                 request_serializer=strongroom_dot_v1_dot_access__pb2.GetCallerIdentityRequest.SerializeToString,
                 response_deserializer=strongroom_dot_v1_dot_access__pb2.GetCallerIdentityResponse.FromString,
                 _registered_method=True)
+        self.CreateAccount = channel.unary_unary(
+                '/strongroom.v1.AccessService/CreateAccount',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.CreateAccountRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.CreateAccountResponse.FromString,
+                _registered_method=True)
+        self.DescribeAccount = channel.unary_unary(
+                '/strongroom.v1.AccessService/DescribeAccount',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DescribeAccountRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DescribeAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccounts = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListAccounts',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListAccountsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListAccountsResponse.FromString,
+                _registered_method=True)
+        self.PutGuardRail = channel.unary_unary(
+                '/strongroom.v1.AccessService/PutGuardRail',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.PutGuardRailRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.PutGuardRailResponse.FromString,
+                _registered_method=True)
+        self.GetGuardRail = channel.unary_unary(
+                '/strongroom.v1.AccessService/GetGuardRail',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.GetGuardRailRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.GetGuardRailResponse.FromString,
+                _registered_method=True)
+        self.ListGuardRails = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListGuardRails',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListGuardRailsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListGuardRailsResponse.FromString,
+                _registered_method=True)
+        self.DeleteGuardRail = channel.unary_unary(
+                '/strongroom.v1.AccessService/DeleteGuardRail',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DeleteGuardRailRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteGuardRailResponse.FromString,
+                _registered_method=True)
+        self.CreatePrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/CreatePrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.CreatePrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.CreatePrincipalResponse.FromString,
+                _registered_method=True)
+        self.DescribePrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/DescribePrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DescribePrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DescribePrincipalResponse.FromString,
+                _registered_method=True)
+        self.ListPrincipals = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListPrincipals',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListPrincipalsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListPrincipalsResponse.FromString,
+                _registered_method=True)
+        self.DeletePrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/DeletePrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DeletePrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DeletePrincipalResponse.FromString,
+                _registered_method=True)
+        self.EnablePrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/EnablePrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.EnablePrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.EnablePrincipalResponse.FromString,
+                _registered_method=True)
+        self.DisablePrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/DisablePrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DisablePrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DisablePrincipalResponse.FromString,
+                _registered_method=True)
+        self.TagPrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/TagPrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.TagPrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.TagPrincipalResponse.FromString,
+                _registered_method=True)
+        self.UntagPrincipal = channel.unary_unary(
+                '/strongroom.v1.AccessService/UntagPrincipal',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.UntagPrincipalRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.UntagPrincipalResponse.FromString,
+                _registered_method=True)
+        self.PutIdentityPolicy = channel.unary_unary(
+                '/strongroom.v1.AccessService/PutIdentityPolicy',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyResponse.FromString,
+                _registered_method=True)
+        self.GetIdentityPolicy = channel.unary_unary(
+                '/strongroom.v1.AccessService/GetIdentityPolicy',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListIdentityPolicies = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListIdentityPolicies',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesResponse.FromString,
+                _registered_method=True)
+        self.DeleteIdentityPolicy = channel.unary_unary(
+                '/strongroom.v1.AccessService/DeleteIdentityPolicy',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyResponse.FromString,
+                _registered_method=True)
+        self.PutTrustPolicy = channel.unary_unary(
+                '/strongroom.v1.AccessService/PutTrustPolicy',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.PutTrustPolicyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.PutTrustPolicyResponse.FromString,
+                _registered_method=True)
+        self.RevokeRoleSessions = channel.unary_unary(
+                '/strongroom.v1.AccessService/RevokeRoleSessions',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsResponse.FromString,
+                _registered_method=True)
+        self.AddIdentity = channel.unary_unary(
+                '/strongroom.v1.AccessService/AddIdentity',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.AddIdentityRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.AddIdentityResponse.FromString,
+                _registered_method=True)
+        self.RemoveIdentity = channel.unary_unary(
+                '/strongroom.v1.AccessService/RemoveIdentity',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.RemoveIdentityRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.RemoveIdentityResponse.FromString,
+                _registered_method=True)
+        self.ListIdentities = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListIdentities',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListIdentitiesRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.CreateAccessKey = channel.unary_unary(
+                '/strongroom.v1.AccessService/CreateAccessKey',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.CreateAccessKeyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.CreateAccessKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAccessKeys = channel.unary_unary(
+                '/strongroom.v1.AccessService/ListAccessKeys',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ListAccessKeysRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ListAccessKeysResponse.FromString,
+                _registered_method=True)
+        self.ActivateAccessKey = channel.unary_unary(
+                '/strongroom.v1.AccessService/ActivateAccessKey',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyResponse.FromString,
+                _registered_method=True)
+        self.DeactivateAccessKey = channel.unary_unary(
+                '/strongroom.v1.AccessService/DeactivateAccessKey',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyResponse.FromString,
+                _registered_method=True)
+        self.DeleteAccessKey = channel.unary_unary(
+                '/strongroom.v1.AccessService/DeleteAccessKey',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyResponse.FromString,
+                _registered_method=True)
+        self.AssumeRole = channel.unary_unary(
+                '/strongroom.v1.AccessService/AssumeRole',
+                request_serializer=strongroom_dot_v1_dot_access__pb2.AssumeRoleRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_access__pb2.AssumeRoleResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
-    """AccessService answers questions about identity.
+    """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
+
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
+
+    Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
+
+    Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     def GetCallerIdentity(self, request, context):
-        """GetCallerIdentity names the principal that the daemon takes this connection for. Every caller with
+        """GetCallerIdentity names the principal that the daemon takes this call for. Every caller with
         a known certificate may ask; no key is touched.
 
-        Errors: UNAUTHENTICATED_PEER, QUOTA_EXCEEDED, AUDIT_UNAVAILABLE.
+        Errors: UNAUTHENTICATED_PEER, QUOTA_EXCEEDED, AUDIT_UNAVAILABLE. Action: strongroom:GetCallerIdentity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAccount(self, request, context):
+        """CreateAccount makes an account and its root principal. For operators.
+
+        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED. Action: strongroom:CreateAccount.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeAccount(self, request, context):
+        """DescribeAccount describes an account.
+
+        Errors: NOT_FOUND. Action: strongroom:DescribeAccount.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccounts(self, request, context):
+        """ListAccounts lists accounts by number: for an operator all, for an administrator their own.
+
+        Errors: INVALID_PAGE_TOKEN. Action: strongroom:ListAccounts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutGuardRail(self, request, context):
+        """PutGuardRail attaches a guard rail to an account, or replaces the one of its name. Whatever a
+        principal of the account wants to do, each guard rail must allow as well. For operators.
+
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutGuardRail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGuardRail(self, request, context):
+        """GetGuardRail reads one guard rail.
+
+        Errors: NOT_FOUND. Action: strongroom:GetGuardRail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGuardRails(self, request, context):
+        """ListGuardRails lists the names of an account's guard rails, at most 10.
+
+        Errors: NOT_FOUND. Action: strongroom:ListGuardRails.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGuardRail(self, request, context):
+        """DeleteGuardRail takes a guard rail away. For operators.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteGuardRail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePrincipal(self, request, context):
+        """CreatePrincipal makes a user, role or service in an account that exists. It can do nothing yet:
+        policies say what it may, identities and access keys what it proves itself by.
+
+        Errors: ALREADY_EXISTS, NOT_FOUND (no such account), MALFORMED_POLICY, LIMIT_EXCEEDED. Action:
+        strongroom:CreatePrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribePrincipal(self, request, context):
+        """DescribePrincipal describes a principal.
+
+        Errors: NOT_FOUND. Action: strongroom:DescribePrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrincipals(self, request, context):
+        """ListPrincipals lists an account's principals by ARN.
+
+        Errors: UNKNOWN_ENUM, INVALID_PAGE_TOKEN. Action: strongroom:ListPrincipals.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePrincipal(self, request, context):
+        """DeletePrincipal removes a principal with all that it proves itself by. Within a second it calls no
+        more, also on connections that are open, and sessions of a role end. Policies that name it keep the
+        name: a principal made later under the same ARN has what they give. An identity of the configuration
+        must be removed there.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeletePrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnablePrincipal(self, request, context):
+        """EnablePrincipal lets a disabled principal call again.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:EnablePrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisablePrincipal(self, request, context):
+        """DisablePrincipal shuts a principal out within a second, whatever it proves itself by and also on open
+        connections. Sessions of a disabled role do not work. Nobody can disable themselves.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DisablePrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TagPrincipal(self, request, context):
+        """TagPrincipal sets tags on a principal.
+
+        Errors: NOT_FOUND, LIMIT_EXCEEDED, ETAG_MISMATCH. Action: strongroom:TagPrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UntagPrincipal(self, request, context):
+        """UntagPrincipal takes tags off a principal; those that are not there are no error.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:UntagPrincipal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutIdentityPolicy(self, request, context):
+        """PutIdentityPolicy attaches an identity policy to a principal, or replaces the one of its name.
+
+        Errors: MALFORMED_POLICY (the field leads to the place), LIMIT_EXCEEDED, NOT_FOUND, ETAG_MISMATCH.
+        Action: strongroom:PutIdentityPolicy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetIdentityPolicy(self, request, context):
+        """GetIdentityPolicy reads one identity policy.
+
+        Errors: NOT_FOUND. Action: strongroom:GetIdentityPolicy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIdentityPolicies(self, request, context):
+        """ListIdentityPolicies lists the names of a principal's identity policies, at most 10.
+
+        Errors: NOT_FOUND. Action: strongroom:ListIdentityPolicies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteIdentityPolicy(self, request, context):
+        """DeleteIdentityPolicy takes an identity policy away.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteIdentityPolicy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutTrustPolicy(self, request, context):
+        """PutTrustPolicy says who may assume a role from now on, and for how long. Sessions that were begun go
+        on: RevokeRoleSessions ends them.
+
+        Errors: MALFORMED_POLICY (the field leads to the place), NOT_FOUND, ETAG_MISMATCH. Action:
+        strongroom:PutTrustPolicy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeRoleSessions(self, request, context):
+        """RevokeRoleSessions ends every session of a role that was begun before, within a second.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:RevokeRoleSessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddIdentity(self, request, context):
+        """AddIdentity lets a fact of client certificates speak for a principal. It can speak for one only, in
+        the whole daemon; identities of the configuration go before. For operators.
+
+        Errors: ALREADY_EXISTS, LIMIT_EXCEEDED (20 of a principal), NOT_FOUND. Action:
+        strongroom:AddIdentity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveIdentity(self, request, context):
+        """RemoveIdentity takes an identity away: within a second certificates with it are nobody's, also on open
+        connections.
+
+        Errors: NOT_FOUND. Action: strongroom:RemoveIdentity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIdentities(self, request, context):
+        """ListIdentities lists a principal's identities, at most 20, without those of the configuration.
+
+        Errors: NOT_FOUND. Action: strongroom:ListIdentities.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAccessKey(self, request, context):
+        """CreateAccessKey makes an access key for a user or service, for doors that verify signatures (SigV4).
+
+        Errors: LIMIT_EXCEEDED (two of a principal), NOT_FOUND. Action: strongroom:CreateAccessKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccessKeys(self, request, context):
+        """ListAccessKeys lists a principal's access keys, at most two, without secrets.
+
+        Errors: NOT_FOUND. Action: strongroom:ListAccessKeys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateAccessKey(self, request, context):
+        """ActivateAccessKey lets an access key work again.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:ActivateAccessKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeactivateAccessKey(self, request, context):
+        """DeactivateAccessKey stops an access key within a second.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeactivateAccessKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAccessKey(self, request, context):
+        """DeleteAccessKey removes an access key for ever.
+
+        Errors: NOT_FOUND, ETAG_MISMATCH. Action: strongroom:DeleteAccessKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssumeRole(self, request, context):
+        """AssumeRole begins a session of a role whose trust policy allows it to the caller. The session token
+        goes with later calls as metadata strongroom-session; it works with the caller's certificate only,
+        and until it ends, is revoked, or the role is disabled. A session assumes no further role.
+
+        Errors: ACCESS_DENIED (for a role that does not exist as for one that does not trust the caller).
+        Action: sts:AssumeRole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,6 +529,156 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=strongroom_dot_v1_dot_access__pb2.GetCallerIdentityRequest.FromString,
                     response_serializer=strongroom_dot_v1_dot_access__pb2.GetCallerIdentityResponse.SerializeToString,
             ),
+            'CreateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAccount,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.CreateAccountRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.CreateAccountResponse.SerializeToString,
+            ),
+            'DescribeAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeAccount,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DescribeAccountRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DescribeAccountResponse.SerializeToString,
+            ),
+            'ListAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccounts,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListAccountsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'PutGuardRail': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutGuardRail,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.PutGuardRailRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.PutGuardRailResponse.SerializeToString,
+            ),
+            'GetGuardRail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGuardRail,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.GetGuardRailRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.GetGuardRailResponse.SerializeToString,
+            ),
+            'ListGuardRails': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGuardRails,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListGuardRailsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListGuardRailsResponse.SerializeToString,
+            ),
+            'DeleteGuardRail': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGuardRail,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteGuardRailRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DeleteGuardRailResponse.SerializeToString,
+            ),
+            'CreatePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.CreatePrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.CreatePrincipalResponse.SerializeToString,
+            ),
+            'DescribePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribePrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DescribePrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DescribePrincipalResponse.SerializeToString,
+            ),
+            'ListPrincipals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrincipals,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListPrincipalsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListPrincipalsResponse.SerializeToString,
+            ),
+            'DeletePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DeletePrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DeletePrincipalResponse.SerializeToString,
+            ),
+            'EnablePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnablePrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.EnablePrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.EnablePrincipalResponse.SerializeToString,
+            ),
+            'DisablePrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisablePrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DisablePrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DisablePrincipalResponse.SerializeToString,
+            ),
+            'TagPrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.TagPrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.TagPrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.TagPrincipalResponse.SerializeToString,
+            ),
+            'UntagPrincipal': grpc.unary_unary_rpc_method_handler(
+                    servicer.UntagPrincipal,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.UntagPrincipalRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.UntagPrincipalResponse.SerializeToString,
+            ),
+            'PutIdentityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutIdentityPolicy,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyResponse.SerializeToString,
+            ),
+            'GetIdentityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIdentityPolicy,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyResponse.SerializeToString,
+            ),
+            'ListIdentityPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIdentityPolicies,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesResponse.SerializeToString,
+            ),
+            'DeleteIdentityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteIdentityPolicy,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyResponse.SerializeToString,
+            ),
+            'PutTrustPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutTrustPolicy,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.PutTrustPolicyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.PutTrustPolicyResponse.SerializeToString,
+            ),
+            'RevokeRoleSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeRoleSessions,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsResponse.SerializeToString,
+            ),
+            'AddIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddIdentity,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.AddIdentityRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.AddIdentityResponse.SerializeToString,
+            ),
+            'RemoveIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveIdentity,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.RemoveIdentityRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.RemoveIdentityResponse.SerializeToString,
+            ),
+            'ListIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIdentities,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListIdentitiesRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListIdentitiesResponse.SerializeToString,
+            ),
+            'CreateAccessKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAccessKey,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.CreateAccessKeyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.CreateAccessKeyResponse.SerializeToString,
+            ),
+            'ListAccessKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccessKeys,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ListAccessKeysRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ListAccessKeysResponse.SerializeToString,
+            ),
+            'ActivateAccessKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateAccessKey,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyResponse.SerializeToString,
+            ),
+            'DeactivateAccessKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeactivateAccessKey,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyResponse.SerializeToString,
+            ),
+            'DeleteAccessKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccessKey,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyResponse.SerializeToString,
+            ),
+            'AssumeRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssumeRole,
+                    request_deserializer=strongroom_dot_v1_dot_access__pb2.AssumeRoleRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_access__pb2.AssumeRoleResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'strongroom.v1.AccessService', rpc_method_handlers)
@@ -77,9 +688,21 @@ def add_AccessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
-    """AccessService answers questions about identity.
+    """AccessService answers who a caller is, and manages accounts, principals, identities and access keys.
 
-    The identity is that of the client certificate of the connection, never of a request field.
+    The identity is that of the client certificate of the connection, or of the role session whose token
+    goes with the call, never of a request field.
+
+    An account is the tenant. Its administrators (those whom the configuration names) manage its principals and
+    get ACCESS_DENIED for everything of another account, whether it exists or not; an operator manages all.
+    Operators and trusted services are changed by operators alone. Changes are in force at once in the worker
+    that made them, and in every other within one second.
+
+    Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
+
+    Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
+    QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE
+    or INTERNAL. Any mutation may also answer REQUEST_ID_REUSED.
     """
 
     @staticmethod
@@ -99,6 +722,816 @@ class AccessService:
             '/strongroom.v1.AccessService/GetCallerIdentity',
             strongroom_dot_v1_dot_access__pb2.GetCallerIdentityRequest.SerializeToString,
             strongroom_dot_v1_dot_access__pb2.GetCallerIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/CreateAccount',
+            strongroom_dot_v1_dot_access__pb2.CreateAccountRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.CreateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DescribeAccount',
+            strongroom_dot_v1_dot_access__pb2.DescribeAccountRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DescribeAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListAccounts',
+            strongroom_dot_v1_dot_access__pb2.ListAccountsRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutGuardRail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/PutGuardRail',
+            strongroom_dot_v1_dot_access__pb2.PutGuardRailRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.PutGuardRailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGuardRail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/GetGuardRail',
+            strongroom_dot_v1_dot_access__pb2.GetGuardRailRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.GetGuardRailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGuardRails(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListGuardRails',
+            strongroom_dot_v1_dot_access__pb2.ListGuardRailsRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListGuardRailsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGuardRail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DeleteGuardRail',
+            strongroom_dot_v1_dot_access__pb2.DeleteGuardRailRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DeleteGuardRailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/CreatePrincipal',
+            strongroom_dot_v1_dot_access__pb2.CreatePrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.CreatePrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DescribePrincipal',
+            strongroom_dot_v1_dot_access__pb2.DescribePrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DescribePrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrincipals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListPrincipals',
+            strongroom_dot_v1_dot_access__pb2.ListPrincipalsRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListPrincipalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DeletePrincipal',
+            strongroom_dot_v1_dot_access__pb2.DeletePrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DeletePrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnablePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/EnablePrincipal',
+            strongroom_dot_v1_dot_access__pb2.EnablePrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.EnablePrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisablePrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DisablePrincipal',
+            strongroom_dot_v1_dot_access__pb2.DisablePrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DisablePrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagPrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/TagPrincipal',
+            strongroom_dot_v1_dot_access__pb2.TagPrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.TagPrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UntagPrincipal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/UntagPrincipal',
+            strongroom_dot_v1_dot_access__pb2.UntagPrincipalRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.UntagPrincipalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/PutIdentityPolicy',
+            strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.PutIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/GetIdentityPolicy',
+            strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.GetIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIdentityPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListIdentityPolicies',
+            strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListIdentityPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DeleteIdentityPolicy',
+            strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DeleteIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutTrustPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/PutTrustPolicy',
+            strongroom_dot_v1_dot_access__pb2.PutTrustPolicyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.PutTrustPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeRoleSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/RevokeRoleSessions',
+            strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.RevokeRoleSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/AddIdentity',
+            strongroom_dot_v1_dot_access__pb2.AddIdentityRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.AddIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/RemoveIdentity',
+            strongroom_dot_v1_dot_access__pb2.RemoveIdentityRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.RemoveIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListIdentities',
+            strongroom_dot_v1_dot_access__pb2.ListIdentitiesRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAccessKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/CreateAccessKey',
+            strongroom_dot_v1_dot_access__pb2.CreateAccessKeyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.CreateAccessKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccessKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ListAccessKeys',
+            strongroom_dot_v1_dot_access__pb2.ListAccessKeysRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ListAccessKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateAccessKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/ActivateAccessKey',
+            strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.ActivateAccessKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeactivateAccessKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DeactivateAccessKey',
+            strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DeactivateAccessKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAccessKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/DeleteAccessKey',
+            strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.DeleteAccessKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssumeRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.AccessService/AssumeRole',
+            strongroom_dot_v1_dot_access__pb2.AssumeRoleRequest.SerializeToString,
+            strongroom_dot_v1_dot_access__pb2.AssumeRoleResponse.FromString,
             options,
             channel_credentials,
             insecure,

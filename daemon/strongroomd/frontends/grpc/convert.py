@@ -11,9 +11,10 @@ import google_crc32c
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
 from strongroomd.custody import publickeys
 from strongroomd.domain import algorithms as alg
+from strongroomd.domain.accounts import PrincipalKind
 from strongroomd.domain.context import EMPTY, Context, parse_context
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.names import Realm
@@ -40,6 +41,7 @@ _ENUMS: Final[list[tuple[type[StrEnum], Any, str]]] = [
     (alg.AgreementAlgorithm, types_pb2.KeyAgreementAlgorithm, "KEY_AGREEMENT_ALGORITHM_"),
     (alg.MessageType, types_pb2.MessageType, "MESSAGE_TYPE_"),
     (LimitScope, quota_pb2.LimitScope, "LIMIT_SCOPE_"),
+    (PrincipalKind, access_pb2.PrincipalKind, "PRINCIPAL_KIND_"),
 ]
 _NOT_ON_THE_WIRE: Final = {KeyState.DESTROYED}
 

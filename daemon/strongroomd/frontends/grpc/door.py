@@ -5,6 +5,7 @@ A message that does not parse, or is over the size limit, is answered with a typ
 input.
 """
 
+import dataclasses
 import itertools
 import secrets
 import time
@@ -19,10 +20,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from strongroomd.custody.sessions import Sessions, void
 from strongroomd.custody.threshold import NOBODY, Attempt, Threshold
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
-from strongroomd.domain.principals import Caller
+from strongroomd.domain.principals import Behalf, Caller, Principal, RoleSession
+from strongroomd.frontends.grpc.claims import NO_CLAIMS, read_claims, require_trusted
 from strongroomd.frontends.grpc.identity import Identities, Peer
 from strongroomd.frontends.grpc.status import CODES, wire_status
 from strongroomd.telemetry import logs
@@ -72,6 +75,7 @@ class Door:
         meter: gives each method's meter.
         threshold: writes down what is refused here.
         stranger: told of each call whose certificate names nobody.
+        sessions: opens role sessions; None where there are no roles.
         most: how many unary calls, and how many streams, may be served at once.
 
     Attributes:
@@ -86,6 +90,7 @@ class Door:
         meter: Callable[[str], Meter],
         threshold: Threshold,
         stranger: Callable[[], None] = lambda: None,
+        sessions: Sessions | None = None,
         *,
         most: int,
     ) -> None:
@@ -94,6 +99,7 @@ class Door:
         self._most = most
         self._stranger = stranger
         self._threshold = threshold
+        self._sessions = sessions
         self.identities = identities
         self.deadlines = deadlines
         self.meter = meter
@@ -118,9 +124,10 @@ class Door:
         """
         if (caller is not None and caller.passed) or error.reason is Reason.OVERLOADED:
             return error
-        arn = NOBODY if caller is None else caller.principal.arn
+        arn, told = (NOBODY, {}) if caller is None else (caller.principal.arn, caller.told())
+        attempt = Attempt("grpc", name, request_id, context.peer(), arn, told)
         try:
-            return await self._threshold.refuse(Attempt("grpc", name, request_id, context.peer(), arn), error)
+            return await self._threshold.refuse(attempt, error)
         except StrongroomError as unwritten:
             return unwritten
 
@@ -133,8 +140,9 @@ class Door:
         try:
             return self.identities.peer(pem)
         except StrongroomError as error:
-            self._stranger()
-            _log.warning("a peer is nobody that is known", detail=error.detail)
+            if error.reason is Reason.UNAUTHENTICATED_PEER:
+                self._stranger()
+                _log.warning("a peer is nobody that is known", detail=error.detail)
             raise
 
     def caller(
@@ -145,7 +153,47 @@ class Door:
         remaining = context.time_remaining()
         seconds = min(limit, _NEVER if remaining is None else remaining)  # type: ignore[redundant-expr]
         deadline = time.monotonic() + seconds
-        return Caller(peer.principal, request_id, deadline, context.peer(), "grpc"), peer
+        identity = f"certificate:{peer.fingerprint}"
+        return Caller(peer.principal, request_id, deadline, context.peer(), "grpc", identity=identity), peer
+
+    async def believe(self, caller: Caller, peer: Peer, context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
+        """Take over what the call's metadata says of its caller, where it may say it.
+
+        Returns:
+            The peer as which the call is made: in a role session the role.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED, INVALID_FIELD, FIELD_TOO_LARGE; UNAUTHENTICATED_PEER for a session
+                that is not valid.
+        """
+        claims = read_claims(context.invocation_metadata())
+        if claims is NO_CLAIMS:
+            return peer
+        require_trusted(claims.behalf, peer.principal)
+        caller.behalf = claims.behalf
+        if claims.session:
+            session = await self._opened(claims.session)
+            caller.principal = self._role(session, peer)
+            caller.session = session
+        return dataclasses.replace(peer, principal=caller.principal)
+
+    async def _opened(self, token: str) -> RoleSession:
+        if self._sessions is None:
+            raise void("there are no roles")
+        return await self._sessions.open(token)
+
+    def _role(self, session: RoleSession, peer: Peer) -> Principal:
+        if self._sessions is None:
+            raise void("there are no roles")
+        return self._sessions.role(session, peer.principal, peer.fingerprint)
+
+    def renewed(self, pem: bytes, session: RoleSession | None, behalf: Behalf) -> Peer:
+        """Find as whom a stream goes on: its certificate, role session and trust must all still hold."""
+        peer = self.holder(pem)
+        require_trusted(behalf, peer.principal)
+        if session is None:
+            return peer
+        return dataclasses.replace(peer, principal=self._role(session, peer))
 
 
 def certificate_of(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
@@ -237,6 +285,7 @@ def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, 
         try:
             door.require_room(door.in_flight)
             caller, peer = door.caller(context, request_id, getattr(door.deadlines, kind))
+            peer = await door.believe(caller, peer, context)
             reply = await function(_accepted(request), Call(caller, peer, lambda: peer))
             code = "OK"
         except StrongroomError as error:
@@ -284,7 +333,8 @@ async def _streamed(
     try:
         door.require_room(door.streams)
         caller, peer = door.caller(context, request_id, _NEVER)
-        renew = partial(door.holder, certificate_of(context))
+        peer = await door.believe(caller, peer, context)
+        renew = partial(door.renewed, certificate_of(context), caller.session, caller.behalf)
         async for reply in function(argument(), Call(caller, peer, renew, partial(door.answer, context))):
             yield reply
         code = "OK"

@@ -1,9 +1,10 @@
 """Who is calling: the principal behind a client certificate that TLS has verified already.
 
-A certificate speaks for the one principal whose entry names its URI SAN (SPIFFE X509-SVID: exactly one), or
-its exact subject together with the SHA-256 of its issuer's SubjectPublicKeyInfo. There is no fall-back to the
-common name. Results are kept per certificate; expiry is checked at every call, since connections outlive
-certificates.
+A certificate speaks for the one principal whose identity is its URI SAN (SPIFFE X509-SVID: exactly one).
+One without URI speaks by its DNS SAN, if it has exactly one, or by its exact subject together with the
+SHA-256 of its issuer's SubjectPublicKeyInfo. There is no fall-back to the common name. The configuration is
+asked first, then the directory. Results are kept per certificate until the directory changes; expiry is
+checked at every call, since connections outlive certificates.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from strongroomd.custody.directory import Directory
+from strongroomd.domain.accounts import IdentityKind, identity_id
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Principal
 
@@ -40,9 +43,20 @@ class Peer:
     Attributes:
         fingerprint: SHA-256 of the certificate's DER, hex.
         not_after: seconds since the Unix epoch after which the certificate is void.
+        listed: the directory knows it: it is known only as long as changes of the directory are.
     """
 
     principal: Principal
+    fingerprint: str
+    not_after: float
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """What a certificate says: identities in the order in which they count."""
+
+    identities: tuple[str, ...]
     fingerprint: str
     not_after: float
 
@@ -54,58 +68,91 @@ class Identities:
         rules: the configured identities.
         client_ca_pem: the trusted client CAs, to find a certificate's issuer.
         wall: seconds since the Unix epoch.
+        directory: the identities that administrators have added, and who may call at all.
     """
 
     def __init__(
-        self, rules: Sequence[IdentityRule], client_ca_pem: bytes, wall: Callable[[], float]
+        self,
+        rules: Sequence[IdentityRule],
+        client_ca_pem: bytes,
+        wall: Callable[[], float],
+        directory: Directory | None = None,
     ) -> None:
-        self._by_uri = {rule.uri: rule.principal for rule in rules if rule.uri}
-        self._by_subject = {
-            (rule.subject, rule.issuer_spki_sha256): rule.principal for rule in rules if rule.subject
-        }
+        self._configured = {_rule_identity(rule): rule.principal for rule in rules}
         self._issuers = x509.load_pem_x509_certificates(client_ca_pem)
         self._wall = wall
+        self._directory = directory
+        self._cards: dict[bytes, _Card] = {}
         self._known: dict[bytes, Peer] = {}
+        self._generation = 0
 
     def peer(self, pem: bytes) -> Peer:
         """Find the peer that a certificate (PEM) speaks for.
 
         Raises:
-            StrongroomError: UNAUTHENTICATED_PEER, for every cause the same.
+            StrongroomError: UNAUTHENTICATED_PEER, for every cause the same; STORE_UNAVAILABLE while changes
+                of
+                the directory cannot be known.
         """
+        directory = self._directory
+        if directory is not None and directory.generation != self._generation:
+            self._known.clear()
+            self._generation = directory.generation
         peer = self._known.get(pem)
         if peer is None:
-            peer = self._identify(pem)
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[pem] = peer
+            peer = self._known[pem] = self._identify(pem)
         if self._wall() > peer.not_after:
             raise _unknown("the certificate has expired")
+        if peer.listed and directory is not None:
+            directory.require_fresh()
         return peer
 
     def _identify(self, pem: bytes) -> Peer:
+        card = self._cards.get(pem)
+        if card is None:
+            card = self._read(pem)
+        principal, listed = self._principal(card.identities)
+        if len(self._cards) >= _MOST_REMEMBERED:
+            self._cards.clear()
+            self._known.clear()
+        self._cards[pem] = card
+        return Peer(principal, card.fingerprint, card.not_after, listed)
+
+    def _read(self, pem: bytes) -> _Card:
         try:
             certificate = x509.load_pem_x509_certificate(pem)
-            principal = self._principal(certificate)
+            identities = self._identities(certificate)
         except _UNREADABLE as error:
             raise _unknown(f"the certificate cannot be read: {type(error).__name__}") from None
         der = certificate.public_bytes(Encoding.DER)
-        return Peer(principal, hashlib.sha256(der).hexdigest(), certificate.not_valid_after_utc.timestamp())
+        not_after = certificate.not_valid_after_utc.timestamp()
+        return _Card(identities, hashlib.sha256(der).hexdigest(), not_after)
 
-    def _principal(self, certificate: x509.Certificate) -> Principal:
+    def _identities(self, certificate: x509.Certificate) -> tuple[str, ...]:
         _require_leaf(certificate)
-        uris = _uris(certificate)
+        uris = _names(certificate, x509.UniformResourceIdentifier)
         if len(uris) > 1:
             raise _unknown("the certificate has several URI names")
         if uris:
-            principal = self._by_uri.get(uris[0])
-        else:
-            principal = self._by_subject.get(
-                (certificate.subject.rfc4514_string(), self._issuer(certificate))
-            )
-        if principal is None:
-            raise _unknown("no identity is configured for the certificate")
-        return principal
+            return (identity_id(IdentityKind.URI, uris[0]),)
+        found = []
+        if len(hosts := _names(certificate, x509.DNSName)) == 1:
+            found.append(identity_id(IdentityKind.DNS, hosts[0]))
+        subject = certificate.subject.rfc4514_string()
+        if issuer := self._issuer(certificate):
+            found.append(identity_id(IdentityKind.SUBJECT, subject, issuer))
+        return tuple(found)
+
+    def _principal(self, identities: tuple[str, ...]) -> tuple[Principal, bool]:
+        """Give the principal, and whether the directory knows it."""
+        rule = next((self._configured[each] for each in identities if each in self._configured), None)
+        if self._directory is None:
+            return _somebody(rule), False
+        arn = rule.arn if rule else self._directory.holder(identities)
+        if not arn:
+            raise _unknown("no identity is known for the certificate")
+        principal = self._directory.admit(arn)
+        return _somebody(principal), rule is None or self._directory.is_listed(arn)
 
     def _issuer(self, certificate: x509.Certificate) -> str:
         for issuer in self._issuers:
@@ -118,9 +165,23 @@ class Identities:
         return ""
 
 
-def _uris(certificate: x509.Certificate) -> list[str]:
+def _rule_identity(rule: IdentityRule) -> str:
+    if rule.uri:
+        return identity_id(IdentityKind.URI, rule.uri)
+    return identity_id(IdentityKind.SUBJECT, rule.subject, rule.issuer_spki_sha256)
+
+
+def _somebody(principal: Principal | None) -> Principal:
+    if principal is None:
+        raise _unknown("no identity is known for the certificate, or its principal is disabled")
+    return principal
+
+
+def _names(
+    certificate: x509.Certificate, kind: type[x509.UniformResourceIdentifier | x509.DNSName]
+) -> list[str]:
     names = _extension(certificate, x509.SubjectAlternativeName)
-    return [] if names is None else names.get_values_for_type(x509.UniformResourceIdentifier)
+    return [] if names is None else names.get_values_for_type(kind)
 
 
 def _require_leaf(certificate: x509.Certificate) -> None:
