@@ -41,7 +41,9 @@ def size(
 
 @app.command()
 def oracle(
-    samples: Annotated[int, typer.Option(min=100, help="Refusals of each kind; 5,000 or more to quote.")] = 5_000,
+    samples: Annotated[
+        int, typer.Option(min=100, help="Refusals of each kind; 5,000 or more to quote.")
+    ] = 5_000,
 ) -> None:
     """Time to refuse a forbidden key against that for one that is not there."""
     from tests.bench import oracle as bench

@@ -46,7 +46,10 @@ def run(folder: Path, *, samples: int) -> None:
     with rig.daemon(config) as daemon, daemon.client() as client:
         channels = [_channel(daemon.endpoint, authority, number) for number in range(CALLERS)]
         print(f"{samples} samples of each, {CALLERS} callers, {BLOCKS} blocks")
-        print(f"{'asked':24}{'forbidden':>12}{'unknown':>12} us   difference of means, us (least - greatest of blocks)")
+        print(
+            f"{'asked':24}{'forbidden':>12}{'unknown':>12} us   "
+            "difference of means, us (least - greatest of blocks)"
+        )
         for case in _cases(client):
             _measure(case, channels, samples)
 
