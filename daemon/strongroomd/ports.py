@@ -209,11 +209,15 @@ class Transaction(Protocol):
         ...
 
     async def delete(self, record: Record) -> None:
-        """Remove a record (aliases and limits only; keys and versions stay as tombstones)."""
+        """Remove a record (aliases, limits and grants only; keys and versions stay as tombstones)."""
         ...
 
     async def aliases_of(self, key_id: str) -> list[Stored[Any]]:
         """List the alias records of a key."""
+        ...
+
+    async def grants_named(self, key_id: str, name: str) -> list[Stored[Any]]:
+        """List the grant records of a key that bear a name."""
         ...
 
     async def append(self, entry: JournalEntry) -> None:
@@ -266,6 +270,10 @@ class Store(Protocol):
 
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id, damaged rows left out."""
+        ...
+
+    async def grants_left(self, limit: int) -> list[Stored[Any]]:
+        """Read grants whose key is destroyed, damaged rows left out."""
         ...
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:

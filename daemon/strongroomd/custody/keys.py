@@ -4,11 +4,13 @@ import dataclasses
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from strongroomd.custody import pages
+from strongroomd.custody import bringing, pages
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.judging import Bring
 from strongroomd.custody.keyforms import (
     KeyFilter,
     NewKey,
@@ -182,9 +184,10 @@ class Keys(UseCases):
         etag: str,
         request_id: str,
         arguments: object = None,
+        bring: Bring = bringing.nothing,
     ) -> KeyRecord:
         """Change one key's record: right, first answer, state, etag, edit; in that order."""
-        entry = await passage.claim(key, Act.READ)
+        entry = await passage.claim(key, Act.READ, bring=bring)
         key_id = entry.key.key_id
 
         async def work(change: Change) -> KeyRecord:
@@ -236,7 +239,8 @@ class Keys(UseCases):
         def edit(current: KeyRecord) -> KeyRecord:
             return dataclasses.replace(current, state=KeyState.PENDING_DELETION, deletion_at=due)
 
-        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window)
+        bring = partial(bringing.deletion, window)
+        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window, bring)
 
     @gated(Action.CANCEL_KEY_DELETION)
     async def cancel_deletion(
@@ -301,7 +305,7 @@ class Keys(UseCases):
     @gated(Action.GET_KEY_POLICY)
     async def get_policy(self, passage: Passage, key: str) -> KeyRecord:
         """Read a key's policy."""
-        return (await passage.claim(key, Act.READ)).key
+        return (await passage.claim(key, Act.READ, bring=bringing.policy_name)).key
 
     @gated(Action.PUT_KEY_POLICY)
     async def put_policy(
@@ -323,7 +327,8 @@ class Keys(UseCases):
             # Not earlier: whoever may not put this policy at all shall hear of nothing else.
             return dataclasses.replace(current, policy=self._settle_policy(passage, text, bypass=bypass))
 
-        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass])
+        bring = partial(bringing.new_policy, bypass)
+        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass], bring)
 
     @gated(Action.TAG_KEY)
     async def tag(
@@ -342,7 +347,8 @@ class Keys(UseCases):
                 )
             return dataclasses.replace(current, tags=tuple(sorted(merged.items())))
 
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked)
+        bring = partial(bringing.new_tags, checked)
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked, bring)
 
     @gated(Action.UNTAG_KEY)
     async def untag(
@@ -360,7 +366,8 @@ class Keys(UseCases):
         def edit(current: KeyRecord) -> KeyRecord:
             return dataclasses.replace(current, tags=tuple(t for t in current.tags if t[0] not in unwanted))
 
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted))
+        bring = partial(bringing.old_tags, tag_keys)
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted), bring)
 
     @gated(Action.LIST_TAGS)
     async def tags(self, passage: Passage, key: str) -> KeyRecord:

@@ -20,6 +20,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import (
     AliasRecord,
     CustodyMode,
+    GrantRecord,
     KeyRecord,
     KeyState,
     LimitRecord,
@@ -29,7 +30,7 @@ from strongroomd.domain.records import (
 )
 from strongroomd.ports import Answer, Store, Vault
 
-R = TypeVar("R", KeyRecord, AliasRecord, LimitRecord)
+R = TypeVar("R", KeyRecord, AliasRecord, LimitRecord, GrantRecord)
 
 
 class Mutations:
@@ -162,12 +163,15 @@ _ENUMS: dict[str, Callable[[str], Any]] = {
 }
 
 
+_PAIRS = {"tags", "context"}
+
+
 def decode(kind: type[R], data: bytes) -> R:
     """Undo `encode`."""
     values: dict[str, Any] = orjson.loads(data)
     for name, convert in _ENUMS.items():
         if name in values:
             values[name] = convert(values[name])
-    if "tags" in values:
-        values["tags"] = tuple((key, value) for key, value in values["tags"])
+    for name in _PAIRS & values.keys():
+        values[name] = tuple((key, value) for key, value in values[name])
     return kind(**values)

@@ -97,6 +97,9 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
         Action.PUT_KEY_POLICY,
         Action.PUT_LIMIT,
         Action.DELETE_LIMIT,
+        Action.CREATE_GRANT,
+        Action.RETIRE_GRANT,
+        Action.REVOKE_GRANT,
     }
 )
 """Actions whose intent and outcome are both audited."""

@@ -53,6 +53,7 @@ class Caller:
         source: the peer's address, for the audit log.
         door: which door it came through, e.g. `grpc`.
         passed: whether the call reached the gate, which writes down how it ends.
+        grant_tokens: what the request brings to make sure that its grants are known here.
     """
 
     principal: Principal
@@ -61,3 +62,4 @@ class Caller:
     source: str = ""
     door: str = "grpc"
     passed: bool = False
+    grant_tokens: tuple[str, ...] = ()

@@ -22,10 +22,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
+from strongroomd.domain.records import (
+    AliasRecord,
+    GrantRecord,
+    HouseRecord,
+    KeyRecord,
+    LimitRecord,
+    Record,
+    VersionRecord,
+)
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0005")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -94,6 +102,15 @@ ALIASES: Final = _record_table(
 )
 LIMITS: Final = _record_table("limits", LimitRecord)
 HOUSE: Final = _record_table("house", HouseRecord)
+GRANTS: Final = _record_table(
+    "grants",
+    GrantRecord,
+    _of_key("grants"),
+    Index("ix_grants_key_id", "key_id", "record_id"),
+    Index("ix_grants_grantee", "grantee", "key_id", "record_id"),
+    Index("ix_grants_retiring", "retiring", "record_id"),
+    Index("ix_grants_name", "key_id", "name"),
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -101,9 +118,10 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     AliasRecord: ALIASES,
     LimitRecord: LIMITS,
     HouseRecord: HOUSE,
+    GrantRecord: GRANTS,
 }
 
-DELETABLE: Final[frozenset[type[Record]]] = frozenset({AliasRecord, LimitRecord})
+DELETABLE: Final[frozenset[type[Record]]] = frozenset({AliasRecord, LimitRecord, GrantRecord})
 """Kinds whose rows may go; keys, versions and house keys stay as tombstones."""
 
 JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Executable, Table
 
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.records import AliasRecord, KeyRecord, Record, VersionRecord
+from strongroomd.domain.records import AliasRecord, GrantRecord, KeyRecord, Record, VersionRecord
 from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, Usage
 from strongroomd.storage import statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
@@ -58,7 +58,7 @@ class SqlTransaction(Transaction):
         await self._exactly_one(statements.replacement(table), row | old)
 
     async def delete(self, record: Record) -> None:
-        """Remove an alias or limit that is still at the record's row_version. Raises ETAG_MISMATCH if not."""
+        """Remove an alias, limit or grant that is still at the record's row_version. Raises ETAG_MISMATCH if not."""
         if type(record) not in DELETABLE:
             raise StrongroomError(Reason.INTERNAL, detail=f"store: a {record.KIND} is never deleted")
         where = {"id": record.record_id, "version": encode(record)["row_version"]}
@@ -68,6 +68,11 @@ class SqlTransaction(Transaction):
         """List the alias records of a key."""
         rows = await self._rows(statements.ALIASES_OF_KEY, {"key_id": key_id})
         return [decode_stored(AliasRecord, row) for row in rows]
+
+    async def grants_named(self, key_id: str, name: str) -> list[Stored[Any]]:
+        """List the grants of a key that bear a name."""
+        rows = await self._rows(statements.GRANTS_NAMED, {"key_id": key_id, "name": name})
+        return [decode_stored(GrantRecord, row) for row in rows]
 
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal; the database itself refuses any number but the next."""
@@ -148,6 +153,10 @@ class SqlStore(Store):
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id."""
         return await self._whole(VersionRecord, statements.RESIDENT_VERSIONS)
+
+    async def grants_left(self, limit: int) -> list[Stored[Any]]:
+        """Read grants of destroyed keys."""
+        return await self._whole(GrantRecord, statements.GRANTS_LEFT, limit=limit)
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""

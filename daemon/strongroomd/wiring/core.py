@@ -12,8 +12,12 @@ from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.gate import Gate
+from strongroomd.custody.grants import Grants
+from strongroomd.custody.granttokens import GrantTokens
+from strongroomd.custody.judging import Judge
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.lending import Lending
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas
@@ -27,6 +31,7 @@ from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.access import AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
+from strongroomd.frontends.grpc.grants import GrantServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
 from strongroomd.ports import AuditLog, AuditTrail, QuotaTable, Store, Vault
@@ -69,7 +74,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     usage = UsageCounter(rim.store, clock)
     admission = Admission(clock, rooms.lane_bounds(settings))
     gate_meter = GateMetrics(metrics)
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
+    lending = Lending(ledger)
+    tokens = GrantTokens(ledger, lending, rim.vault)
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, Judge(clock, lending, tokens))
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
@@ -84,6 +91,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
+        "grants": GrantServicer(Grants(gate, mutations, lending, tokens, rim.vault), realm),
         "access": AccessServicer(Access(gate), realm),
     }
     meter = UpkeepMetrics(metrics)
