@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
 from tests.conformance.wire import METHODS, request
-from tests.harness import ADMIN
+from tests.harness import ADMIN, OTHER
 
 from strongroom import Client
 from strongroom.v1 import crypto_pb2, quota_pb2, types_pb2
@@ -20,7 +20,7 @@ KEYLESS = frozenset(
     {
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
-        "GetCallerIdentity",
+        "GetCallerIdentity", "ListRetirableGrants",
     }
 )  # fmt: skip
 """RPCs that no key's policy decides."""
@@ -46,6 +46,8 @@ class Kit:
     ciphertext: bytes
     signature: bytes
     tag: bytes
+    grant: str
+    other_grant: str
 
     def key_ids(self) -> tuple[str, ...]:
         """The key ids."""
@@ -56,7 +58,8 @@ class Kit:
         ghost = uuid.uuid4()
         foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
         alias = "alias/" + "x" * (len(self.alias) - 6)
-        return Kit(str(ghost), str(ghost), str(ghost), str(ghost), alias, foreign, self.signature, self.tag)
+        name, nothing = str(ghost), ghost.hex * 2
+        return Kit(name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing)
 
 
 def make_kit(admin: Client) -> Kit:
@@ -72,6 +75,7 @@ def make_kit(admin: Client) -> Kit:
         admin.encrypt(seal, MESSAGE).ciphertext,
         admin.sign(sign, MESSAGE).signature,
         admin.generate_mac(mac, MESSAGE).mac,
+        *(admin.create_grant(seal, OTHER, ["Decrypt"]).grant.grant_id for _ in range(2)),
     )  # fmt: skip
 
 
@@ -114,6 +118,10 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "BatchDecrypt": lambda kit: {"items": [crypto_pb2.BatchDecryptItem(ciphertext=kit.ciphertext)]},
     "BatchSign": lambda kit: {"key": kit.sign, "items": [crypto_pb2.BatchSignItem(message=MESSAGE)]},
     "Operate": lambda kit: {"encrypt": crypto_pb2.EncryptRequest(key=kit.seal, plaintext=MESSAGE)},
+    "CreateGrant": lambda kit: {"key": kit.seal, "grantee_principal": OTHER, "operations": ["Encrypt"]},
+    "ListRetirableGrants": lambda kit: {"retiring_principal": ADMIN},
+    "RetireGrant": lambda kit: {"key": kit.seal, "grant_id": kit.grant},
+    "RevokeGrant": lambda kit: {"key": kit.seal, "grant_id": kit.other_grant},
     "GetLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
     "PutLimit": lambda kit: {"scope": _CLASS, "subject": "RSA", "per_second": 100_000},
     "DeleteLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},

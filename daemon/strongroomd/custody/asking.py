@@ -14,8 +14,8 @@ from strongroomd.custody.clock import Clock
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.context import Context
-from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
 from strongroomd.domain.grants import Grant, NewGrant
+from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
 from strongroomd.domain.policy.request import Request, Resource, Value
 from strongroomd.domain.principals import Caller
 

@@ -134,9 +134,7 @@ def _check_count(items: Sequence[object]) -> None:
         raise too_large("items", MAX_BATCH, "items")
 
 
-def _allowed(
-    items: Sequence[A | StrongroomError], allowed: Sequence[bool]
-) -> Sequence[A | StrongroomError]:
+def _allowed(items: Sequence[A | StrongroomError], allowed: Sequence[bool]) -> Sequence[A | StrongroomError]:
     """Refuse the items whose circumstances policy and grants do not allow; what is wrong anyway stays so."""
     if all(allowed):
         return items

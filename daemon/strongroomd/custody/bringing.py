@@ -40,7 +40,10 @@ def encryption(algorithm: EncryptionAlgorithm | None, context: Context, _entry: 
 
 
 def re_encryption(
-    algorithm: EncryptionAlgorithm | None, context: Context, same_key: bool, entry: Entry
+    algorithm: EncryptionAlgorithm | None,
+    context: Context,
+    same_key: bool,  # noqa: FBT001
+    entry: Entry,
 ) -> Brought:
     """Bring what either side of ReEncrypt has."""
     brought = encryption(algorithm, context, entry)
@@ -59,9 +62,7 @@ def signing(algorithm: SigningAlgorithm | None, kind: MessageType, entry: Entry)
     """Bring what Sign and Verify have; a key with one algorithm needs not be told which."""
     allowed = signing_algorithms(entry.key.spec, entry.key.usage)
     chosen = algorithm or (allowed[0] if len(allowed) == 1 else None)
-    return Brought(
-        {"kms:signingalgorithm": chosen.value if chosen else None, "kms:messagetype": kind.value}
-    )
+    return Brought({"kms:signingalgorithm": chosen.value if chosen else None, "kms:messagetype": kind.value})
 
 
 def mac(algorithm: MacAlgorithm | None, entry: Entry) -> Brought:
@@ -80,7 +81,7 @@ def policy_name(_entry: Entry) -> Brought:
     return Brought({"kms:policyname": _POLICY})
 
 
-def new_policy(bypass: bool, _entry: Entry) -> Brought:
+def new_policy(bypass: bool, _entry: Entry) -> Brought:  # noqa: FBT001 - bound by partial, by position
     """Bring what PutKeyPolicy has."""
     return Brought({"kms:policyname": _POLICY, "kms:bypasspolicylockoutsafetycheck": bypass})
 
@@ -100,7 +101,7 @@ def old_tags(tag_keys: tuple[str, ...], _entry: Entry) -> Brought:
     return Brought({"aws:tagkeys": tag_keys})
 
 
-def new_grant(wanted: NewGrant, for_service: bool, _entry: Entry) -> Brought:
+def new_grant(wanted: NewGrant, for_service: bool, _entry: Entry) -> Brought:  # noqa: FBT001
     """Bring what CreateGrant has; its encryption context is that of the constraints."""
     constraints = wanted.constraints
     return Brought(
@@ -110,7 +111,7 @@ def new_grant(wanted: NewGrant, for_service: bool, _entry: Entry) -> Brought:
     )
 
 
-def of_service(for_service: bool, _entry: Entry) -> Brought:
+def of_service(for_service: bool, _entry: Entry) -> Brought:  # noqa: FBT001
     """Bring what ListGrants and RevokeGrant have."""
     return Brought({"kms:grantisforawsresource": for_service})
 

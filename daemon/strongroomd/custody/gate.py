@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody import bringing
+from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.judging import Bring, Judge
@@ -253,7 +253,7 @@ class Passage:
             self._used[key_id, action] = 1
 
     def note_decision(self, decision: Decision) -> None:
-        """Put into the audit record how it was decided: the first as `decision`, others as `other_decisions`."""
+        """Put a decision and its ground into the audit record, further ones as `other_decisions`."""
         facts, made = self.facts, {"basis": decision.basis.value, "ground": decision.ground}
         if facts.setdefault("decision", made) != made:
             others = facts.setdefault("other_decisions", [])

@@ -145,7 +145,13 @@ class Grants(UseCases):
 
     @gated(Action.LIST_GRANTS)
     async def list_grants(
-        self, passage: Passage, key: str, grant_id: str = "", grantee: str = "", size: int = 0, token: str = ""
+        self,
+        passage: Passage,
+        key: str,
+        grant_id: str = "",
+        grantee: str = "",
+        size: int = 0,
+        token: str = "",
     ) -> GrantPage:
         """List a key's grants, all, one, or those of a grantee, in an order that means nothing."""
         bring = partial(bringing.of_service, for_service(passage.caller))

@@ -4,8 +4,8 @@ import hmac
 from collections import OrderedDict
 from typing import Final
 
-from strongroomd.custody.lending import Lending
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.lending import Lending
 from strongroomd.domain import granttokens
 from strongroomd.domain.granttokens import NONCE_BYTES, GrantToken
 from strongroomd.ports import Vault

@@ -175,7 +175,7 @@ class Keys(UseCases):
         found = found[:limit]
         return KeyPage(found, pages.encode(found[-1].key_id, *binding) if more else "")
 
-    async def _change(
+    async def _change(  # noqa: PLR0913, PLR0917 - what all changes of a key have
         self,
         passage: Passage,
         key: str,

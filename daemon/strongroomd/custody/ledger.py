@@ -174,7 +174,7 @@ class Ledger:
     async def page(
         self, kind: type[R], where: dict[str, str], *, after: str, limit: int
     ) -> tuple[list[R], str]:
-        """Read and verify at most `limit` records behind the id `after`; those that went meanwhile are left out.
+        """Read and verify at most `limit` records behind the id `after`, but for those that went meanwhile.
 
         Returns:
             The records, and the id behind which the next page begins, empty at the end.

@@ -1,8 +1,9 @@
-"""Grants in memory: whom a key lends to, as the journal has it, and the grants themselves once they are asked for.
+"""Grants in memory: whom a key lends to, as the journal has it, and the grants once they are asked for.
 
 The journal's entries name key, grant and grantee, so the ledger's verified journal alone says who has grants:
-for a caller without any the answer is one look-up, from the first moment on and without the store. The records
-are read and verified when a caller who has some needs them, and kept; a grant never changes, it only ends.
+for a caller without any the answer is one look-up, from the first moment on and without the store. The
+records are read and verified when a caller who has some needs them, and kept: a grant never changes, it only
+ends.
 """
 
 from collections import OrderedDict

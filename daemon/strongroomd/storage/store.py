@@ -58,7 +58,7 @@ class SqlTransaction(Transaction):
         await self._exactly_one(statements.replacement(table), row | old)
 
     async def delete(self, record: Record) -> None:
-        """Remove an alias, limit or grant that is still at the record's row_version. Raises ETAG_MISMATCH if not."""
+        """Remove an alias, limit or grant still at the record's row_version. Raises ETAG_MISMATCH if not."""
         if type(record) not in DELETABLE:
             raise StrongroomError(Reason.INTERNAL, detail=f"store: a {record.KIND} is never deleted")
         where = {"id": record.record_id, "version": encode(record)["row_version"]}

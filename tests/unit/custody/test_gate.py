@@ -45,7 +45,7 @@ class Fakes:
             raise denied("there is no such key")
         spec = KeySpec.SYMMETRIC_DEFAULT
         key = SimpleNamespace(key_id="key", account=principal.account, spec=spec, state=self.state)
-        return SimpleNamespace(key=key, arn="arn:key", policy=policy.parse(self.key_policy))
+        return SimpleNamespace(key=key, arn="arn:key", policy=policy.parse(self.key_policy), aliases=None)
 
     def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
         self.asked.append(("spend", class_, cost))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astrongroom/v1/grants.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x03\n\x10GrantConstraints\x12_\n\x19\x65ncryption_context_equals\x18\x01 \x03(\x0b\x32<.strongroom.v1.GrantConstraints.EncryptionContextEqualsEntry\x12_\n\x19\x65ncryption_context_subset\x18\x02 \x03(\x0b\x32<.strongroom.v1.GrantConstraints.EncryptionContextSubsetEntry\x12\x12\n\nsource_arn\x18\x03 \x01(\t\x12\x16\n\x0esource_account\x18\x04 \x01(\t\x1a>\n\x1c\x45ncryptionContextEqualsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a>\n\x1c\x45ncryptionContextSubsetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x02\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x0f\n\x07key_arn\x18\x02 \x01(\t\x12\x19\n\x11grantee_principal\x18\x03 \x01(\t\x12\x12\n\noperations\x18\x04 \x03(\t\x12\x1a\n\x12retiring_principal\x18\x05 \x01(\t\x12\x34\n\x0b\x63onstraints\x18\x06 \x01(\x0b\x32\x1f.strongroom.v1.GrantConstraints\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x19\n\x11issuing_principal\x18\x08 \x01(\t\x12\x17\n\x0fparent_grant_id\x18\t \x01(\t\x12\x30\n\x0c\x63reated_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xeb\x01\n\x12\x43reateGrantRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x19\n\x11grantee_principal\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\t\x12\x1a\n\x12retiring_principal\x18\x04 \x01(\t\x12\x34\n\x0b\x63onstraints\x18\x05 \x01(\x0b\x32\x1f.strongroom.v1.GrantConstraints\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x14\n\x0cgrant_tokens\x18\x07 \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\"T\n\x13\x43reateGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Grant\x12\x18\n\x0bgrant_token\x18\x02 \x01(\tB\x03\x80\x01\x01\"t\n\x11ListGrantsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x19\n\x11grantee_principal\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"S\n\x12ListGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x1aListRetirableGrantsRequest\x12\x1a\n\x12retiring_principal\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x1bListRetirableGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x12RetireGrantRequest\x12\x18\n\x0bgrant_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08grant_id\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x15\n\x13RetireGrantResponse\"X\n\x12RevokeGrantRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x15\n\x13RevokeGrantResponse2\xd1\x03\n\x0cGrantService\x12T\n\x0b\x43reateGrant\x12!.strongroom.v1.CreateGrantRequest\x1a\".strongroom.v1.CreateGrantResponse\x12Q\n\nListGrants\x12 .strongroom.v1.ListGrantsRequest\x1a!.strongroom.v1.ListGrantsResponse\x12l\n\x13ListRetirableGrants\x12).strongroom.v1.ListRetirableGrantsRequest\x1a*.strongroom.v1.ListRetirableGrantsResponse\x12T\n\x0bRetireGrant\x12!.strongroom.v1.RetireGrantRequest\x1a\".strongroom.v1.RetireGrantResponse\x12T\n\x0bRevokeGrant\x12!.strongroom.v1.RevokeGrantRequest\x1a\".strongroom.v1.RevokeGrantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1astrongroom/v1/grants.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x03\n\x10GrantConstraints\x12_\n\x19\x65ncryption_context_equals\x18\x01 \x03(\x0b\x32<.strongroom.v1.GrantConstraints.EncryptionContextEqualsEntry\x12_\n\x19\x65ncryption_context_subset\x18\x02 \x03(\x0b\x32<.strongroom.v1.GrantConstraints.EncryptionContextSubsetEntry\x12\x12\n\nsource_arn\x18\x03 \x01(\t\x12\x16\n\x0esource_account\x18\x04 \x01(\t\x1a>\n\x1c\x45ncryptionContextEqualsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a>\n\x1c\x45ncryptionContextSubsetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x02\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x0f\n\x07key_arn\x18\x02 \x01(\t\x12\x19\n\x11grantee_principal\x18\x03 \x01(\t\x12\x12\n\noperations\x18\x04 \x03(\t\x12\x1a\n\x12retiring_principal\x18\x05 \x01(\t\x12\x34\n\x0b\x63onstraints\x18\x06 \x01(\x0b\x32\x1f.strongroom.v1.GrantConstraints\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x19\n\x11issuing_principal\x18\x08 \x01(\t\x12\x17\n\x0fparent_grant_id\x18\t \x01(\t\x12\x30\n\x0c\x63reated_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xeb\x01\n\x12\x43reateGrantRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x19\n\x11grantee_principal\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\t\x12\x1a\n\x12retiring_principal\x18\x04 \x01(\t\x12\x34\n\x0b\x63onstraints\x18\x05 \x01(\x0b\x32\x1f.strongroom.v1.GrantConstraints\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x14\n\x0cgrant_tokens\x18\x07 \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x08 \x01(\x08\x12\x12\n\nrequest_id\x18\t \x01(\t\"O\n\x13\x43reateGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Grant\x12\x13\n\x0bgrant_token\x18\x02 \x01(\t\"t\n\x11ListGrantsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x19\n\x11grantee_principal\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"S\n\x12ListGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x1aListRetirableGrantsRequest\x12\x1a\n\x12retiring_principal\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x1bListRetirableGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x12RetireGrantRequest\x12\x13\n\x0bgrant_token\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08grant_id\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x15\n\x13RetireGrantResponse\"X\n\x12RevokeGrantRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x15\n\x13RevokeGrantResponse2\xd1\x03\n\x0cGrantService\x12T\n\x0b\x43reateGrant\x12!.strongroom.v1.CreateGrantRequest\x1a\".strongroom.v1.CreateGrantResponse\x12Q\n\nListGrants\x12 .strongroom.v1.ListGrantsRequest\x1a!.strongroom.v1.ListGrantsResponse\x12l\n\x13ListRetirableGrants\x12).strongroom.v1.ListRetirableGrantsRequest\x1a*.strongroom.v1.ListRetirableGrantsResponse\x12T\n\x0bRetireGrant\x12!.strongroom.v1.RetireGrantRequest\x1a\".strongroom.v1.RetireGrantResponse\x12T\n\x0bRevokeGrant\x12!.strongroom.v1.RevokeGrantRequest\x1a\".strongroom.v1.RevokeGrantResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANTCONSTRAINTS_ENCRYPTIONCONTEXTEQUALSENTRY']._serialized_options = b'8\001'
   _globals['_GRANTCONSTRAINTS_ENCRYPTIONCONTEXTSUBSETENTRY']._loaded_options = None
   _globals['_GRANTCONSTRAINTS_ENCRYPTIONCONTEXTSUBSETENTRY']._serialized_options = b'8\001'
-  _globals['_CREATEGRANTRESPONSE'].fields_by_name['grant_token']._loaded_options = None
-  _globals['_CREATEGRANTRESPONSE'].fields_by_name['grant_token']._serialized_options = b'\200\001\001'
-  _globals['_RETIREGRANTREQUEST'].fields_by_name['grant_token']._loaded_options = None
-  _globals['_RETIREGRANTREQUEST'].fields_by_name['grant_token']._serialized_options = b'\200\001\001'
   _globals['_GRANTCONSTRAINTS']._serialized_start=79
   _globals['_GRANTCONSTRAINTS']._serialized_end=463
   _globals['_GRANTCONSTRAINTS_ENCRYPTIONCONTEXTEQUALSENTRY']._serialized_start=337
@@ -51,23 +47,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEGRANTREQUEST']._serialized_start=756
   _globals['_CREATEGRANTREQUEST']._serialized_end=991
   _globals['_CREATEGRANTRESPONSE']._serialized_start=993
-  _globals['_CREATEGRANTRESPONSE']._serialized_end=1077
-  _globals['_LISTGRANTSREQUEST']._serialized_start=1079
-  _globals['_LISTGRANTSREQUEST']._serialized_end=1195
-  _globals['_LISTGRANTSRESPONSE']._serialized_start=1197
-  _globals['_LISTGRANTSRESPONSE']._serialized_end=1280
-  _globals['_LISTRETIRABLEGRANTSREQUEST']._serialized_start=1282
-  _globals['_LISTRETIRABLEGRANTSREQUEST']._serialized_end=1377
-  _globals['_LISTRETIRABLEGRANTSRESPONSE']._serialized_start=1379
-  _globals['_LISTRETIRABLEGRANTSRESPONSE']._serialized_end=1471
-  _globals['_RETIREGRANTREQUEST']._serialized_start=1473
-  _globals['_RETIREGRANTREQUEST']._serialized_end=1587
-  _globals['_RETIREGRANTRESPONSE']._serialized_start=1589
-  _globals['_RETIREGRANTRESPONSE']._serialized_end=1610
-  _globals['_REVOKEGRANTREQUEST']._serialized_start=1612
-  _globals['_REVOKEGRANTREQUEST']._serialized_end=1700
-  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1702
-  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1723
-  _globals['_GRANTSERVICE']._serialized_start=1726
-  _globals['_GRANTSERVICE']._serialized_end=2191
+  _globals['_CREATEGRANTRESPONSE']._serialized_end=1072
+  _globals['_LISTGRANTSREQUEST']._serialized_start=1074
+  _globals['_LISTGRANTSREQUEST']._serialized_end=1190
+  _globals['_LISTGRANTSRESPONSE']._serialized_start=1192
+  _globals['_LISTGRANTSRESPONSE']._serialized_end=1275
+  _globals['_LISTRETIRABLEGRANTSREQUEST']._serialized_start=1277
+  _globals['_LISTRETIRABLEGRANTSREQUEST']._serialized_end=1372
+  _globals['_LISTRETIRABLEGRANTSRESPONSE']._serialized_start=1374
+  _globals['_LISTRETIRABLEGRANTSRESPONSE']._serialized_end=1466
+  _globals['_RETIREGRANTREQUEST']._serialized_start=1468
+  _globals['_RETIREGRANTREQUEST']._serialized_end=1577
+  _globals['_RETIREGRANTRESPONSE']._serialized_start=1579
+  _globals['_RETIREGRANTRESPONSE']._serialized_end=1600
+  _globals['_REVOKEGRANTREQUEST']._serialized_start=1602
+  _globals['_REVOKEGRANTREQUEST']._serialized_end=1690
+  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1692
+  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1713
+  _globals['_GRANTSERVICE']._serialized_start=1716
+  _globals['_GRANTSERVICE']._serialized_end=2181
 # @@protoc_insertion_point(module_scope)

@@ -241,7 +241,8 @@ class CreateGrantResponse(_message.Message):
     GRANT_TOKEN_FIELD_NUMBER: _builtins.int
     grant_token: _builtins.str
     """A token of the grant: with it the grant is in force at once in every worker. Each answer has a new
-    one, all are as good. It gives no right to anybody but the grantee.
+    one, all are as good. No secret: it gives no right to
+    anybody but the grantee.
     """
     @_builtins.property
     def grant(self) -> Global___Grant:
