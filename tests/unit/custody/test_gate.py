@@ -151,6 +151,7 @@ async def test_a_use_is_decided_charged_done_and_written_down_in_that_order(
         "door": "grpc",
         "outcome": "OK",
         "key": "arn:key",
+        "decision": {"basis": "key-policy-allow", "ground": "key-default-1"},
     }
     assert fakes.uses == [("key", "Encrypt", 1)]
 
