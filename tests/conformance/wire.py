@@ -1,5 +1,6 @@
 """Bare gRPC: any bytes to any method, and what comes back; all methods read from the descriptors."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +24,7 @@ METHODS: dict[str, MethodDescriptor] = {
 """Every RPC of the API by its name, which is unique."""
 
 SECONDS = 20.0
+PATIENCE = 20
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,19 @@ class Wire:
         self.channel.close()
 
     def call(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
-        """Call a method with a message or any bytes; a streaming one is given one request and read once."""
+        """Call a method with a message or any bytes; a streaming one is given one request and read once.
+
+        A caller who is refused faster than refusals are paid for waits and asks again.
+        """
+        for _ in range(PATIENCE):
+            outcome = self.once(name, request, seconds)
+            if "QUOTA_EXCEEDED" not in (outcome.reason, *_of_items(outcome.reply)):
+                break
+            time.sleep(0.1)
+        return outcome
+
+    def once(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
+        """Call a method without patience."""
         method = METHODS[name]
         body = request if isinstance(request, bytes) else request.SerializeToString()
         path = f"/{method.containing_service.full_name}/{method.name}"
@@ -107,6 +121,12 @@ class Wire:
                 answers.cancel()
         reply: Message = self.channel.unary_unary(path, bytes, parse)(body, timeout=seconds)
         return reply
+
+
+def _of_items(reply: Message | None) -> list[str]:
+    if isinstance(reply, crypto_pb2.OperateResponse):
+        return [reply.error.reason]
+    return [result.error.reason for result in getattr(reply, "results", ())]
 
 
 def _failed(failure: grpc.RpcError) -> Outcome:

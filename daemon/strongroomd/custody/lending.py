@@ -99,6 +99,8 @@ class Lending:
         self._counts: dict[str, int] = {}
         self._lent: OrderedDict[tuple[str, str], Lent] = OrderedDict()
         self._loaded = 0
+        for record_id in ledger.known(GrantRecord):
+            self._learn(*record_id.split("/", 2))
         ledger.watch(self._changed)
 
     def _changed(self, change: JournalEntry) -> None:

@@ -91,15 +91,29 @@ async def test_another_worker_learns_of_a_grant_from_the_journal_and_of_its_end(
     assert (await decide(core, judge, key)).basis is Basis.DEFAULT_DENY
 
 
+async def test_a_worker_that_starts_knows_the_grants_that_there_are(core: Core) -> None:
+    key = await core.create()
+    ended, made = await grant(core, key), await grant(core, key)
+    await core.grants.revoke(core.caller(), key.key_id, ended.grant.grant_id)
+    ledger = core.reborn()
+    await ledger.start()
+
+    lending = Lending(ledger)
+
+    assert lending.count(key.key_id) == 1
+    decision = await decide(core, Judge(core.clock, lending), key)
+    assert (decision.basis, decision.ground) == (Basis.GRANT_ALLOW, made.grant.grant_id)
+
+
 async def test_a_token_of_a_grant_that_ended_does_not_make_a_worker_read(core: Core) -> None:
     key = await core.create()
     made = await grant(core, key)
     await core.grants.revoke(core.caller(), key.key_id, made.grant.grant_id)
-    followed = core.ledger._followed  # noqa: SLF001 - whether it read
+    followed = core.ledger._followed
 
     await core.judge.heed((made.token,))
 
-    assert core.ledger._followed == followed  # noqa: SLF001
+    assert core.ledger._followed == followed
 
 
 async def test_a_token_of_another_house_is_refused(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +136,7 @@ async def test_tokens_are_remembered_within_bounds(core: Core, monkeypatch: pyte
 
     await core.judge.heed(tuple(made))
 
-    assert len(core.tokens._verified) == 3  # noqa: SLF001
+    assert len(core.tokens._verified) == 3
 
 
 async def test_many_grants_of_one_caller_are_read_in_pages_and_told_apart(core: Core) -> None:
@@ -229,7 +243,7 @@ async def test_what_is_kept_in_memory_is_bounded(core: Core, monkeypatch: pytest
 
     for key in keys * 2:
         assert (await decide(core, core.judge, key)).allowed
-    assert core.lending._loaded <= 3  # noqa: SLF001
+    assert core.lending._loaded <= 3
 
 
 async def test_two_same_requests_at_once_with_a_name_make_one_grant(core: Core) -> None:
