@@ -295,6 +295,10 @@ class Store(Protocol):
         """Read every version that has an hsm_id, damaged rows left out."""
         ...
 
+    async def grants_left(self, limit: int) -> list[Stored[Any]]:
+        """Read grants whose key is destroyed, damaged rows left out."""
+        ...
+
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""
         ...

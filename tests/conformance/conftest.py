@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.conformance.wire import PatientWire, Wire
+from tests.conformance.wire import Wire
 from tests.harness import Daemon, shared_daemon
 
 from strongroom import Client
@@ -25,7 +25,7 @@ def admin(daemon: Daemon) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def wire(daemon: Daemon) -> Iterator[Wire]:
     """The administrator, by bare gRPC."""
-    with PatientWire.connect(daemon, "admin") as wire:
+    with Wire.connect(daemon, "admin") as wire:
         yield wire
 
 

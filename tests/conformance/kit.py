@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
 from tests.conformance.wire import METHODS, request
-from tests.harness import ACCOUNT, ADMIN
+from tests.harness import ACCOUNT, ADMIN, OTHER
 
 from strongroom import Client
 from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
@@ -32,7 +32,7 @@ KEYLESS = frozenset(
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
         "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
-        "GetComplianceReport",
+        "GetComplianceReport", "ListRetirableGrants",
     }
 ) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
 """RPCs that no key's policy decides."""
@@ -69,6 +69,8 @@ class Kit:
     ciphertext: bytes
     signature: bytes
     tag: bytes
+    grant: str
+    other_grant: str
     callers: Callers
 
     def key_ids(self) -> tuple[str, ...]:
@@ -80,16 +82,9 @@ class Kit:
         ghost = uuid.uuid4()
         foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
         alias = "alias/" + "x" * (len(self.alias) - 6)
+        name, nothing = str(ghost), ghost.hex * 2
         return Kit(
-            str(ghost),
-            str(ghost),
-            str(ghost),
-            str(ghost),
-            alias,
-            foreign,
-            self.signature,
-            self.tag,
-            self.callers,
+            name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing, self.callers
         )
 
 
@@ -101,11 +96,13 @@ def make_kit(admin: Client) -> Kit:
     agree = admin.create_key(spec="ECC_NIST_P256", usage="KEY_AGREEMENT").key_id
     alias = f"alias/kit-{uuid.uuid4()}"
     admin.create_alias(alias, seal)
+    grants = [admin.create_grant(seal, OTHER, ["Decrypt"]).grant.grant_id for _ in range(2)]
     return Kit(
         seal, sign, mac, agree, alias,
         admin.encrypt(seal, MESSAGE).ciphertext,
         admin.sign(sign, MESSAGE).signature,
         admin.generate_mac(mac, MESSAGE).mac,
+        grants[0], grants[1],
         make_callers(admin),
     )  # fmt: skip
 
@@ -168,6 +165,10 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "BatchDecrypt": lambda kit: {"items": [crypto_pb2.BatchDecryptItem(ciphertext=kit.ciphertext)]},
     "BatchSign": lambda kit: {"key": kit.sign, "items": [crypto_pb2.BatchSignItem(message=MESSAGE)]},
     "Operate": lambda kit: {"encrypt": crypto_pb2.EncryptRequest(key=kit.seal, plaintext=MESSAGE)},
+    "CreateGrant": lambda kit: {"key": kit.seal, "grantee_principal": OTHER, "operations": ["Encrypt"]},
+    "ListRetirableGrants": lambda kit: {"retiring_principal": ADMIN},
+    "RetireGrant": lambda kit: {"key": kit.seal, "grant_id": kit.grant},
+    "RevokeGrant": lambda kit: {"key": kit.seal, "grant_id": kit.other_grant},
     "GetLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
     "PutLimit": lambda kit: {"scope": _CLASS, "subject": "RSA", "per_second": 100_000},
     "DeleteLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},

@@ -152,7 +152,7 @@ def test_a_principal_without_rights_learns_no_state(stranger: Wire, disabled: Ki
 
 _EDITS_REFUSED_WHILE_PENDING = (
     "CreateAlias", "UpdateAlias", "TagKey", "UntagKey", "UpdateKeyDescription", "EnableKey", "DisableKey",
-    "RotateKey", "ScheduleKeyDeletion",
+    "RotateKey", "ScheduleKeyDeletion", "CreateGrant",
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_flood_of_refusals_is_counted_and_not_written_one_by_one(stranger: Wire,
     since = datetime.now(UTC)
     method, request, reason, _ = REFUSED["damaged checksum"]
 
-    reasons = [stranger.call(method, request).reason for _ in range(600)]
+    reasons = [stranger.once(method, request).reason for _ in range(600)]
     time.sleep(REFUSALS_BURST / REFUSALS_PER_SECOND)  # the bucket is full again for whoever comes next
 
     assert set(reasons) == {reason, "QUOTA_EXCEEDED"}

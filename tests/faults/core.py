@@ -19,9 +19,13 @@ from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
+from strongroomd.custody.grants import Grants
+from strongroomd.custody.granttokens import GrantTokens
+from strongroomd.custody.judging import Judge
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.lending import Lending
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas, Rate
@@ -131,6 +135,10 @@ class Core:
     keys: Keys
     aliases: Aliases
     limits: Limits
+    grants: Grants
+    lending: Lending
+    tokens: GrantTokens
+    judge: Judge
     upkeep: Upkeep
     clock: TurnedClock
     meter: Meter
@@ -254,9 +262,12 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
     table = SharedQuotaTable(folder / "quota.table")
     quotas = Quotas(table, ledger, dict.fromkeys(QuotaClass, Rate(100_000, 100_000)))
     admission = Admission(clock, dict.fromkeys(Lane, 1_000))
-    gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter, clock)
-    mutations = Mutations(ledger, store, vault, clock)
+    lending = Lending(ledger)
+    tokens = GrantTokens(ledger, lending, vault)
     directory = Directory(ledger, store)
+    judge = Judge(clock, catalog, directory, lending, tokens)
+    gate = Gate(catalog, quotas, audit, admission, UsageCounter(store, clock), meter, judge)
+    mutations = Mutations(ledger, store, vault, clock)
     directory.use_configured([ADMIN])
     await directory.start()
     sessions = Sessions(vault, directory, clock)
@@ -270,6 +281,10 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         Keys(gate, catalog, mutations, Births(mutations, vault), store, vault),
         Aliases(gate, catalog, mutations, store),
         Limits(gate, catalog, mutations, quotas),
+        Grants(gate, mutations, lending, tokens, vault),
+        lending,
+        tokens,
+        judge,
         Upkeep(ledger, catalog, store, vault, audit, trail, clock, meter, "test", key),
         clock,
         meter,
@@ -277,7 +292,7 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         trail,
         directory,
         sessions,
-        build_access(gate, Registrar(mutations, store, directory), vault, sessions),
+        build_access(gate, Registrar(mutations, store, directory), vault, sessions, clock),
         gate,
         events,
     )

@@ -130,7 +130,7 @@ def callers(house: Daemon) -> Callers:
 
 
 def kit_of(callers: Callers) -> Kit:
-    return Kit("", "", "", "", "", b"", b"", b"", callers)
+    return Kit("", "", "", "", "", b"", b"", b"", "", "", callers)
 
 
 FREE = {"GetCallerIdentity", "ListAccounts"}

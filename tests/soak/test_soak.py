@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.soak import events, kills, load, logins
+from tests.soak import events, grantkills, kills, load, logins
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -21,6 +21,13 @@ def test_kills_of_the_whole_daemon_lose_and_double_nothing(tmp_path: Path) -> No
 
     assert figures.rounds == 1
     assert figures.keys >= 2 * sum(kills.POOL.values())
+
+
+def test_kills_while_grants_change_lose_and_double_none(tmp_path: Path) -> None:
+    figures = grantkills.run(tmp_path, rounds=2)
+
+    assert figures.rounds == 2
+    assert figures.acknowledged["create"] > 10
 
 
 def test_kills_at_login_lose_no_token(tmp_path: Path) -> None:

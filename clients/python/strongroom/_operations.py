@@ -1,7 +1,18 @@
 """The table of operations: every unary RPC as a method, for every kind of client."""
 
 from strongroom._operation import Operation
-from strongroom.calls import access, admin, batches, credentials, crypto, datakeys, events, keys, names
+from strongroom.calls import (
+    access,
+    admin,
+    batches,
+    credentials,
+    crypto,
+    datakeys,
+    events,
+    grants,
+    keys,
+    names,
+)
 
 
 class StreamOperations:
@@ -49,6 +60,11 @@ class Operations(StreamOperations):
     batch_encrypt = Operation(batches.batch_encrypt)
     batch_decrypt = Operation(batches.batch_decrypt)
     batch_sign = Operation(batches.batch_sign)
+    create_grant = Operation(grants.create_grant)
+    list_grants = Operation(grants.list_grants)
+    list_retirable_grants = Operation(grants.list_retirable_grants)
+    retire_grant = Operation(grants.retire_grant)
+    revoke_grant = Operation(grants.revoke_grant)
     get_limit = Operation(admin.get_limit)
     put_limit = Operation(admin.put_limit)
     delete_limit = Operation(admin.delete_limit)

@@ -159,18 +159,24 @@ class Client(Operations, Blocking):
         *,
         context: Context | None = None,
         algorithm: str = "",
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.EncryptResult]:
         """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place.
 
         The deadline of the client is that of each call underneath, not of the whole.
         """
-        return self._bulk(_encrypt_many(key, items, context, algorithm))
+        return self._bulk(_encrypt_many(key, items, context, algorithm, grant_tokens))
 
     def decrypt_many(
-        self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
+        self,
+        items: Sequence[bytes | WithContext],
+        *,
+        key: str = "",
+        context: Context | None = None,
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.DecryptResult]:
         """Open any number of symmetric ciphertexts; results as of encrypt_many."""
-        return self._bulk(_decrypt_many(items, key, context))
+        return self._bulk(_decrypt_many(items, key, context, grant_tokens))
 
     def sign_many(
         self,
@@ -180,9 +186,10 @@ class Client(Operations, Blocking):
         algorithm: str = "",
         message_type: str = "",
         key_version: int = 0,
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.SignResult]:
         """Sign any number of messages or digests; results as of encrypt_many."""
-        return self._bulk(_sign_many(key, messages, algorithm, message_type, key_version))
+        return self._bulk(_sign_many(key, messages, algorithm, message_type, key_version, grant_tokens))
 
     def stream(self) -> Stream:
         """Open a stream for pipelined operations; use it as a context manager."""
@@ -367,18 +374,24 @@ class AsyncClient(Operations, Awaiting):
         *,
         context: Context | None = None,
         algorithm: str = "",
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.EncryptResult]:
         """Encrypt any number of plaintexts; each ends as an answer or an error (not raised), in its place.
 
         The deadline of the client is that of each call underneath, not of the whole.
         """
-        return await self._bulk(_encrypt_many(key, items, context, algorithm))
+        return await self._bulk(_encrypt_many(key, items, context, algorithm, grant_tokens))
 
     async def decrypt_many(
-        self, items: Sequence[bytes | WithContext], *, key: str = "", context: Context | None = None
+        self,
+        items: Sequence[bytes | WithContext],
+        *,
+        key: str = "",
+        context: Context | None = None,
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.DecryptResult]:
         """Open any number of symmetric ciphertexts; results as of encrypt_many."""
-        return await self._bulk(_decrypt_many(items, key, context))
+        return await self._bulk(_decrypt_many(items, key, context, grant_tokens))
 
     async def sign_many(
         self,
@@ -388,9 +401,10 @@ class AsyncClient(Operations, Awaiting):
         algorithm: str = "",
         message_type: str = "",
         key_version: int = 0,
+        grant_tokens: Sequence[str] = (),
     ) -> list[results.SignResult]:
         """Sign any number of messages or digests; results as of encrypt_many."""
-        return await self._bulk(_sign_many(key, messages, algorithm, message_type, key_version))
+        return await self._bulk(_sign_many(key, messages, algorithm, message_type, key_version, grant_tokens))
 
     def stream(self) -> AsyncStream:
         """Open a stream for pipelined operations; use it as an asynchronous context manager."""
@@ -523,25 +537,41 @@ def _settings(
 
 
 def _encrypt_many(
-    key: str, items: Sequence[bytes | WithContext], context: Context | None, algorithm: str
+    key: str,
+    items: Sequence[bytes | WithContext],
+    context: Context | None,
+    algorithm: str,
+    grant_tokens: Sequence[str],
 ) -> bulk.Bulk[WithContext, results.Encrypted]:
     own = list(batches.with_contexts(items, context))
-    return bulk.Bulk(own, lambda some: batches.batch_encrypt(key, some, algorithm=algorithm))
+    return bulk.Bulk(
+        own, lambda some: batches.batch_encrypt(key, some, algorithm=algorithm, grant_tokens=grant_tokens)
+    )
 
 
 def _decrypt_many(
-    items: Sequence[bytes | WithContext], key: str, context: Context | None
+    items: Sequence[bytes | WithContext], key: str, context: Context | None, grant_tokens: Sequence[str]
 ) -> bulk.Bulk[WithContext, results.Decrypted]:
     own = list(batches.with_contexts(items, context))
-    return bulk.Bulk(own, lambda some: batches.batch_decrypt(some, key=key))
+    return bulk.Bulk(own, lambda some: batches.batch_decrypt(some, key=key, grant_tokens=grant_tokens))
 
 
 def _sign_many(
-    key: str, messages: Sequence[bytes], algorithm: str, message_type: str, key_version: int
+    key: str,
+    messages: Sequence[bytes],
+    algorithm: str,
+    message_type: str,
+    key_version: int,
+    grant_tokens: Sequence[str],
 ) -> bulk.Bulk[bytes, results.Signature]:
     return bulk.Bulk(
         messages,
         lambda some: batches.batch_sign(
-            key, some, algorithm=algorithm, message_type=message_type, key_version=key_version
+            key,
+            some,
+            algorithm=algorithm,
+            message_type=message_type,
+            key_version=key_version,
+            grant_tokens=grant_tokens,
         ),
     )

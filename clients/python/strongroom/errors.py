@@ -141,6 +141,7 @@ _BY_REASON: Final[dict[str, type[StrongroomError]]] = {
     "LIMIT_EXCEEDED": InvalidRequest,
     "QUOTA_EXCEEDED": Throttled,
     "INVALID_PAGE_TOKEN": InvalidRequest,
+    "INVALID_GRANT_TOKEN": InvalidRequest,
     "DRY_RUN_SUCCEEDED": DryRunSucceeded,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "OVERLOADED": Unavailable,

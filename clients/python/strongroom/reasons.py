@@ -149,6 +149,12 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Wait as long as the message says; the client does so by itself while its deadline allows. An "
         "administrator can set another limit: strongroom quota put.",
     ),
+    "INVALID_GRANT_TOKEN": _you(
+        "A grant token of the request is not one that this daemon made: it was altered, cut, or belongs to "
+        "another daemon. The token of a grant that was retired or revoked is no error; it gives no right.",
+        "Use the token as CreateGrant answered it, or leave it out: a grant counts everywhere within a "
+        "second without it.",
+    ),
     "INVALID_PAGE_TOKEN": _you(
         "The page token is not one of this list: it is bound to caller, method and filters.",
         "Begin again with the first page.",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from strongroomd.custody.asking import call_of
+from strongroomd.custody.clock import Clock
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.sessions import Sessions
@@ -33,8 +34,9 @@ class Assumed:
 class Access(UseCases):
     """Who is who."""
 
-    def __init__(self, gate: Gate, directory: Directory, sessions: Sessions) -> None:
+    def __init__(self, gate: Gate, directory: Directory, sessions: Sessions, clock: Clock) -> None:
         super().__init__(gate)
+        self._clock = clock
         self._directory = directory
         self._sessions = sessions
 
@@ -69,14 +71,14 @@ class Access(UseCases):
         passage.facts |= {"resource": wanted.arn, "session_name": checked}
         await self._directory.catch_up()
         record = self._trusting(passage.caller, wanted.arn)
-        passage.claim_role()
+        passage.claim_own()
         lasting = session_seconds(seconds, record.max_session_seconds)
         session = RoleSession(
             role=record.arn,
             name=checked,
             source=passage.caller.principal.arn,
             certificate=certificate,
-            expires_at=self.gate.clock.wall_ms() + 1000 * lasting,
+            expires_at=self._clock.wall_ms() + 1000 * lasting,
             unique_id=record.unique_id,
             epoch=record.session_epoch,
         )
@@ -100,7 +102,7 @@ class Access(UseCases):
         context = Circumstances(
             action=Action.ASSUME_ROLE,
             subject=subject,
-            call=call_of(self.gate.clock, caller),
+            call=call_of(self._clock, caller),
             principal_tags=dict(caller.principal.tags),
         )
         return Request(Action.ASSUME_ROLE, subject, Resource(record.arn, record.account), context)

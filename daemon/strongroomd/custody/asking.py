@@ -1,7 +1,7 @@
 """What the gate knows of a request, for policies whose conditions ask.
 
-Built only where a statement with conditions speaks of caller and action. What a use case knows besides, it
-puts on its passage before it claims a key (`Brought`).
+Built only where a statement with conditions, or a grant, speaks of caller and action. What a use case knows
+besides (`Brought`), it gives with each claim (`bringing`).
 """
 
 import re
@@ -14,8 +14,9 @@ from strongroomd.custody.clock import Clock
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.context import Context
+from strongroomd.domain.grants import Grant, NewGrant
 from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
-from strongroomd.domain.policy.request import Request, Resource
+from strongroomd.domain.policy.request import Request, Resource, Value
 from strongroomd.domain.principals import Caller
 
 _IPV4: Final = re.compile(r"ipv4:([0-9.]+):[0-9]+", re.ASCII)
@@ -32,11 +33,15 @@ class Brought:
             that the action has and that is not here refuses every request whose policy asks for it.
         encryption_context: the caller's pairs, for actions that have them.
         request_tags: the tags that the request sets.
+        new_grant: what CreateGrant is to make.
+        retired: the grant that RetireGrant is to end, if there is one.
     """
 
-    facts: dict[str, str | int | float | bool | tuple[str, ...] | None] = field(default_factory=dict)
+    facts: dict[str, Value | None] = field(default_factory=dict)
     encryption_context: Mapping[str, str] | None = None
     request_tags: Mapping[str, str] | None = None
+    new_grant: NewGrant | None = None
+    retired: Grant | None = None
 
 
 NOTHING_BROUGHT: Final = Brought()
@@ -64,14 +69,16 @@ def make_request(
         action=action,
         subject=policy.subject_named(caller.name),
         call=call_of(clock, caller),
-        target=Target(entry.arn, entry.key),
+        target=Target(entry.arn, entry.key, entry.aliases),
         principal_tags=dict(caller.principal.tags),
         brought={"kms:requestalias": _alias(named), **brought.facts},
         encryption_context=brought.encryption_context,
         request_tags=brought.request_tags,
     )
     resource = Resource(entry.arn, entry.key.account)
-    return Request(action, context.subject, resource, context, brought.encryption_context or {})
+    return Request(
+        action, context.subject, resource, context, brought.encryption_context or {}, brought.new_grant
+    )
 
 
 def call_of(clock: Clock, caller: Caller) -> Call:

@@ -4,8 +4,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
+from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
@@ -22,7 +24,7 @@ from strongroomd.custody.signing import Signature, Signing, ToSign, check_messag
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import EncryptionAlgorithm
 from strongroomd.domain.context import Context
-from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid, too_large
 from strongroomd.domain.limits import MAX_BATCH
 
 _STRIDE = 32
@@ -58,7 +60,12 @@ class Batches(UseCases):
     ) -> Batch[Sealed]:
         """Encrypt every item under one key; an item that arrives as an error stays one."""
         _check_count(items)
-        entry = await passage.claim(key, cost=len(items))
+        brings = [
+            None if isinstance(item, StrongroomError) else partial(bringing.encryption, algorithm, item[1])
+            for item in items
+        ]
+        entry, allowed = await passage.claim_each(key, brings)
+        items = _allowed(items, allowed)
         chosen = choose_encryption(entry, algorithm)
         bound = await self._catalog.version(entry)
         passage.facts["version"] = bound.version
@@ -103,7 +110,8 @@ class Batches(UseCases):
     ) -> Batch[Signature]:
         """Sign every item under one key; `wanted` says how, its data is not used."""
         _check_count(items)
-        entry = await passage.claim(key, cost=len(items))
+        bring = partial(bringing.signing, wanted.algorithm, wanted.kind)
+        entry = await passage.claim(key, cost=len(items), bring=bring)
         algorithm = choose_signing(entry, wanted.algorithm)
         bound = await self._catalog.version(entry, wanted.version)
         passage.facts["version"] = bound.version
@@ -124,6 +132,16 @@ def _check_count(items: Sequence[object]) -> None:
         raise invalid("items", "must not be empty")
     if len(items) > MAX_BATCH:
         raise too_large("items", MAX_BATCH, "items")
+
+
+def _allowed(items: Sequence[A | StrongroomError], allowed: Sequence[bool]) -> Sequence[A | StrongroomError]:
+    """Refuse the items whose circumstances policy and grants do not allow; what is wrong anyway stays so."""
+    if all(allowed):
+        return items
+    return [
+        item if may or isinstance(item, StrongroomError) else denied()
+        for item, may in zip(items, allowed, strict=True)
+    ]
 
 
 async def _each(

@@ -9,13 +9,16 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.domain import policy
 from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.keys import BoundVersion
+from strongroomd.domain.limits import MAX_ALIASES_PER_KEY
 from strongroomd.domain.names import KeyName, Realm
-from strongroomd.domain.policy import Policy
+from strongroomd.domain.policy import Resource
+from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.principals import Principal
 from strongroomd.domain.records import AliasRecord, KeyRecord, VersionRecord, VersionState
 from strongroomd.ports import JournalEntry, Vault
 
 V = TypeVar("V")
+_ASKS_FOR_ALIASES = "kms:resourcealiases"
 _MOST_ENTRIES = 50_000
 _MOST_ALIASES = 100_000
 
@@ -27,14 +30,16 @@ class Entry:
     Attributes:
         key: its verified record.
         arn: its ARN.
-        policy: its compiled policy.
+        authority: decides about it.
         versions: the versions that were asked for so far, verified.
+        aliases: names of its aliases once a policy asked for them, else None.
     """
 
     key: KeyRecord
     arn: str
-    policy: Policy
+    authority: Authority
     versions: dict[int, BoundVersion] = field(default_factory=dict)
+    aliases: tuple[str, ...] | None = None
 
 
 class Catalog:
@@ -52,6 +57,7 @@ class Catalog:
         self._vault = vault
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._aliases: OrderedDict[str, str] = OrderedDict()
+        self._named: set[str] = set()
         self._generation = 0
         self._parse = lru_cache(maxsize=16_384)(realm.parse_key)
         ledger.watch(self._changed)
@@ -64,6 +70,9 @@ class Catalog:
             self._vault.forget(change.record_id)  # it may be disabled or destroyed now
         elif change.kind == AliasRecord.KIND:
             self._aliases.pop(change.record_id, None)
+            for key_id in self._named:  # an alias moved, and its entry does not say from where
+                self._entries.pop(key_id, None)
+            self._named.clear()
 
     async def find(self, principal: Principal, text: str, field_name: str = "key") -> Entry:
         """Find a key by any of its names.
@@ -93,10 +102,27 @@ class Catalog:
         key = await self._ledger.read(KeyRecord, key_id)
         if key is None:
             raise denied("there is no such key")
-        entry = Entry(key, self.realm.key_arn(key_id, key.account), policy.compiled(key.policy))
+        arn = self.realm.key_arn(key_id, key.account)
+        entry = Entry(key, arn, Authority(policy.compiled(key.policy), Resource(arn, key.account)))
+        if _ASKS_FOR_ALIASES in key.policy.lower():
+            entry.aliases = await self._names_of(key_id)
         if generation == self._generation:
             _remember(self._entries, key_id, entry, _MOST_ENTRIES)
+            if entry.aliases is not None:
+                self._named.add(key_id)
         return entry
+
+    async def learn_aliases(self, entry: Entry) -> None:
+        """See to it that a key's aliases are known, for a policy of the caller's that asks for them."""
+        if entry.aliases is None:
+            entry.aliases = await self._names_of(entry.key.key_id)
+            self._named.add(entry.key.key_id)
+
+    async def _names_of(self, key_id: str) -> tuple[str, ...]:
+        found, _ = await self._ledger.page(
+            AliasRecord, {"key_id": key_id}, after="", limit=MAX_ALIASES_PER_KEY
+        )
+        return tuple(alias.name for alias in found)
 
     async def alias_target(self, name: KeyName) -> str:
         """Give the key id behind an alias. Raises ACCESS_DENIED when there is none."""

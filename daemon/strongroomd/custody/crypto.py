@@ -5,10 +5,14 @@ is checked before the HSM is asked; every failed decryption is one and the same 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
+from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
+from strongroomd.custody.asking import Brought
 from strongroomd.custody.catalog import Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.judging import Bring
 from strongroomd.custody.sealing import (
     SYMMETRIC,
     Ciphertext,
@@ -97,7 +101,7 @@ class Crypto(UseCases):
     ) -> Sealed:
         """Encrypt up to the configured number of bytes (RSA: what OAEP leaves)."""
         self._sealer.check_plaintext(plaintext)
-        entry = await passage.claim(key)
+        entry = await passage.claim(key, bring=partial(bringing.encryption, algorithm, context))
         chosen = choose_encryption(entry, algorithm)
         check_capacity(entry, chosen, plaintext, context)
         note_context(passage, context)
@@ -124,8 +128,21 @@ class Crypto(UseCases):
         dry_run: bool = False,
     ) -> ReSealed:
         """Decrypt and encrypt again under another key or context; the plaintext stays in the daemon."""
-        source = await self._sealer.claim(passage, wanted, Action.RE_ENCRYPT_FROM)
-        target = await passage.claim(destination, action=Action.RE_ENCRYPT_TO, field="destination_key")
+        field_name = "destination_key"
+
+        async def bring(entry: Entry) -> Brought:
+            same = await passage.means(destination, entry, field_name)
+            return bringing.re_encryption(wanted.algorithm, wanted.context, same, entry)
+
+        source = await self._sealer.claim(passage, wanted, Action.RE_ENCRYPT_FROM, bring)
+        target = await passage.claim(
+            destination,
+            action=Action.RE_ENCRYPT_TO,
+            field=field_name,
+            bring=lambda entry: bringing.re_encryption(
+                algorithm, context, entry.key.key_id == source.entry.key.key_id, entry
+            ),
+        )
         chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
         check_context(chosen, context, "destination_encryption_context")
         note_context(passage, wanted.context, "source_context")
@@ -156,12 +173,15 @@ class Crypto(UseCases):
         self, passage: Passage, key: str, length: int, context: Context, *, dry_run: bool
     ) -> DataKey:
         check_length(length)
-        entry = await self._claim_symmetric(passage, key, context, dry_run=dry_run)
+        bring = partial(bringing.encryption, SYMMETRIC, context)
+        entry = await self._claim_symmetric(passage, key, context, bring, dry_run=dry_run)
         plaintext = await self._vault.random(length)
         return DataKey(plaintext, await self._sealer.seal(passage, entry, plaintext, context, SYMMETRIC))
 
-    async def _claim_symmetric(self, passage: Passage, key: str, context: Context, *, dry_run: bool) -> Entry:
-        entry = await passage.claim(key)
+    async def _claim_symmetric(
+        self, passage: Passage, key: str, context: Context, bring: Bring, *, dry_run: bool
+    ) -> Entry:
+        entry = await passage.claim(key, bring=bring)
         require_symmetric(entry)
         note_context(passage, context)
         passage.proceed(dry_run=dry_run)
@@ -185,7 +205,8 @@ class Crypto(UseCases):
     async def _data_key_pair(
         self, passage: Passage, key: str, spec: KeySpec, context: Context, *, dry_run: bool
     ) -> DataKeyPair:
-        entry = await self._claim_symmetric(passage, key, context, dry_run=dry_run)
+        bring = partial(bringing.data_key_pair, spec, context)
+        entry = await self._claim_symmetric(passage, key, context, bring, dry_run=dry_run)
         caller = passage.caller.principal
         self.gate.quotas.spend(caller, "", SPECS[spec].quota, PAIR_COSTS[spec])
         job = self._vault.data_key_pair(spec, deadline=passage.deadline)

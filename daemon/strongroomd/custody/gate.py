@@ -10,22 +10,24 @@ AUDIT_UNAVAILABLE and no result.
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from strongroomd.custody import bringing
 from strongroomd.custody.admission import Admission, Lane
-from strongroomd.custody.asking import NOTHING_BROUGHT, Brought, make_request
+from strongroomd.custody.asking import NOTHING_BROUGHT, Brought
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.clock import Clock
+from strongroomd.custody.judging import Bring, Judge
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
-from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, OPERATORS_ONLY, Action
+from strongroomd.domain.actions import MUTATIONS, Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
 from strongroomd.domain.errors import Fault, Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act, require
-from strongroomd.domain.policy import Question
+from strongroomd.domain.policy.compiled import DEFAULT_DENY
+from strongroomd.domain.policy.request import Basis, Decision
 from strongroomd.domain.principals import Caller
 from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
@@ -33,6 +35,9 @@ from strongroomd.telemetry import logs
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logs.get("custody")
+Find = Callable[[], Awaitable[Entry]]
+_STRIDE = 32
+_GROUNDS = 10  # decisions that one audit record tells of
 
 
 class GateMeter(Protocol):
@@ -53,7 +58,7 @@ class Gate:
         admission: guards the HSM.
         usage: counts successful uses for each key.
         meter: counts refusals.
-        clock: tells policies the time; the host's unless told otherwise.
+        judge: decides.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Gate:
         admission: Admission,
         usage: UsageCounter,
         meter: GateMeter,
-        clock: Clock | None = None,
+        judge: Judge,
     ) -> None:
         self.catalog = catalog
         self.quotas = quotas
@@ -72,7 +77,7 @@ class Gate:
         self.admission = admission
         self.usage = usage
         self.meter = meter
-        self.clock = clock or Clock()
+        self.judge = judge
         self.refusals = Refusals(quotas, audit)
         self._unfinished: set[asyncio.Task[Any]] = set()
 
@@ -113,21 +118,22 @@ class Passage:
         caller: who calls.
         action: what they want.
         facts: what the audit record will say besides; use cases add names, versions and sizes, never secrets.
-        brought: what policies may ask of this request; use cases replace it before they claim.
+        decided: the last decision, and on what ground.
     """
 
-    __slots__ = ("_arn", "_charged", "_gate", "_used", "action", "brought", "caller", "facts")
+    __slots__ = ("_arn", "_charged", "_gate", "_newest", "_used", "action", "caller", "decided", "facts")
 
     def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
         self._gate = gate
         self._arn = caller.principal.arn
         self._charged = False
+        self._newest = False
         self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
         caller.passed = True
         self.action = action
         self.facts: dict[str, Any] = {}
-        self.brought: Brought = NOTHING_BROUGHT
+        self.decided: Decision = DEFAULT_DENY
 
     @property
     def deadline(self) -> float:
@@ -135,25 +141,107 @@ class Passage:
         return self.caller.deadline
 
     async def claim(
-        self, key: str, act: Act = Act.USE, *, action: Action | None = None, cost: int = 1, field: str = "key"
+        self,
+        key: str,
+        act: Act = Act.USE,
+        *,
+        action: Action | None = None,
+        cost: int = 1,
+        field: str = "key",
+        bring: Bring = bringing.nothing,
     ) -> Entry:
         """Claim a key by any of its names, for this call's action or another.
+
+        Args:
+            key: the name.
+            act: what the key's state must allow.
+            action: if it is not the call's own.
+            cost: what it costs.
+            field: the request field of the name.
+            bring: tells what policies and grants may ask of this claim.
 
         Raises:
             StrongroomError: ACCESS_DENIED for unknown and forbidden keys alike; the state's refusal;
                 QUOTA_EXCEEDED with the wait.
         """
-        entry = await self._gate.catalog.find(self.caller.principal, key, field)
-        self._admit(entry, act, action or self.action, cost, key)
-        return entry
+        find = partial(self._gate.catalog.find, self.caller.principal, key, field)
+        return await self._claim(find, act, action or self.action, cost, bring, key)
 
     async def claim_id(
-        self, key_id: str, act: Act = Act.USE, *, action: Action | None = None, cost: int = 1
+        self,
+        key_id: str,
+        act: Act = Act.USE,
+        *,
+        action: Action | None = None,
+        cost: int = 1,
+        bring: Bring = bringing.nothing,
     ) -> Entry:
-        """Claim the key that a ciphertext or an alias names by its id."""
-        entry = await self._gate.catalog.entry(key_id)
-        self._admit(entry, act, action or self.action, cost)
+        """Claim the key that a ciphertext, an alias or a grant names by its id."""
+        find = partial(self._gate.catalog.entry, key_id)
+        return await self._claim(find, act, action or self.action, cost, bring, "")
+
+    async def _claim(
+        self, find: Find, act: Act, action: Action, cost: int, bring: Bring, named: str
+    ) -> Entry:
+        entry = await find()
+        decision = self._gate.judge.recall(entry, self.caller, action)
+        if decision is None:
+            decision = await self._decide(entry, action, bring, named)
+        if not decision.allowed and await self._catch_up():
+            entry = await find()
+            decision = await self._decide(entry, action, bring, named)
+        self._admit(entry, act, action, cost, decision)
         return entry
+
+    async def _catch_up(self) -> bool:
+        """Learn the newest state before a refusal, once a call; says whether there is reason to ask again.
+
+        So whoever was just let in by another worker is let in by this one. And a key that is forbidden costs
+        the look at the store that one costs which does not exist: time does not tell them apart.
+        """
+        if self._newest:
+            return False
+        self._newest = True
+        await self._gate.judge.catch_up()
+        return True
+
+    async def claim_each(self, key: str, brings: Sequence[Bring | None]) -> tuple[Entry, list[bool]]:
+        """Claim a key for the items of a batch, each with circumstances of its own.
+
+        Args:
+            key: the name.
+            brings: for each item; None for one that is refused already.
+
+        Returns:
+            The key, and for each item whether it is allowed.
+
+        Raises:
+            StrongroomError: as `claim`; ACCESS_DENIED if no item is allowed.
+        """
+        find = partial(self._gate.catalog.find, self.caller.principal, key, "key")
+        entry = await find()
+        settled = self._gate.judge.recall(entry, self.caller, self.action)
+        if settled is not None and settled.allowed:
+            self._admit(entry, Act.USE, self.action, len(brings), settled)
+            return entry, [True] * len(brings)
+        decisions = [await self._decide_item(entry, n, bring, key) for n, bring in enumerate(brings)]
+        if not any(decision.allowed for decision in decisions) and await self._catch_up():
+            entry = await find()
+            decisions = [await self._decide_item(entry, n, bring, key) for n, bring in enumerate(brings)]
+        grounds = dict.fromkeys(sorted(decisions, key=lambda decision: not decision.allowed))
+        self._admit(entry, Act.USE, self.action, len(brings), *grounds)
+        return entry, [decision.allowed for decision in decisions]
+
+    async def _decide_item(self, entry: Entry, number: int, bring: Bring | None, named: str) -> Decision:
+        if number % _STRIDE == _STRIDE - 1:
+            await asyncio.sleep(0)  # let other calls of this worker in
+        return DEFAULT_DENY if bring is None else await self._decide(entry, self.action, bring, named)
+
+    async def _decide(self, entry: Entry, action: Action, bring: Bring, named: str = "") -> Decision:
+        try:
+            return await self._gate.judge.decide(entry, self.caller, action, bring, named)
+        except StrongroomError as error:
+            return _gap(error)
 
     async def means(self, key: str, entry: Entry, field: str = "key") -> bool:
         """Say whether a name means this key, without claiming it; an alias of nothing means none."""
@@ -167,13 +255,13 @@ class Passage:
             raise
         return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
-    def _admit(self, entry: Entry, act: Act, action: Action, cost: int, named: str = "") -> None:
+    def _admit(self, entry: Entry, act: Act, action: Action, cost: int, *decisions: Decision) -> None:
+        """Act on a decision; of several the first counts, and all are written down."""
         self.note_key(entry.arn)
-        question = Question(self.caller.name, action)
-        decision = entry.policy.recall(question)
-        if decision is None:
-            ask = partial(make_request, self._gate.clock, self.caller, action, entry, self.brought, named)
-            decision = entry.policy.decide(question, ask)
+        decision = self.decided = decisions[0]
+        self.note_decision(decision)
+        for other in decisions[1:_GROUNDS]:
+            self.note_decision(other)
         if not decision.allowed:
             raise denied(decision.ground)
         require(entry.key.state, act)
@@ -182,6 +270,14 @@ class Passage:
         self._spend(key_id, class_, cost)
         if act is Act.USE:
             self._used[key_id, action] = 1
+
+    def note_decision(self, decision: Decision) -> None:
+        """Put a decision and its ground into the audit record, further ones as `other_decisions`."""
+        facts, made = self.facts, {"basis": decision.basis.value, "ground": decision.ground}
+        if facts.setdefault("decision", made) != made:
+            others = facts.setdefault("other_decisions", [])
+            if made not in others and len(others) < _GROUNDS:
+                others.append(made)
 
     def _spend(self, key_id: str, class_: QuotaClass, cost: int) -> None:
         self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
@@ -195,17 +291,25 @@ class Passage:
             if arn not in others:
                 others.append(arn)
 
-    def claim_keyless(self, cost: int = 1, class_: QuotaClass = QuotaClass.MANAGEMENT) -> None:
+    def claim_keyless(
+        self,
+        cost: int = 1,
+        class_: QuotaClass = QuotaClass.MANAGEMENT,
+        brought: Brought = NOTHING_BROUGHT,
+    ) -> None:
         """Claim the right to a call without a key.
 
         Raises:
-            StrongroomError: ACCESS_DENIED unless the caller is an administrator or the action is for anyone.
+            StrongroomError: ACCESS_DENIED unless configuration or identity policies allow it.
         """
-        allowed = self.action in FOR_ANYONE or (
-            self.action in KEYLESS and self.caller.principal.administrator
-        )
-        if not allowed:
-            raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
+        try:
+            decision = self._gate.judge.decide_keyless(self.caller, self.action, brought)
+        except StrongroomError as error:
+            decision = _gap(error)
+        self.note_decision(decision)
+        if not decision.allowed:
+            text = "neither the configuration nor an identity policy allows it"
+            raise StrongroomError(Reason.ACCESS_DENIED, text, detail=decision.ground)
         self._spend("", class_, cost)
 
     def claim_account(self, account: str) -> None:
@@ -215,13 +319,12 @@ class Passage:
             StrongroomError: ACCESS_DENIED, the same whether or not the account exists.
         """
         principal = self.caller.principal
-        at_home = account == principal.account and self.action not in OPERATORS_ONLY
-        if not (at_home or principal.operator):
+        if account != principal.account and not principal.operator:
             raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
         self.claim_keyless()
 
-    def claim_role(self) -> None:
-        """Pay for a call that a role's trust policy has allowed."""
+    def claim_own(self) -> None:
+        """Pay for a call that needs no other right: about what is the caller's own, or let in by a role."""
         self._spend("", QuotaClass.MANAGEMENT, 1)
 
     def proceed(self, *, dry_run: bool) -> None:
@@ -315,6 +418,13 @@ class Passage:
             self._gate.keep(self.outcome("CANCELLED"))
 
 
+def _gap(error: StrongroomError) -> Decision:
+    """Make the decision for a policy that asks for what the request does not have; other errors stay such."""
+    if error.reason is not Reason.ACCESS_DENIED:
+        raise error
+    return Decision(allowed=False, ground=error.detail or "", basis=Basis.DEFAULT_DENY)
+
+
 class UseCases:
     """Base of the classes whose methods are `@gated`."""
 
@@ -338,6 +448,8 @@ def gated(
         async def through(self: S, caller: Caller, /, *args: P.args, **kwargs: P.kwargs) -> T:
             passage = Passage(self.gate, caller, action)
             try:
+                if caller.grant_tokens:
+                    await self.gate.judge.heed(caller.grant_tokens)
                 result = await use_case(self, passage, *args, **kwargs)
             except asyncio.CancelledError:
                 passage.cancelled()

@@ -4,11 +4,14 @@ import dataclasses
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from strongroomd.custody import pages
+from strongroomd.custody import bringing, pages
+from strongroomd.custody.asking import Brought
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.judging import Bring
 from strongroomd.custody.keyforms import (
     KeyFilter,
     NewKey,
@@ -34,7 +37,8 @@ from strongroomd.domain.limits import (
     DELETION_WINDOW_MIN,
     MAX_TAGS,
 )
-from strongroomd.domain.policy import Question
+from strongroomd.domain.policy import Resource
+from strongroomd.domain.policy.circumstances import Target
 from strongroomd.domain.records import (
     CustodyMode,
     KeyRecord,
@@ -100,16 +104,20 @@ class Keys(UseCases):
     @gated(Action.CREATE_KEY)
     async def create(self, passage: Passage, wanted: NewKey, request_id: str = "") -> KeyRecord:
         """Create a key and its first version."""
-        passage.claim_keyless()
         usage = settle_usage(wanted.spec, wanted.usage)
-        key_policy = self._settle_policy(passage, wanted.policy, bypass=wanted.bypass_lockout_check)
+        brought = bringing.new_key(wanted.spec, usage, wanted.tags, bypass=wanted.bypass_lockout_check)
+        passage.claim_keyless(brought=brought)
+        key_id = str(uuid.UUID(bytes=await self._vault.random(16), version=4))
+        account = passage.caller.principal.account
+        name = Resource(self._catalog.realm.key_arn(key_id, account), account)
+        key_policy = self._settle_policy(passage, wanted.policy, name, brought)
         found = await self._mutations.earlier(passage, KeyRecord, request_id, wanted)
         if found is not None:
             return found
         mode, note = self._vault.placement(wanted.spec, usage, wanted.mode, exportable=wanted.exportable)
         key = KeyRecord(
-            key_id=str(uuid.UUID(bytes=await self._vault.random(16), version=4)),
-            account=passage.caller.principal.account,
+            key_id=key_id,
+            account=account,
             spec=wanted.spec,
             usage=usage,
             mode=mode,
@@ -124,7 +132,7 @@ class Keys(UseCases):
             policy=key_policy,
             tags=check_tags(wanted.tags),
         )
-        passage.note_key(self._catalog.realm.key_arn(key.key_id, key.account))
+        passage.note_key(name.arn)
 
         async def commit(change: Change, version: VersionRecord) -> KeyRecord:
             resident = key.mode is CustodyMode.RESIDENT
@@ -136,12 +144,14 @@ class Keys(UseCases):
 
         return await self._births.bear(passage, key, request_id, wanted, commit)
 
-    def _settle_policy(self, passage: Passage, text: str, *, bypass: bool) -> str:
+    def _settle_policy(self, passage: Passage, text: str, target: Target | Resource, brought: Brought) -> str:
         """Check a policy, and that the caller could still change it (AWS: lockout safety check)."""
         caller = passage.caller.principal
         chosen = text or policy.default_policy(f"arn:aws:iam::{caller.account}:root", caller.arn)
-        decision = policy.parse(chosen).decide(Question(caller.arn, Action.PUT_KEY_POLICY))
-        if not decision.allowed and not bypass:
+        policy.parse(chosen)
+        if brought.facts[bringing.BYPASS]:
+            return chosen
+        if not self.gate.judge.leaves_a_way_back(passage.caller, chosen, target, brought):
             raise StrongroomError(Reason.POLICY_LOCKOUT, field="policy")
         return chosen
 
@@ -173,7 +183,7 @@ class Keys(UseCases):
         found = found[:limit]
         return KeyPage(found, pages.encode(found[-1].key_id, *binding) if more else "")
 
-    async def _change(
+    async def _change(  # noqa: PLR0913, PLR0917 - what all changes of a key have
         self,
         passage: Passage,
         key: str,
@@ -182,9 +192,10 @@ class Keys(UseCases):
         etag: str,
         request_id: str,
         arguments: object = None,
+        bring: Bring = bringing.nothing,
     ) -> KeyRecord:
         """Change one key's record: right, first answer, state, etag, edit; in that order."""
-        entry = await passage.claim(key, Act.READ)
+        entry = await passage.claim(key, Act.READ, bring=bring)
         key_id = entry.key.key_id
 
         async def work(change: Change) -> KeyRecord:
@@ -236,7 +247,8 @@ class Keys(UseCases):
         def edit(current: KeyRecord) -> KeyRecord:
             return dataclasses.replace(current, state=KeyState.PENDING_DELETION, deletion_at=due)
 
-        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window)
+        bring = partial(bringing.deletion, window)
+        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window, bring)
 
     @gated(Action.CANCEL_KEY_DELETION)
     async def cancel_deletion(
@@ -301,7 +313,7 @@ class Keys(UseCases):
     @gated(Action.GET_KEY_POLICY)
     async def get_policy(self, passage: Passage, key: str) -> KeyRecord:
         """Read a key's policy."""
-        return (await passage.claim(key, Act.READ)).key
+        return (await passage.claim(key, Act.READ, bring=bringing.policy_name)).key
 
     @gated(Action.PUT_KEY_POLICY)
     async def put_policy(
@@ -321,9 +333,12 @@ class Keys(UseCases):
 
         def edit(current: KeyRecord) -> KeyRecord:
             # Not earlier: whoever may not put this policy at all shall hear of nothing else.
-            return dataclasses.replace(current, policy=self._settle_policy(passage, text, bypass=bypass))
+            target = Target(self._catalog.realm.key_arn(current.key_id, current.account), current)
+            settled = self._settle_policy(passage, text, target, bringing.of_policy(bypass=bypass))
+            return dataclasses.replace(current, policy=settled)
 
-        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass])
+        bring = partial(bringing.new_policy, bypass)
+        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass], bring)
 
     @gated(Action.TAG_KEY)
     async def tag(
@@ -342,7 +357,8 @@ class Keys(UseCases):
                 )
             return dataclasses.replace(current, tags=tuple(sorted(merged.items())))
 
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked)
+        bring = partial(bringing.new_tags, checked)
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked, bring)
 
     @gated(Action.UNTAG_KEY)
     async def untag(
@@ -360,7 +376,8 @@ class Keys(UseCases):
         def edit(current: KeyRecord) -> KeyRecord:
             return dataclasses.replace(current, tags=tuple(t for t in current.tags if t[0] not in unwanted))
 
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted))
+        bring = partial(bringing.old_tags, tag_keys)
+        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted), bring)
 
     @gated(Action.LIST_TAGS)
     async def tags(self, passage: Passage, key: str) -> KeyRecord:

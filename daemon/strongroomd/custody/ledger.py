@@ -181,6 +181,24 @@ class Ledger:
             raise StrongroomError(Reason.NOT_FOUND)
         return again
 
+    async def page(
+        self, kind: type[R], where: dict[str, str], *, after: str, limit: int
+    ) -> tuple[list[R], str]:
+        """Read and verify at most `limit` records behind the id `after`, but for those that went meanwhile.
+
+        Returns:
+            The records, and the id behind which the next page begins, empty at the end.
+        """
+        stored = await self._store.page(kind, after=after, limit=limit + 1, where=where)
+        found: list[R] = []
+        for each in stored[:limit]:
+            record: R | None = each.record
+            if not await self._believed(kind.KIND, each.record.record_id, each):
+                record = await self.read(kind, each.record.record_id)
+            if record is not None:
+                found.append(record)
+        return found, stored[limit - 1].record.record_id if len(stored) > limit else ""
+
     async def _believed(self, kind: str, record_id: str, stored: Stored[Any] | None) -> bool:
         version, mac = self._latest.get((kind, record_id), (0, b""))
         if stored is None:

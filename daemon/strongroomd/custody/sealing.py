@@ -5,11 +5,13 @@ the same error.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
-from strongroomd.custody import publickeys
+from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Passage
+from strongroomd.custody.judging import Bring
 from strongroomd.domain import context as contexts
 from strongroomd.domain import envelope
 from strongroomd.domain.actions import Action
@@ -129,33 +131,44 @@ class Sealer:
         aad = contexts.aad(head, context)
         return head + await self.vault.seal(bound, plaintext, aad, deadline=passage.deadline)
 
-    async def claim(self, passage: Passage, wanted: Ciphertext, action: Action) -> "Source":
+    async def claim(
+        self, passage: Passage, wanted: Ciphertext, action: Action, bring: Bring | None = None
+    ) -> "Source":
         """Claim the key of a ciphertext: named by its envelope, or for RSA by the caller.
+
+        Args:
+            passage: the call.
+            wanted: the ciphertext.
+            action: what for.
+            bring: what policies may ask, if that is more than algorithm and context.
 
         Raises:
             StrongroomError: INVALID_CIPHERTEXT for what is no envelope; KEY_MISMATCH when the caller names
                 another key than the envelope; and whatever `Passage.claim` refuses.
         """
         self.check_ciphertext(wanted.data)
+        bring = bring or partial(bringing.encryption, wanted.algorithm, wanted.context)
         if (wanted.algorithm or SYMMETRIC) is not SYMMETRIC:
-            return await self._claim_rsa(passage, wanted, action)
+            return await self._claim_rsa(passage, wanted, action, bring)
         if wanted.version:
             raise invalid(f"{wanted.prefix}key_version", "must be 0: the ciphertext names its version")
         parsed = envelope.parse(wanted.data)
-        entry = await passage.claim_id(parsed.key_id, action=action)
+        entry = await passage.claim_id(parsed.key_id, action=action, bring=bring)
         key_field = f"{wanted.prefix}key"
         if wanted.key and not await passage.means(wanted.key, entry, key_field):
             raise StrongroomError(Reason.KEY_MISMATCH, field=key_field)
         require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
         return Source(entry, wanted, SYMMETRIC, parsed, await self._named_version(entry, parsed.version))
 
-    async def _claim_rsa(self, passage: Passage, wanted: Ciphertext, action: Action) -> "Source":
+    async def _claim_rsa(
+        self, passage: Passage, wanted: Ciphertext, action: Action, bring: Bring
+    ) -> "Source":
         prefix = wanted.prefix
         if not wanted.key:
             raise invalid(f"{prefix}key", "must name the key: RSA ciphertexts do not")
         if wanted.context:
             raise invalid(f"{prefix}encryption_context", "works with symmetric keys only")
-        entry = await passage.claim(wanted.key, action=action, field=f"{prefix}key")
+        entry = await passage.claim(wanted.key, action=action, field=f"{prefix}key", bring=bring)
         algorithm = choose_encryption(entry, wanted.algorithm, f"{prefix}encryption_algorithm")
         bound = await self.catalog.version(entry, wanted.version, f"{prefix}key_version")
         return Source(entry, wanted, algorithm, None, bound)

@@ -2,8 +2,9 @@
 
 import hmac
 from dataclasses import dataclass, field
+from functools import partial
 
-from strongroomd.custody import publickeys
+from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated, lane_of
@@ -113,7 +114,7 @@ class Signing(UseCases):
         self, passage: Passage, key: str, wanted: ToSign
     ) -> tuple[Entry, SigningAlgorithm, bytes]:
         check_message(wanted.data, empty=True)
-        entry = await passage.claim(key)
+        entry = await passage.claim(key, bring=partial(bringing.signing, wanted.algorithm, wanted.kind))
         algorithm = choose_signing(entry, wanted.algorithm)
         return entry, algorithm, to_sign(algorithm, wanted.kind, wanted.data)
 
@@ -169,7 +170,7 @@ class Signing(UseCases):
         dry_run: bool,
     ) -> tuple[Entry, MacAlgorithm, BoundVersion]:
         check_message(message, empty=False)
-        entry = await passage.claim(key)
+        entry = await passage.claim(key, bring=partial(bringing.mac, algorithm))
         require_usage(entry, KeyUsage.GENERATE_VERIFY_MAC)
         allowed = mac_algorithms(entry.key.spec, entry.key.usage)
         chosen = algorithm or allowed[0]
@@ -198,7 +199,7 @@ class Signing(UseCases):
         """Agree on a secret (ECDH) with a peer's public key, a DER SubjectPublicKeyInfo on the same curve."""
         if len(public_key) > MAX_PUBLIC_KEY:
             raise too_large("public_key", MAX_PUBLIC_KEY)
-        entry = await passage.claim(key)
+        entry = await passage.claim(key, bring=bringing.agreement)
         require_usage(entry, KeyUsage.KEY_AGREEMENT)
         peer = publickeys.peer_point(entry.key.spec, public_key)
         bound = await self._version(passage, entry, version)

@@ -24,6 +24,7 @@ from strongroomd.domain.records import (
     RECORD_KINDS,
     AliasRecord,
     CustodyMode,
+    GrantRecord,
     KeyRecord,
     KeyState,
     Record,
@@ -39,6 +40,8 @@ LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
 RECHECK_SECONDS = 600.0
+_SWEPT = 200  # grants deleted in one transaction
+_SWEEPS = 10
 
 
 class UpkeepMeter(Protocol):
@@ -171,6 +174,24 @@ class Upkeep:
                 await self._guarded(self._destroy, stored)
         for stored in await self._store.unsettled():
             await self._guarded(self._resolve, stored)
+        for _ in range(_SWEEPS):
+            if not await self._sweep():
+                break
+
+    async def _sweep(self) -> int:
+        """Delete some grants of destroyed keys, which lend nothing any more; returns how many.
+
+        Not with the key itself: 50,000 grants in one transaction would keep every other change waiting.
+        """
+        left = await self._store.grants_left(_SWEPT)
+        if not left:
+            return 0
+        async with self._ledger.change() as change:
+            for stored in left:
+                grant = await change.get(GrantRecord, stored.record.record_id)
+                if grant is not None:
+                    await change.delete(grant)
+        return len(left)
 
     async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
         """Do a task with a record once it is verified; one bad record does not keep the others waiting.

@@ -135,11 +135,19 @@ ACCESS_CHANGES: Final[frozenset[Action]] = frozenset(
 """Changing them."""
 
 OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
-    {Action.CREATE_ACCOUNT, Action.PUT_GUARD_RAIL, Action.DELETE_GUARD_RAIL, Action.ADD_IDENTITY}
+    {
+        Action.CREATE_ACCOUNT,
+        Action.PUT_GUARD_RAIL,
+        Action.DELETE_GUARD_RAIL,
+        Action.ADD_IDENTITY,
+        Action.LIST_SINKS,
+        Action.LIST_DEAD_LETTERS,
+        Action.REDRIVE_DEAD_LETTER,
+    }
 )
-"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators, and the
-names in certificates are the whole daemon's: who could bind any of them could speak for another account's
-caller."""
+"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators; the names
+in certificates are the whole daemon's, and who could bind any of them could speak for another account's
+caller; sinks get the events of all accounts."""
 
 KEYLESS: Final[frozenset[Action]] = frozenset(
     {
@@ -164,7 +172,21 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.GET_COMPLIANCE_REPORT,
     }
 )
-"""Actions without one key, decided by whether the configuration names the caller an administrator."""
+"""Actions without one key: for the administrators that the configuration names, and `BY_IDENTITY`."""
+
+BY_IDENTITY: Final[frozenset[Action]] = (
+    KEYLESS
+    - OPERATORS_ONLY
+    - {
+        Action.PUT_LIMIT,
+        Action.DELETE_LIMIT,
+        Action.GET_AUDIT_CHECKPOINT,
+    }
+)
+"""Actions without one key that identity policies may allow: they concern the caller's own account."""
+
+NEVER_DENIED: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY})
+"""Actions that no policy can take away (AWS: sts:GetCallerIdentity)."""
 
 FOR_ANYONE: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY, Action.GENERATE_RANDOM})
 """Actions that every known principal may do: they touch nobody's key."""
@@ -187,6 +209,9 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
         Action.PUT_KEY_POLICY,
         Action.PUT_LIMIT,
         Action.DELETE_LIMIT,
+        Action.CREATE_GRANT,
+        Action.RETIRE_GRANT,
+        Action.REVOKE_GRANT,
     }
 )
 """Actions whose intent and outcome are both audited."""

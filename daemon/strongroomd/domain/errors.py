@@ -45,6 +45,7 @@ class Reason(StrEnum):
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"  # noqa: S105 - a reason's name, not a password
+    INVALID_GRANT_TOKEN = "INVALID_GRANT_TOKEN"  # noqa: S105 - a reason's name
     DRY_RUN_SUCCEEDED = "DRY_RUN_SUCCEEDED"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     OVERLOADED = "OVERLOADED"
@@ -93,6 +94,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.LIMIT_EXCEEDED: "a resource limit is reached",
     Reason.QUOTA_EXCEEDED: "the request quota is used up; wait and try again",
     Reason.INVALID_PAGE_TOKEN: "the page token does not belong to this request",
+    Reason.INVALID_GRANT_TOKEN: "a grant token is not one that this daemon made",
     Reason.DRY_RUN_SUCCEEDED: "the request would have succeeded, but dry_run is set",
     Reason.DEADLINE_EXCEEDED: "the deadline passed before the work could be done",
     Reason.OVERLOADED: "the work cannot be done within the deadline; wait and try again",

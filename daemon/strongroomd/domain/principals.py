@@ -113,6 +113,7 @@ class Caller:
         identity: what the caller proved itself by, e.g. `certificate:<SHA-256>`.
         session: the role session that the call is made in, if it is.
         behalf: for whom a trusted service calls.
+        grant_tokens: what the request brings to make sure that its grants are known here.
     """
 
     principal: Principal
@@ -124,6 +125,7 @@ class Caller:
     identity: str = ""
     session: RoleSession | None = None
     behalf: Behalf = NO_BEHALF
+    grant_tokens: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

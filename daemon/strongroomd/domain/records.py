@@ -204,10 +204,49 @@ class HouseRecord(Record):
         return f"{self.role}/{self.hsm_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class GrantRecord(Record):
+    """What a key lends to one principal; never changed, only made and deleted.
+
+    Attributes:
+        key_id, account: of the key.
+        grant_id: 64 hexadecimal digits.
+        grantee, retiring, issuer: ARNs; `retiring` may be empty.
+        operations: AWS's names, sorted, with commas between.
+        constraint: how the encryption context is constrained, or empty; `context` are the sorted pairs.
+        source_arn, source_account: what the request's source must be, or empty.
+        name: what CreateGrant was told, or empty.
+        parent: id of the grant that allowed to make it, or empty.
+        created_at: milliseconds since the Unix epoch.
+    """
+
+    KIND: ClassVar[str] = "grant"
+    key_id: str
+    account: str
+    grant_id: str
+    grantee: str
+    retiring: str
+    issuer: str
+    operations: str
+    constraint: str
+    context: tuple[tuple[str, str], ...]
+    source_arn: str
+    source_account: str
+    name: str
+    parent: str
+    created_at: int
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """Key, grant and grantee: the journal alone tells whom a key lends to."""
+        return f"{self.key_id}/{self.grant_id}/{self.grantee}"
+
+
 RECORD_KINDS: Final[dict[str, type[Record]]] = {
     cls.KIND: cls
     for cls in (
-        *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord),
+        *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord),
         *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord),
     )
 }

@@ -26,10 +26,18 @@ from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, Identity
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
-from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
+from strongroomd.domain.records import (
+    AliasRecord,
+    GrantRecord,
+    HouseRecord,
+    KeyRecord,
+    LimitRecord,
+    Record,
+    VersionRecord,
+)
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0005")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -108,6 +116,15 @@ IDENTITIES: Final = _record_table(
 ACCESS_KEYS: Final = _record_table(
     "access_keys", AccessKeyRecord, Index("ix_access_keys_arn", "arn", "record_id")
 )
+GRANTS: Final = _record_table(
+    "grants",
+    GrantRecord,
+    _of_key("grants"),
+    Index("ix_grants_key_id", "key_id", "record_id"),
+    Index("ix_grants_grantee", "grantee", "key_id", "record_id"),
+    Index("ix_grants_retiring", "retiring", "record_id"),
+    Index("ix_grants_name", "key_id", "name"),
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -119,10 +136,11 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     PrincipalRecord: PRINCIPALS,
     IdentityRecord: IDENTITIES,
     AccessKeyRecord: ACCESS_KEYS,
+    GrantRecord: GRANTS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
-    {AliasRecord, LimitRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord}
+    {AliasRecord, LimitRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, GrantRecord}
 )
 """Kinds whose rows may go; keys, versions and house keys stay as tombstones, accounts stay."""
 

@@ -20,8 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-from strongroomd.domain.records import VersionState
-from strongroomd.storage.schema import ALIASES, ANSWERS, JOURNAL, KEYS, LEASES, USAGE, VERSIONS
+from strongroomd.domain.records import KeyState, VersionState
+from strongroomd.storage.schema import ALIASES, ANSWERS, GRANTS, JOURNAL, KEYS, LEASES, USAGE, VERSIONS
 
 
 @cache
@@ -78,6 +78,13 @@ VERSIONS_OF_KEY: Final = (
 )
 ALIASES_OF_KEY: Final = (
     select(ALIASES).where(ALIASES.c.key_id == bindparam("key_id")).order_by(ALIASES.c.record_id)
+)
+GRANTS_LEFT: Final = (
+    select(GRANTS)
+    .join(KEYS, GRANTS.c.key_id == KEYS.c.record_id)
+    .where(KEYS.c.state == KeyState.DESTROYED.value)
+    .order_by(GRANTS.c.record_id)
+    .limit(bindparam("limit"))
 )
 DUE_KEYS: Final = (
     select(KEYS)

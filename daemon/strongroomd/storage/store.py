@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Executable, Table
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event
-from strongroomd.domain.records import AliasRecord, KeyRecord, Record, VersionRecord
+from strongroomd.domain.records import AliasRecord, GrantRecord, KeyRecord, Record, VersionRecord
 from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, Usage
 from strongroomd.storage import outbox, statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
@@ -179,6 +179,10 @@ class SqlStore(Store):
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id."""
         return await self._whole(VersionRecord, statements.RESIDENT_VERSIONS)
+
+    async def grants_left(self, limit: int) -> list[Stored[Any]]:
+        """Read grants of destroyed keys."""
+        return await self._whole(GrantRecord, statements.GRANTS_LEFT, limit=limit)
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""

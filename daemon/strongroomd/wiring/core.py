@@ -16,9 +16,13 @@ from strongroomd.custody.clock import Clock
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
+from strongroomd.custody.grants import Grants
+from strongroomd.custody.granttokens import GrantTokens
 from strongroomd.custody.identities import CertificateIdentities
+from strongroomd.custody.judging import Judge
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.lending import Lending
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.principals import Principals
@@ -36,6 +40,7 @@ from strongroomd.frontends.grpc.access import AccessRooms, AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
 from strongroomd.frontends.grpc.events import EventServicer
+from strongroomd.frontends.grpc.grants import GrantServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
 from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, Vault
@@ -85,7 +90,12 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     event_rim = EventRim(rim.store, rim.outbox, ledger, clock, metrics)
     alarms = build_alarms(settings, event_rim)
     gate_meter = GateMetrics(metrics, alarms.refused)
-    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
+    lending = Lending(ledger)
+    tokens = GrantTokens(ledger, lending, rim.vault)
+    directory = Directory(ledger, rim.store)
+    directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
+    judge = Judge(clock, catalog, directory, lending, tokens)
+    gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, judge)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
@@ -94,10 +104,8 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
     aliases = Aliases(gate, catalog, mutations, rim.store)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
-    directory = Directory(ledger, rim.store)
-    directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
     sessions = Sessions(rim.vault, directory, clock)
-    access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
+    access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions, clock)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
@@ -105,6 +113,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
+        "grants": GrantServicer(Grants(gate, mutations, lending, tokens, rim.vault), realm),
         "access": AccessServicer(access, realm),
         "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }
@@ -116,10 +125,12 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     )
 
 
-def build_access(gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions) -> AccessRooms:
+def build_access(
+    gate: Gate, registrar: Registrar, vault: Vault, sessions: Sessions, clock: Clock
+) -> AccessRooms:
     """Build the use cases about callers."""
     return AccessRooms(
-        Access(gate, registrar.directory, sessions),
+        Access(gate, registrar.directory, sessions, clock),
         Accounts(gate, registrar, vault),
         Principals(gate, registrar, vault),
         Attachments(gate, registrar),

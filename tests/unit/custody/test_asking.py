@@ -26,7 +26,7 @@ class Noon(Clock):
 
 
 def request(named: str = "", peer: str = "ipv4:192.0.2.1:1234", brought: Brought | None = None) -> Request:
-    entry: Any = SimpleNamespace(arn=KEY, key=SimpleNamespace(account=HOME))
+    entry: Any = SimpleNamespace(arn=KEY, key=SimpleNamespace(account=HOME), aliases=None)
     caller = Caller(Principal(ALICE, HOME), "id", time.monotonic(), peer)
     return make_request(Noon(), caller, Action.ENCRYPT, entry, brought or Brought(), named)
 

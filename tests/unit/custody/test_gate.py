@@ -13,11 +13,13 @@ from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.judging import Judge, Nobody
 from strongroomd.domain import policy
 from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
 from strongroomd.domain.algorithms import KeySpec, QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act
+from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.records import KeyState
 
@@ -45,7 +47,8 @@ class Fakes:
             raise denied("there is no such key")
         spec = KeySpec.SYMMETRIC_DEFAULT
         key = SimpleNamespace(key_id="key", account=principal.account, spec=spec, state=self.state)
-        return SimpleNamespace(key=key, arn="arn:key", policy=policy.parse(self.key_policy))
+        authority = Authority(policy.parse(self.key_policy), policy.Resource("arn:key", principal.account))
+        return SimpleNamespace(key=key, arn="arn:key", authority=authority, aliases=None)
 
     def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
         self.asked.append(("spend", class_, cost))
@@ -121,7 +124,8 @@ def fakes() -> Fakes:
 @pytest.fixture
 def cases(fakes: Fakes) -> Cases:
     admission = Admission(Clock(), dict.fromkeys(Lane, 10))
-    gate = Gate(fakes, fakes, fakes, admission, fakes, fakes)  # type: ignore[arg-type]
+    judge = Judge(Clock(), fakes, Nobody())  # type: ignore[arg-type]
+    gate = Gate(fakes, fakes, fakes, admission, fakes, fakes, judge)  # type: ignore[arg-type]
     return Cases(gate, fakes)
 
 
@@ -151,6 +155,7 @@ async def test_a_use_is_decided_charged_done_and_written_down_in_that_order(
         "door": "grpc",
         "outcome": "OK",
         "key": "arn:key",
+        "decision": {"basis": "key-policy-allow", "ground": "key-default-1"},
     }
     assert fakes.uses == [("key", "Encrypt", 1)]
 

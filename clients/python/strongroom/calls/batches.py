@@ -47,6 +47,7 @@ def batch_encrypt(
     context: Context | None = None,
     algorithm: str = "",
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[tuple[results.EncryptResult, ...]]:
     """Encrypt 1 to 500 plaintexts under one key; `context` is that of items that carry none of their own."""
     request = _ENCRYPT.make(
@@ -57,6 +58,7 @@ def batch_encrypt(
         ],
         encryption_algorithm=enums.ENCRYPTION.number(algorithm, "encryption_algorithm"),
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
 
     def read(reply: pb.BatchEncryptResponse) -> tuple[results.EncryptResult, ...]:
@@ -76,6 +78,7 @@ def batch_decrypt(
     key: str = "",
     context: Context | None = None,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[tuple[results.DecryptResult, ...]]:
     """Open 1 to 500 symmetric ciphertexts, which may be of different keys unless `key` is given."""
     request = _DECRYPT.make(
@@ -85,6 +88,7 @@ def batch_decrypt(
         ],
         key=key,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _DECRYPT.call(request, lambda reply: _results(len(items), reply.results, _decrypted))
 
@@ -97,6 +101,7 @@ def batch_sign(
     message_type: str = "",
     key_version: int = 0,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[tuple[results.SignResult, ...]]:
     """Sign 1 to 500 messages or digests with one key."""
     request = _SIGN.make(
@@ -106,6 +111,7 @@ def batch_sign(
         signing_algorithm=enums.SIGNING.number(algorithm, "signing_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
 
     def read(reply: pb.BatchSignResponse) -> tuple[results.SignResult, ...]:

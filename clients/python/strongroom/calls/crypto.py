@@ -1,6 +1,6 @@
 """CryptoService: encryption, signatures, MACs, key agreement and random bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroom import _enums as enums
@@ -26,7 +26,13 @@ _RANDOM: Final = Rpc(_SERVICE, "GenerateRandom", pb.GenerateRandomRequest, pb.Ge
 
 
 def encrypt(
-    key: str, plaintext: bytes, *, context: Context | None = None, algorithm: str = "", dry_run: bool = False
+    key: str,
+    plaintext: bytes,
+    *,
+    context: Context | None = None,
+    algorithm: str = "",
+    dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Encrypted]:
     """Encrypt a small plaintext under the current version of a key.
 
@@ -36,6 +42,7 @@ def encrypt(
         context: encryption context; Decrypt must be given the same. Symmetric keys only.
         algorithm: an EncryptionAlgorithm; required for an RSA key.
         dry_run: make the checks only; raises DryRunSucceeded if they pass.
+        grant_tokens: tokens of grants that allow this, at most 10, so that they count at once.
     """
     request = _ENCRYPT.make(
         key=key,
@@ -43,6 +50,7 @@ def encrypt(
         encryption_context=context or {},
         encryption_algorithm=enums.ENCRYPTION.number(algorithm, "encryption_algorithm"),
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _ENCRYPT.call(request, _encrypted)
 
@@ -55,6 +63,7 @@ def decrypt(
     algorithm: str = "",
     key_version: int = 0,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Decrypted]:
     """Open a ciphertext; a symmetric one names its key itself, an RSA one needs `key` and `algorithm`.
 
@@ -68,6 +77,7 @@ def decrypt(
         encryption_algorithm=enums.ENCRYPTION.number(algorithm, "encryption_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _DECRYPT.call(request, _decrypted)
 
@@ -83,6 +93,7 @@ def re_encrypt(  # noqa: PLR0913
     destination_context: Context | None = None,
     destination_algorithm: str = "",
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.ReEncrypted]:
     """Open a ciphertext and encrypt it under another key or context; the plaintext stays in the daemon."""
     request = _RE_ENCRYPT.make(
@@ -97,6 +108,7 @@ def re_encrypt(  # noqa: PLR0913
             destination_algorithm, "destination_encryption_algorithm"
         ),
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _RE_ENCRYPT.call(request, _re_encrypted)
 
@@ -109,6 +121,7 @@ def sign(
     message_type: str = "",
     key_version: int = 0,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Signature]:
     """Sign a message of at most 4,096 bytes, or its digest.
 
@@ -119,6 +132,7 @@ def sign(
         message_type: RAW (the default) or DIGEST.
         key_version: 0 means the current one.
         dry_run: make the checks only; raises DryRunSucceeded if they pass.
+        grant_tokens: tokens of grants that allow this, at most 10, so that they count at once.
     """
     request = _SIGN.make(
         key=key,
@@ -127,11 +141,12 @@ def sign(
         signing_algorithm=enums.SIGNING.number(algorithm, "signing_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _SIGN.call(request, _signature)
 
 
-def verify(
+def verify(  # noqa: PLR0913
     key: str,
     message: bytes,
     signature: bytes,
@@ -140,6 +155,7 @@ def verify(
     message_type: str = "",
     key_version: int = 0,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Verified]:
     """Verify a signature; an answer means that it is valid, else NotGenuine is raised."""
     request = _VERIFY.make(
@@ -150,12 +166,19 @@ def verify(
         signing_algorithm=enums.SIGNING.number(algorithm, "signing_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _VERIFY.call(request, _verified)
 
 
 def generate_mac(
-    key: str, message: bytes, *, algorithm: str = "", key_version: int = 0, dry_run: bool = False
+    key: str,
+    message: bytes,
+    *,
+    algorithm: str = "",
+    key_version: int = 0,
+    dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Mac]:
     """Make the MAC of a message of 1 to 4,096 bytes."""
     request = _GENERATE_MAC.make(
@@ -164,6 +187,7 @@ def generate_mac(
         mac_algorithm=enums.MAC.number(algorithm, "mac_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _GENERATE_MAC.call(request, _mac)
 
@@ -176,6 +200,7 @@ def verify_mac(
     algorithm: str = "",
     key_version: int = 0,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.Verified]:
     """Verify a MAC in constant time; an answer means that it is valid, else NotGenuine is raised."""
     request = _VERIFY_MAC.make(
@@ -185,12 +210,19 @@ def verify_mac(
         mac_algorithm=enums.MAC.number(algorithm, "mac_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _VERIFY_MAC.call(request, _verified_mac)
 
 
 def derive_shared_secret(
-    key: str, public_key: bytes, *, algorithm: str = "", key_version: int = 0, dry_run: bool = False
+    key: str,
+    public_key: bytes,
+    *,
+    algorithm: str = "",
+    key_version: int = 0,
+    dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.SharedSecret]:
     """Agree on a secret with the owner of a public key (SubjectPublicKeyInfo, DER) on the same curve."""
     request = _DERIVE.make(
@@ -199,6 +231,7 @@ def derive_shared_secret(
         key_agreement_algorithm=enums.KEY_AGREEMENT.number(algorithm, "key_agreement_algorithm"),
         key_version=key_version,
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _DERIVE.call(request, _shared_secret)
 

@@ -1,5 +1,6 @@
 """CryptoService: data keys and data key pairs, for envelope encryption."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from strongroom import _enums as enums
@@ -35,6 +36,7 @@ def generate_data_key(
     number_of_bytes: int = 0,
     context: Context | None = None,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.DataKey]:
     """Make a random data key, answered in clear and encrypted under a symmetric key.
 
@@ -44,11 +46,13 @@ def generate_data_key(
         number_of_bytes: instead of `spec`, 1 to 1,024.
         context: encryption context; opening the data key by Decrypt needs the same.
         dry_run: make the checks only; raises DryRunSucceeded if they pass.
+        grant_tokens: tokens of grants that allow this, at most 10, so that they count at once.
     """
     request = _DATA_KEY.make(
         key=key,
         encryption_context=context or {},
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
         **_length(spec, number_of_bytes),
     )
     return _DATA_KEY.call(request, _data_key)
@@ -61,19 +65,26 @@ def generate_data_key_without_plaintext(
     number_of_bytes: int = 0,
     context: Context | None = None,
     dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.SealedDataKey]:
     """Make a random data key, answered encrypted only; arguments as of generate_data_key."""
     request = _SEALED.make(
         key=key,
         encryption_context=context or {},
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
         **_length(spec, number_of_bytes),
     )
     return _SEALED.call(request, _sealed)
 
 
 def generate_data_key_pair(
-    key: str, spec: str, *, context: Context | None = None, dry_run: bool = False
+    key: str,
+    spec: str,
+    *,
+    context: Context | None = None,
+    dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.DataKeyPair]:
     """Make a key pair (a DataKeyPairSpec); the private half comes in clear and encrypted."""
     request = _PAIR.make(
@@ -81,12 +92,18 @@ def generate_data_key_pair(
         key_pair_spec=enums.DATA_KEY_PAIR_SPEC.number(spec, "key_pair_spec"),
         encryption_context=context or {},
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _PAIR.call(request, _pair)
 
 
 def generate_data_key_pair_without_plaintext(
-    key: str, spec: str, *, context: Context | None = None, dry_run: bool = False
+    key: str,
+    spec: str,
+    *,
+    context: Context | None = None,
+    dry_run: bool = False,
+    grant_tokens: Sequence[str] = (),
 ) -> Call[results.SealedDataKeyPair]:
     """Make a key pair (a DataKeyPairSpec); the private half comes encrypted only."""
     request = _SEALED_PAIR.make(
@@ -94,6 +111,7 @@ def generate_data_key_pair_without_plaintext(
         key_pair_spec=enums.DATA_KEY_PAIR_SPEC.number(spec, "key_pair_spec"),
         encryption_context=context or {},
         dry_run=dry_run,
+        grant_tokens=grant_tokens,
     )
     return _SEALED_PAIR.call(request, _sealed_pair)
 

@@ -1,6 +1,6 @@
 """KeyService: making keys and their life, versions and use counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroom import _enums as enums
@@ -79,9 +79,9 @@ def create_key(  # noqa: PLR0913 - the fields of the request
     return _CREATE.call(request, _key)
 
 
-def describe_key(key: str) -> Call[results.Key]:
+def describe_key(key: str, *, grant_tokens: Sequence[str] = ()) -> Call[results.Key]:
     """Describe one key, in any state; `key` is a key id, key ARN, alias or alias ARN."""
-    return _DESCRIBE.call(_DESCRIBE.make(key=key), _key)
+    return _DESCRIBE.call(_DESCRIBE.make(key=key, grant_tokens=grant_tokens), _key)
 
 
 def list_keys(
@@ -150,9 +150,13 @@ def list_key_versions(
     return _VERSIONS.call(_VERSIONS.make(key=key, page_size=page_size, page_token=page_token), _versions)
 
 
-def get_public_key(key: str, *, key_version: int = 0) -> Call[results.PublicKey]:
+def get_public_key(
+    key: str, *, key_version: int = 0, grant_tokens: Sequence[str] = ()
+) -> Call[results.PublicKey]:
     """Read the public half of an RSA or curve key; version 0 means the current one."""
-    return _PUBLIC_KEY.call(_PUBLIC_KEY.make(key=key, key_version=key_version), _public_key)
+    return _PUBLIC_KEY.call(
+        _PUBLIC_KEY.make(key=key, key_version=key_version, grant_tokens=grant_tokens), _public_key
+    )
 
 
 def get_key_usage(key: str) -> Call[results.UsageReport]:

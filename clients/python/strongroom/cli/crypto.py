@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from strongroom.cli import inputs
-from strongroom.cli.inputs import Base64, ContextOption, DryRun, In, KeyArgument, KeyVersionOption, Out
+from strongroom.cli.inputs import (
+    Base64,
+    ContextOption,
+    DryRun,
+    GrantTokens,
+    In,
+    KeyArgument,
+    KeyVersionOption,
+    Out,
+)
 from strongroom.cli.output import note, show
 from strongroom.cli.session import connected
 from strongroom.names import EncryptionAlgorithm, MacAlgorithm, MessageType, SigningAlgorithm
@@ -38,6 +47,7 @@ def encrypt(  # noqa: PLR0913, PLR0917 - the options of the verb
     context: ContextOption = None,
     algorithm: EncryptionOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Encrypt up to 4,096 bytes of a file or standard input. --base64 makes the ciphertext text."""
     plaintext = inputs.read(source, "plaintext")
@@ -48,6 +58,7 @@ def encrypt(  # noqa: PLR0913, PLR0917 - the options of the verb
             context=inputs.pairs(context, "context"),
             algorithm=algorithm or "",
             dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     inputs.deliver(ctx, done, out, done.ciphertext, "ciphertext", text=base64)
 
@@ -62,6 +73,7 @@ def decrypt(  # noqa: PLR0913, PLR0917
     algorithm: EncryptionOption = None,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Open a ciphertext; a symmetric one names its key itself. --base64 says that the ciphertext is text."""
     ciphertext = inputs.read(source, "ciphertext", decode=base64)
@@ -73,6 +85,7 @@ def decrypt(  # noqa: PLR0913, PLR0917
             algorithm=algorithm or "",
             key_version=key_version,
             dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     inputs.deliver(ctx, done, out, done.plaintext, "plaintext", secret=True)
 
@@ -92,6 +105,7 @@ def re_encrypt(  # noqa: PLR0913, PLR0917
     context: ContextOption = None,
     algorithm: EncryptionOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Encrypt a ciphertext anew under another key or context; the plaintext stays in the daemon."""
     ciphertext = inputs.read(source, "ciphertext", decode=base64)
@@ -106,6 +120,7 @@ def re_encrypt(  # noqa: PLR0913, PLR0917
             destination_context=inputs.pairs(context, "context"),
             destination_algorithm=algorithm or "",
             dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     inputs.deliver(ctx, done, out, done.ciphertext, "ciphertext", text=base64)
 
@@ -120,6 +135,7 @@ def sign(  # noqa: PLR0913, PLR0917
     message_type: Kind = MessageType.RAW,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Sign up to 4,096 bytes, or a digest. --base64 makes the signature text."""
     message = inputs.read(source, "message")
@@ -131,6 +147,7 @@ def sign(  # noqa: PLR0913, PLR0917
             message_type=message_type,
             key_version=key_version,
             dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     inputs.deliver(ctx, done, out, done.signature, "signature", text=base64)
 
@@ -145,6 +162,7 @@ def verify(  # noqa: PLR0913, PLR0917
     message_type: Kind = MessageType.RAW,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Verify a signature; exit code 7 if it is not valid. --base64 says that the signature is text."""
     inputs.refuse_both_from_stdin("signature", signature, source)
@@ -159,6 +177,7 @@ def verify(  # noqa: PLR0913, PLR0917
             message_type=message_type,
             key_version=key_version,
             dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     note("the signature is valid")
     show(ctx, done)
@@ -174,12 +193,18 @@ def mac_generate(  # noqa: PLR0913, PLR0917
     algorithm: MacOption = None,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Make the MAC of up to 4,096 bytes. --base64 makes it text."""
     message = inputs.read(source, "message")
     with connected(ctx) as client:
         done = client.generate_mac(
-            key, message, algorithm=algorithm or "", key_version=key_version, dry_run=dry_run
+            key,
+            message,
+            algorithm=algorithm or "",
+            key_version=key_version,
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     inputs.deliver(ctx, done, out, done.mac, "mac", text=base64)
 
@@ -194,6 +219,7 @@ def mac_verify(  # noqa: PLR0913, PLR0917
     algorithm: MacOption = None,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Verify a MAC; exit code 7 if it is not valid. --base64 says that the MAC is text."""
     inputs.refuse_both_from_stdin("mac", mac, source)
@@ -201,13 +227,19 @@ def mac_verify(  # noqa: PLR0913, PLR0917
     message = inputs.read(source, "message")
     with connected(ctx) as client:
         done = client.verify_mac(
-            key, message, proof, algorithm=algorithm or "", key_version=key_version, dry_run=dry_run
+            key,
+            message,
+            proof,
+            algorithm=algorithm or "",
+            key_version=key_version,
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     note("the MAC is valid")
     show(ctx, done)
 
 
-def derive(
+def derive(  # noqa: PLR0913, PLR0917
     ctx: typer.Context,
     key: KeyArgument,
     public_key: Annotated[
@@ -217,11 +249,14 @@ def derive(
     base64: Base64 = False,
     key_version: KeyVersionOption = 0,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Agree on a secret with the owner of a public key (ECDH). Put it through a key derivation function."""
     other = _der(inputs.read(public_key, "public_key"))
     with connected(ctx) as client:
-        done = client.derive_shared_secret(key, other, key_version=key_version, dry_run=dry_run)
+        done = client.derive_shared_secret(
+            key, other, key_version=key_version, dry_run=dry_run, grant_tokens=grant_token or []
+        )
     inputs.deliver(ctx, done, out, done.secret, "secret", text=base64)
 
 

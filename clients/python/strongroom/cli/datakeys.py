@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom.cli import inputs
-from strongroom.cli.inputs import ContextOption, DryRun, In, KeyArgument
+from strongroom.cli.inputs import ContextOption, DryRun, GrantTokens, In, KeyArgument
 from strongroom.cli.output import note, print_json, show, without
 from strongroom.cli.session import connected, options
 from strongroom.errors import StrongroomError, invalid
@@ -37,7 +37,7 @@ MAX_LINES = 64 << 20  # bytes of a batch's input, which is held in memory with i
 
 
 @app.command("generate")
-def generate(
+def generate(  # noqa: PLR0913, PLR0917
     ctx: typer.Context,
     key: KeyArgument,
     plaintext_out: SecretOut = None,
@@ -45,11 +45,16 @@ def generate(
     size: Size = 0,
     context: ContextOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Make a data key, in clear and encrypted. In clear it is shown only with --json or --plaintext-out."""
     with connected(ctx) as client:
         done = client.generate_data_key(
-            key, number_of_bytes=size, context=inputs.pairs(context, "context"), dry_run=dry_run
+            key,
+            number_of_bytes=size,
+            context=inputs.pairs(context, "context"),
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     _deliver(
         ctx,
@@ -67,11 +72,16 @@ def generate_sealed(
     size: Size = 0,
     context: ContextOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Make a data key, encrypted only."""
     with connected(ctx) as client:
         done = client.generate_data_key_without_plaintext(
-            key, number_of_bytes=size, context=inputs.pairs(context, "context"), dry_run=dry_run
+            key,
+            number_of_bytes=size,
+            context=inputs.pairs(context, "context"),
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     _deliver(ctx, done, ciphertext=(ciphertext_out, done.ciphertext))
 
@@ -86,11 +96,16 @@ def generate_pair(  # noqa: PLR0913, PLR0917
     public_key_out: PublicOut = None,
     context: ContextOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Make a key pair, its private half (PKCS#8) in clear and encrypted."""
     with connected(ctx) as client:
         done = client.generate_data_key_pair(
-            key, spec, context=inputs.pairs(context, "context"), dry_run=dry_run
+            key,
+            spec,
+            context=inputs.pairs(context, "context"),
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     _deliver(
         ctx,
@@ -102,7 +117,7 @@ def generate_pair(  # noqa: PLR0913, PLR0917
 
 
 @app.command("generate-sealed-pair")
-def generate_sealed_pair(
+def generate_sealed_pair(  # noqa: PLR0913, PLR0917
     ctx: typer.Context,
     key: KeyArgument,
     spec: Annotated[DataKeyPairSpec, typer.Option(help="Kind of key pair.")],
@@ -110,11 +125,16 @@ def generate_sealed_pair(
     public_key_out: PublicOut = None,
     context: ContextOption = None,
     dry_run: DryRun = False,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Make a key pair, its private half encrypted only."""
     with connected(ctx) as client:
         done = client.generate_data_key_pair_without_plaintext(
-            key, spec, context=inputs.pairs(context, "context"), dry_run=dry_run
+            key,
+            spec,
+            context=inputs.pairs(context, "context"),
+            dry_run=dry_run,
+            grant_tokens=grant_token or [],
         )
     _deliver(
         ctx,
@@ -126,12 +146,16 @@ def generate_sealed_pair(
 
 @batch_app.command("encrypt")
 def batch_encrypt(
-    ctx: typer.Context, key: KeyArgument, source: In = "-", context: ContextOption = None
+    ctx: typer.Context,
+    key: KeyArgument,
+    source: In = "-",
+    context: ContextOption = None,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Encrypt many plaintexts: each line of input is {"data": BASE64} and may have its own "context"."""
     items = _items(source, inputs.pairs(context, "context"))
     with connected(ctx) as client:
-        _report(client.encrypt_many(key, items))
+        _report(client.encrypt_many(key, items, grant_tokens=grant_token or []))
 
 
 @batch_app.command("decrypt")
@@ -140,11 +164,12 @@ def batch_decrypt(
     source: In = "-",
     key: Annotated[str, typer.Option("--key", help="The key that all must be of.", metavar="KEY")] = "",
     context: ContextOption = None,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Open many ciphertexts: each line of input is {"data": BASE64} and may have its own "context"."""
     items = _items(source, inputs.pairs(context, "context"))
     with connected(ctx) as client:
-        _report(client.decrypt_many(items, key=key))
+        _report(client.decrypt_many(items, key=key, grant_tokens=grant_token or []))
 
 
 @batch_app.command("sign")
@@ -154,11 +179,20 @@ def batch_sign(
     source: In = "-",
     algorithm: Annotated[SigningAlgorithm | None, typer.Option(help="Required for an RSA key.")] = None,
     message_type: Annotated[MessageType, typer.Option(help="Messages or digests.")] = MessageType.RAW,
+    grant_token: GrantTokens = None,
 ) -> None:
     """Sign many messages: each line of input is {"data": BASE64}."""
     messages = [data for data, _ in _items(source, {})]
     with connected(ctx) as client:
-        _report(client.sign_many(key, messages, algorithm=algorithm or "", message_type=message_type))
+        _report(
+            client.sign_many(
+                key,
+                messages,
+                algorithm=algorithm or "",
+                message_type=message_type,
+                grant_tokens=grant_token or [],
+            )
+        )
 
 
 def _items(source: str, shared: Context) -> list[tuple[bytes, Context]]:

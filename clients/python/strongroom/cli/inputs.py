@@ -35,6 +35,10 @@ ContextOption = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Make the checks only.")]
+GrantTokens = Annotated[
+    list[str] | None,
+    typer.Option("--grant-token", help="Of a grant that allows this; may be repeated.", metavar="TOKEN"),
+]
 KeyVersionOption = Annotated[int, typer.Option("--key-version", min=0, help="0 is the current one.")]
 KeyArgument = Annotated[str, typer.Argument(help="alias/NAME, key id, key ARN or alias ARN.", metavar="KEY")]
 Etag = Annotated[str, typer.Option("--etag", help="Refuse if it changed since this etag was read.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom.cli import aliases, inputs, policies
-from strongroom.cli.inputs import Etag, KeyArgument, KeyVersionOption, RequestId
+from strongroom.cli.inputs import Etag, GrantTokens, KeyArgument, KeyVersionOption, RequestId
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
 from strongroom.errors import invalid
@@ -93,10 +93,10 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
 
 
 @app.command("describe")
-def describe(ctx: typer.Context, key: KeyArgument) -> None:
+def describe(ctx: typer.Context, key: KeyArgument, grant_token: GrantTokens = None) -> None:
     """Describe a key."""
     with connected(ctx) as client:
-        show(ctx, client.describe_key(key))
+        show(ctx, client.describe_key(key, grant_tokens=grant_token or []))
 
 
 @app.command("list")
@@ -189,10 +189,11 @@ def public_key(
     key_version: KeyVersionOption = 0,
     der: Annotated[bool, typer.Option("--der", help="DER instead of PEM.")] = False,
     out: inputs.Out = "-",
+    grant_token: GrantTokens = None,
 ) -> None:
     """Read the public half of a key as PEM."""
     with connected(ctx) as client:
-        found = client.get_public_key(key, key_version=key_version)
+        found = client.get_public_key(key, key_version=key_version, grant_tokens=grant_token or [])
     data = found.public_key if der else found.public_key_pem.encode()
     inputs.deliver(ctx, found, out, data, "public_key", "public_key_pem", secret=not der)
 

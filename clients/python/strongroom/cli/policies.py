@@ -17,6 +17,7 @@ MANAGE: Final = (
     ),
     *("kms:UpdateKeyDescription", "kms:EnableKey", "kms:DisableKey", "kms:RotateKeyOnDemand"),
     *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:GetKeyPolicy", "kms:PutKeyPolicy"),
+    *("kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"),
     *("kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias", "kms:TagResource", "kms:UntagResource"),
 )
 """What administrators of a key may do."""

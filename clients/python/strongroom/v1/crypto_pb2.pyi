@@ -125,6 +125,7 @@ class EncryptRequest(_message.Message):
     ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     PLAINTEXT_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     plaintext: _builtins.bytes
@@ -144,6 +145,10 @@ class EncryptRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -153,10 +158,11 @@ class EncryptRequest(_message.Message):
         encryption_algorithm: _types_pb2.EncryptionAlgorithm.ValueType = ...,
         plaintext_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_plaintext_crc32c", b"_plaintext_crc32c", "plaintext_crc32c", b"plaintext_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plaintext_crc32c", b"_plaintext_crc32c", "dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "encryption_context", b"encryption_context", "key", b"key", "plaintext", b"plaintext", "plaintext_crc32c", b"plaintext_crc32c"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plaintext_crc32c", b"_plaintext_crc32c", "dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "plaintext", b"plaintext", "plaintext_crc32c", b"plaintext_crc32c"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__plaintext_crc32c: _TypeAlias = _typing.Literal["plaintext_crc32c"]  # noqa: Y015
     _WhichOneofArgType__plaintext_crc32c: _TypeAlias = _typing.Literal["_plaintext_crc32c", b"_plaintext_crc32c"]  # noqa: Y015
@@ -241,6 +247,7 @@ class DecryptRequest(_message.Message):
     CIPHERTEXT_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     ciphertext: _builtins.bytes
     """The ciphertext, 1 byte to the plaintext limit and 128 (an RSA one: exactly the modulus)."""
     key: _builtins.str
@@ -264,6 +271,10 @@ class DecryptRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -274,10 +285,11 @@ class DecryptRequest(_message.Message):
         ciphertext_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
         key_version: _builtins.int = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext_crc32c", b"ciphertext_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext", b"ciphertext", "ciphertext_crc32c", b"ciphertext_crc32c", "dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "encryption_context", b"encryption_context", "key", b"key", "key_version", b"key_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext", b"ciphertext", "ciphertext_crc32c", b"ciphertext_crc32c", "dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ciphertext_crc32c: _TypeAlias = _typing.Literal["ciphertext_crc32c"]  # noqa: Y015
     _WhichOneofArgType__ciphertext_crc32c: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c"]  # noqa: Y015
@@ -385,6 +397,7 @@ class ReEncryptRequest(_message.Message):
     DESTINATION_ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     ciphertext: _builtins.bytes
     """The ciphertext, 1 byte to the plaintext limit and 128 (an RSA one: exactly the modulus)."""
     source_key: _builtins.str
@@ -417,6 +430,10 @@ class ReEncryptRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -430,10 +447,11 @@ class ReEncryptRequest(_message.Message):
         destination_encryption_algorithm: _types_pb2.EncryptionAlgorithm.ValueType = ...,
         ciphertext_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext_crc32c", b"ciphertext_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext", b"ciphertext", "ciphertext_crc32c", b"ciphertext_crc32c", "destination_encryption_algorithm", b"destination_encryption_algorithm", "destination_encryption_context", b"destination_encryption_context", "destination_key", b"destination_key", "dry_run", b"dry_run", "source_encryption_algorithm", b"source_encryption_algorithm", "source_encryption_context", b"source_encryption_context", "source_key", b"source_key", "source_key_version", b"source_key_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c", "ciphertext", b"ciphertext", "ciphertext_crc32c", b"ciphertext_crc32c", "destination_encryption_algorithm", b"destination_encryption_algorithm", "destination_encryption_context", b"destination_encryption_context", "destination_key", b"destination_key", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "source_encryption_algorithm", b"source_encryption_algorithm", "source_encryption_context", b"source_encryption_context", "source_key", b"source_key", "source_key_version", b"source_key_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ciphertext_crc32c: _TypeAlias = _typing.Literal["ciphertext_crc32c"]  # noqa: Y015
     _WhichOneofArgType__ciphertext_crc32c: _TypeAlias = _typing.Literal["_ciphertext_crc32c", b"_ciphertext_crc32c"]  # noqa: Y015
@@ -528,6 +546,7 @@ class GenerateDataKeyRequest(_message.Message):
     NUMBER_OF_BYTES_FIELD_NUMBER: _builtins.int
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The symmetric key to encrypt under: key id, key ARN, alias name or alias ARN. Required, at most 512
     characters.
@@ -545,6 +564,10 @@ class GenerateDataKeyRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -553,10 +576,11 @@ class GenerateDataKeyRequest(_message.Message):
         number_of_bytes: _builtins.int = ...,
         encryption_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "dry_run", b"dry_run", "encryption_context", b"encryption_context", "key", b"key", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "dry_run", b"dry_run", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_length: _TypeAlias = _typing.Literal["data_key_spec", "number_of_bytes"]  # noqa: Y015
     _WhichOneofArgType_length: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
@@ -637,6 +661,7 @@ class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
     NUMBER_OF_BYTES_FIELD_NUMBER: _builtins.int
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The symmetric key to encrypt under: key id, key ARN, alias name or alias ARN. Required, at most 512
     characters.
@@ -654,6 +679,10 @@ class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -662,10 +691,11 @@ class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
         number_of_bytes: _builtins.int = ...,
         encryption_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "dry_run", b"dry_run", "encryption_context", b"encryption_context", "key", b"key", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_key_spec", b"data_key_spec", "dry_run", b"dry_run", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "length", b"length", "number_of_bytes", b"number_of_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_length: _TypeAlias = _typing.Literal["data_key_spec", "number_of_bytes"]  # noqa: Y015
     _WhichOneofArgType_length: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
@@ -737,6 +767,7 @@ class GenerateDataKeyPairRequest(_message.Message):
     KEY_PAIR_SPEC_FIELD_NUMBER: _builtins.int
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The symmetric key to encrypt under: key id, key ARN, alias name or alias ARN. Required, at most 512
     characters.
@@ -752,6 +783,10 @@ class GenerateDataKeyPairRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -759,10 +794,11 @@ class GenerateDataKeyPairRequest(_message.Message):
         key_pair_spec: Global___DataKeyPairSpec.ValueType = ...,
         encryption_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_context", b"encryption_context", "key", b"key", "key_pair_spec", b"key_pair_spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "key_pair_spec", b"key_pair_spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -852,6 +888,7 @@ class GenerateDataKeyPairWithoutPlaintextRequest(_message.Message):
     KEY_PAIR_SPEC_FIELD_NUMBER: _builtins.int
     ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The symmetric key to encrypt under: key id, key ARN, alias name or alias ARN. Required, at most 512
     characters.
@@ -867,6 +904,10 @@ class GenerateDataKeyPairWithoutPlaintextRequest(_message.Message):
         ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
         """
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -874,10 +915,11 @@ class GenerateDataKeyPairWithoutPlaintextRequest(_message.Message):
         key_pair_spec: Global___DataKeyPairSpec.ValueType = ...,
         encryption_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_context", b"encryption_context", "key", b"key", "key_pair_spec", b"key_pair_spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_context", b"encryption_context", "grant_tokens", b"grant_tokens", "key", b"key", "key_pair_spec", b"key_pair_spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -942,6 +984,7 @@ class SignRequest(_message.Message):
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     MESSAGE_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     message: _builtins.bytes
@@ -956,6 +999,10 @@ class SignRequest(_message.Message):
     """CRC32C of message. Where given, a mismatch answers CHECKSUM_MISMATCH."""
     dry_run: _builtins.bool
     """Make every check that needs no key material, and answer DRY_RUN_SUCCEEDED instead of the result."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -966,10 +1013,11 @@ class SignRequest(_message.Message):
         key_version: _builtins.int = ...,
         message_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "message_crc32c", b"message_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "key", b"key", "key_version", b"key_version", "message", b"message", "message_crc32c", b"message_crc32c", "message_type", b"message_type", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version", "message", b"message", "message_crc32c", b"message_crc32c", "message_type", b"message_type", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__message_crc32c: _TypeAlias = _typing.Literal["message_crc32c"]  # noqa: Y015
     _WhichOneofArgType__message_crc32c: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c"]  # noqa: Y015
@@ -1036,6 +1084,7 @@ class VerifyRequest(_message.Message):
     MESSAGE_CRC32C_FIELD_NUMBER: _builtins.int
     SIGNATURE_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     message: _builtins.bytes
@@ -1054,6 +1103,10 @@ class VerifyRequest(_message.Message):
     """CRC32C of signature. Where given, a mismatch answers CHECKSUM_MISMATCH."""
     dry_run: _builtins.bool
     """Make every check that needs no key material, and answer DRY_RUN_SUCCEEDED instead of the result."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1066,10 +1119,11 @@ class VerifyRequest(_message.Message):
         message_crc32c: _builtins.int | None = ...,
         signature_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "_signature_crc32c", b"_signature_crc32c", "message_crc32c", b"message_crc32c", "signature_crc32c", b"signature_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "_signature_crc32c", b"_signature_crc32c", "dry_run", b"dry_run", "key", b"key", "key_version", b"key_version", "message", b"message", "message_crc32c", b"message_crc32c", "message_type", b"message_type", "signature", b"signature", "signature_crc32c", b"signature_crc32c", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "_signature_crc32c", b"_signature_crc32c", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version", "message", b"message", "message_crc32c", b"message_crc32c", "message_type", b"message_type", "signature", b"signature", "signature_crc32c", b"signature_crc32c", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__message_crc32c: _TypeAlias = _typing.Literal["message_crc32c"]  # noqa: Y015
     _WhichOneofArgType__message_crc32c: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c"]  # noqa: Y015
@@ -1136,6 +1190,7 @@ class GenerateMacRequest(_message.Message):
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     MESSAGE_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     message: _builtins.bytes
@@ -1148,6 +1203,10 @@ class GenerateMacRequest(_message.Message):
     """CRC32C of message. Where given, a mismatch answers CHECKSUM_MISMATCH."""
     dry_run: _builtins.bool
     """Make every check that needs no key material, and answer DRY_RUN_SUCCEEDED instead of the result."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1157,10 +1216,11 @@ class GenerateMacRequest(_message.Message):
         key_version: _builtins.int = ...,
         message_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "message_crc32c", b"message_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "key", b"key", "key_version", b"key_version", "mac_algorithm", b"mac_algorithm", "message", b"message", "message_crc32c", b"message_crc32c"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version", "mac_algorithm", b"mac_algorithm", "message", b"message", "message_crc32c", b"message_crc32c"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__message_crc32c: _TypeAlias = _typing.Literal["message_crc32c"]  # noqa: Y015
     _WhichOneofArgType__message_crc32c: _TypeAlias = _typing.Literal["_message_crc32c", b"_message_crc32c"]  # noqa: Y015
@@ -1226,6 +1286,7 @@ class VerifyMacRequest(_message.Message):
     MESSAGE_CRC32C_FIELD_NUMBER: _builtins.int
     MAC_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     message: _builtins.bytes
@@ -1242,6 +1303,10 @@ class VerifyMacRequest(_message.Message):
     """CRC32C of mac. Where given, a mismatch answers CHECKSUM_MISMATCH."""
     dry_run: _builtins.bool
     """Make every check that needs no key material, and answer DRY_RUN_SUCCEEDED instead of the result."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1253,10 +1318,11 @@ class VerifyMacRequest(_message.Message):
         message_crc32c: _builtins.int | None = ...,
         mac_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_mac_crc32c", b"_mac_crc32c", "_message_crc32c", b"_message_crc32c", "mac_crc32c", b"mac_crc32c", "message_crc32c", b"message_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mac_crc32c", b"_mac_crc32c", "_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "key", b"key", "key_version", b"key_version", "mac", b"mac", "mac_algorithm", b"mac_algorithm", "mac_crc32c", b"mac_crc32c", "message", b"message", "message_crc32c", b"message_crc32c"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mac_crc32c", b"_mac_crc32c", "_message_crc32c", b"_message_crc32c", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version", "mac", b"mac", "mac_algorithm", b"mac_algorithm", "mac_crc32c", b"mac_crc32c", "message", b"message", "message_crc32c", b"message_crc32c"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__mac_crc32c: _TypeAlias = _typing.Literal["mac_crc32c"]  # noqa: Y015
     _WhichOneofArgType__mac_crc32c: _TypeAlias = _typing.Literal["_mac_crc32c", b"_mac_crc32c"]  # noqa: Y015
@@ -1323,6 +1389,7 @@ class DeriveSharedSecretRequest(_message.Message):
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_CRC32C_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     public_key: _builtins.bytes
@@ -1335,6 +1402,10 @@ class DeriveSharedSecretRequest(_message.Message):
     """CRC32C of public_key. Where given, a mismatch answers CHECKSUM_MISMATCH."""
     dry_run: _builtins.bool
     """Make every check that needs no key material, and answer DRY_RUN_SUCCEEDED instead of the result."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1344,10 +1415,11 @@ class DeriveSharedSecretRequest(_message.Message):
         key_version: _builtins.int = ...,
         public_key_crc32c: _builtins.int | None = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_public_key_crc32c", b"_public_key_crc32c", "public_key_crc32c", b"public_key_crc32c"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_public_key_crc32c", b"_public_key_crc32c", "dry_run", b"dry_run", "key", b"key", "key_agreement_algorithm", b"key_agreement_algorithm", "key_version", b"key_version", "public_key", b"public_key", "public_key_crc32c", b"public_key_crc32c"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_public_key_crc32c", b"_public_key_crc32c", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "key", b"key", "key_agreement_algorithm", b"key_agreement_algorithm", "key_version", b"key_version", "public_key", b"public_key", "public_key_crc32c", b"public_key_crc32c"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__public_key_crc32c: _TypeAlias = _typing.Literal["public_key_crc32c"]  # noqa: Y015
     _WhichOneofArgType__public_key_crc32c: _TypeAlias = _typing.Literal["_public_key_crc32c", b"_public_key_crc32c"]  # noqa: Y015
@@ -1558,6 +1630,7 @@ class BatchEncryptRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     encryption_algorithm: _types_pb2.EncryptionAlgorithm.ValueType
@@ -1570,6 +1643,10 @@ class BatchEncryptRequest(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchEncryptItem]:
         """The plaintexts, 1 to 500; the whole request at most 262,144 bytes."""
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1577,10 +1654,11 @@ class BatchEncryptRequest(_message.Message):
         items: _abc.Iterable[Global___BatchEncryptItem] | None = ...,
         encryption_algorithm: _types_pb2.EncryptionAlgorithm.ValueType = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "items", b"items", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "encryption_algorithm", b"encryption_algorithm", "grant_tokens", b"grant_tokens", "items", b"items", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1752,6 +1830,7 @@ class BatchDecryptRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key that every ciphertext must be of, else KEY_MISMATCH: key id, key ARN, alias name or alias
     ARN, at most 512 characters. Empty: any.
@@ -1764,16 +1843,21 @@ class BatchDecryptRequest(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchDecryptItem]:
         """The ciphertexts, 1 to 500; the whole request at most 262,144 bytes."""
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___BatchDecryptItem] | None = ...,
         key: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "items", b"items", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "items", b"items", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1915,6 +1999,7 @@ class BatchSignRequest(_message.Message):
     SIGNING_ALGORITHM_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     message_type: _types_pb2.MessageType.ValueType
@@ -1931,6 +2016,10 @@ class BatchSignRequest(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchSignItem]:
         """The messages, 1 to 500; the whole request at most 262,144 bytes."""
 
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
@@ -1940,10 +2029,11 @@ class BatchSignRequest(_message.Message):
         signing_algorithm: _types_pb2.SigningAlgorithm.ValueType = ...,
         key_version: _builtins.int = ...,
         dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "items", b"items", "key", b"key", "key_version", b"key_version", "message_type", b"message_type", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "items", b"items", "key", b"key", "key_version", b"key_version", "message_type", b"message_type", "signing_algorithm", b"signing_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,16 +115,22 @@ class DescribeKeyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_tokens", b"grant_tokens", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,19 +644,25 @@ class GetPublicKeyRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     key_version: _builtins.int
     """The version. 0 means the current one."""
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tokens of grants that allow this, at most 10; see README, "Grants"."""
+
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         key_version: _builtins.int = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_version", b"key_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_tokens", b"grant_tokens", "key", b"key", "key_version", b"key_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,15 @@ class Standing:
     identity: tuple[Policy, ...] = ()
     guard_rails: tuple[Policy, ...] = ()
 
+    def asks_for(self, key: str) -> bool:
+        """Say whether any of the policies asks for a condition key, in lower case."""
+        return any(
+            condition.key == key
+            for policy in (*self.identity, *self.guard_rails)
+            for statement in policy.statements
+            for condition in statement.conditions
+        )
+
 
 NO_STANDING: Final = Standing()
 
@@ -67,6 +76,16 @@ class Authority:
         self._settled: dict[tuple[str, Action, Standing], Decision] = {}
         self._hearings: dict[tuple[str, Action, Standing], _Hearing] = {}
 
+    def recall(self, subject: str, action: Action, standing: Standing) -> Decision | None:
+        """Give a decision that depends on nothing else, if it was made before.
+
+        Args:
+            subject: the caller's name (`Subject.name`).
+            action: what the caller wants to do.
+            standing: the caller's.
+        """
+        return self._settled.get((subject, action, standing))
+
     def decide(self, request: Request, standing: Standing, grants: Sequence[Grant] = ()) -> Decision:
         """Decide a request about this resource.
 
@@ -79,7 +98,7 @@ class Authority:
         decision = self._settled.get(question)
         if decision is None:
             decision = self._hear(question, request)
-        if decision.allowed or decision.basis in _FINAL:
+        if decision.allowed or decision.basis in FINAL:
             return decision
         return _by_grant(grants, request) or decision
 
@@ -186,7 +205,7 @@ class _Hearing:
 _NOT_DELEGATED: Final = Decision(
     allowed=False, ground="the key policy does not admit the caller", basis=Basis.NOT_DELEGATED
 )
-_FINAL: Final = frozenset(
+FINAL: Final = frozenset(
     {
         Basis.GUARD_RAIL_DENY,
         Basis.KEY_POLICY_DENY,

@@ -108,6 +108,7 @@ class Basis(StrEnum):
     BOTH_POLICIES_ALLOW = "both-policies-allow"
     ROOT_ALLOW = "root-allow"
     GRANT_ALLOW = "grant-allow"
+    CONFIGURATION_ALLOW = "configuration-allow"
     KEY_POLICY_DENY = "key-policy-deny"
     IDENTITY_POLICY_DENY = "identity-policy-deny"
     GUARD_RAIL_DENY = "guard-rail-deny"

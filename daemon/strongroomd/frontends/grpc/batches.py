@@ -19,7 +19,7 @@ from strongroomd.domain.limits import MAX_BATCH
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.convert import crc
 from strongroomd.frontends.grpc.crypto import CryptoMethods, encryption, to_sign
-from strongroomd.frontends.grpc.door import Call, Refused
+from strongroomd.frontends.grpc.door import Call, Refused, grant_tokens
 from strongroomd.frontends.grpc.status import retry_delay
 from strongroomd.telemetry import logs
 
@@ -175,8 +175,10 @@ class CryptoServicer(CryptoMethods):
         which = request.WhichOneof("operation")
         if which is None:
             raise invalid("operation", "must be set")
+        operation = getattr(request, which)
+        call.caller.grant_tokens = grant_tokens(operation)
         answer = pb.OperateResponse(id=request.id)
-        getattr(answer, which).CopyFrom(await self._operations[which](getattr(request, which), call))
+        getattr(answer, which).CopyFrom(await self._operations[which](operation, call))
         return answer
 
 

@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from strongroomd.custody.sessions import Sessions, void
 from strongroomd.custody.threshold import NOBODY, Attempt, Threshold
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
-from strongroomd.domain.limits import MAX_REQUEST_NATIVE
+from strongroomd.domain.limits import MAX_GRANT_TOKENS, MAX_REQUEST_NATIVE
 from strongroomd.domain.principals import Behalf, Caller, Principal, RoleSession
 from strongroomd.frontends.grpc.claims import NO_CLAIMS, read_claims, require_trusted
 from strongroomd.frontends.grpc.identity import Identities, Peer
@@ -32,6 +32,8 @@ from strongroomd.telemetry import logs
 
 _log = logs.get("grpc")
 _PROCESS: Final = secrets.token_hex(8)
+TOKENS: Final = "grant_tokens"
+"""The field of every request that a grant can bear on."""
 _NEVER: Final = float("inf")
 _RETRY_SECONDS: Final = 0.1
 _REQUEST_IDS: Final = (f"{_PROCESS}{number:08x}" for number in itertools.count())
@@ -243,10 +245,31 @@ def generic_handler(service: ServiceDescriptor, servicer: object, door: Door) ->
 
 
 def _method_handler(method: MethodDescriptor, function: Any, door: Door) -> Any:  # noqa: ANN401 - what grpc's registration functions give
+    if TOKENS in method.input_type.fields_by_name:
+        function = _with_tokens(function)
     parse, dump = _parser(method), message_factory.GetMessageClass(method.output_type).SerializeToString
     register, shape = _SHAPES[method.client_streaming, method.server_streaming]
     handler = shape(function, door, method.name, kind_of(method))
     return register(handler, request_deserializer=parse, response_serializer=dump)
+
+
+def _with_tokens(function: Callable[[Any, Call], Any]) -> Callable[[Any, Call], Any]:
+    def call(request: Any, of: Call) -> Any:  # noqa: ANN401 - any method of the API
+        of.caller.grant_tokens = grant_tokens(request)
+        return function(request, of)
+
+    return call
+
+
+def grant_tokens(request: Any) -> tuple[str, ...]:  # noqa: ANN401 - any request that has them
+    """Take the grant tokens of a request.
+
+    Raises:
+        StrongroomError: FIELD_TOO_LARGE.
+    """
+    if len(request.grant_tokens) > MAX_GRANT_TOKENS:
+        raise too_large(TOKENS, MAX_GRANT_TOKENS, "tokens")
+    return tuple(request.grant_tokens)
 
 
 def _parser(method: MethodDescriptor) -> Callable[[bytes], Message | Refused]:

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, events_pb2, keys_pb2, quota_pb2
+from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, events_pb2, grants_pb2, keys_pb2, quota_pb2
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.frontends.grpc.door import Door, generic_handler
@@ -25,6 +25,7 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "crypto": crypto_pb2.DESCRIPTOR.services_by_name["CryptoService"],
     "quota": quota_pb2.DESCRIPTOR.services_by_name["QuotaService"],
     "audit": audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+    "grants": grants_pb2.DESCRIPTOR.services_by_name["GrantService"],
     "access": access_pb2.DESCRIPTOR.services_by_name["AccessService"],
     "events": events_pb2.DESCRIPTOR.services_by_name["EventService"],
 }
