@@ -166,7 +166,7 @@ async def test_a_refused_caller_is_not_charged_and_nothing_is_done(cases: Cases,
     error = await refusal(cases.use(caller(), "key"))
 
     assert error.reason is Reason.ACCESS_DENIED
-    assert fakes.asked == ["find", "outcome"]
+    assert fakes.asked == ["find", "find", "outcome"], "asked again on the newest state, once"
     assert (fakes.records[0]["outcome"], fakes.refused_count, fakes.uses) == ("ACCESS_DENIED", 1, [])
 
 

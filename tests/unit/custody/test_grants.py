@@ -67,7 +67,7 @@ async def test_a_caller_without_grants_is_decided_by_a_look_up(core: Core) -> No
     decision = core.judge.recall(entry, bob(core), Action.ENCRYPT)
 
     assert decision is not None
-    assert decision.basis is Basis.DEFAULT_DENY
+    assert decision.basis is Basis.NO_IDENTITY_POLICY
 
 
 async def test_another_worker_learns_of_a_grant_from_the_journal_and_of_its_end(core: Core) -> None:
@@ -76,19 +76,19 @@ async def test_another_worker_learns_of_a_grant_from_the_journal_and_of_its_end(
     ledger = core.reborn()
     lending = Lending(ledger)
     judge = Judge(core.clock, core.catalog, core.directory, lending, GrantTokens(ledger, lending, core.vault))
-    assert (await decide(core, judge, key)).basis is Basis.DEFAULT_DENY
+    assert (await decide(core, judge, key)).basis is Basis.NO_IDENTITY_POLICY
 
     await judge.heed((made.token,))
     decision = await decide(core, judge, key)
     assert (decision.basis, decision.ground) == (Basis.GRANT_ALLOW, made.grant.grant_id)
 
     await core.grants.revoke(core.caller(), key.key_id, made.grant.grant_id)
-    assert (await decide(core, core.judge, key)).basis is Basis.DEFAULT_DENY
+    assert (await decide(core, core.judge, key)).basis is Basis.NO_IDENTITY_POLICY
     assert (await decide(core, judge, key)).basis is Basis.GRANT_ALLOW
     await ledger.follow()
-    assert (await decide(core, judge, key)).basis is Basis.DEFAULT_DENY
+    assert (await decide(core, judge, key)).basis is Basis.NO_IDENTITY_POLICY
     await judge.heed((made.token,))
-    assert (await decide(core, judge, key)).basis is Basis.DEFAULT_DENY
+    assert (await decide(core, judge, key)).basis is Basis.NO_IDENTITY_POLICY
 
 
 async def test_a_worker_that_starts_knows_the_grants_that_there_are(core: Core) -> None:
@@ -146,11 +146,11 @@ async def test_many_grants_of_one_caller_are_read_in_pages_and_told_apart(core: 
 
     decision = await decide(core, core.judge, key, parse_context({"volume": "17", "more": "x"}))
     assert decision.basis is Basis.GRANT_ALLOW
-    assert (await decide(core, core.judge, key, parse_context({"volume": "40"}))).basis is Basis.DEFAULT_DENY
+    assert (await decide(core, core.judge, key, parse_context({"volume": "40"}))).basis is Basis.NO_IDENTITY_POLICY
 
     await core.grants.revoke(core.caller(), key.key_id, decision.ground)
     again = await decide(core, core.judge, key, parse_context({"volume": "17"}))
-    assert again.basis is Basis.DEFAULT_DENY
+    assert again.basis is Basis.NO_IDENTITY_POLICY
 
 
 async def test_grants_beyond_the_limit_are_refused(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ async def test_a_grant_that_somebody_put_into_the_store_gives_nothing(core: Core
 
     assert (
         await decide(core, Judge(core.clock, core.catalog, core.directory, lending), key)
-    ).basis is Basis.DEFAULT_DENY
+    ).basis is Basis.NO_IDENTITY_POLICY
     assert await core.lending.find(made.grant.grant_id) is None
 
 
