@@ -7,6 +7,7 @@ besides (`Brought`), it gives with each claim (`bringing`).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from strongroomd.custody.catalog import Entry
@@ -16,7 +17,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.context import Context
 from strongroomd.domain.grants import Grant, NewGrant
 from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
-from strongroomd.domain.policy.request import Request, Resource, Value
+from strongroomd.domain.policy.request import Request, Resource, Subject, Value
 from strongroomd.domain.principals import Caller
 
 _IPV4: Final = re.compile(r"ipv4:([0-9.]+):[0-9]+", re.ASCII)
@@ -67,7 +68,7 @@ def make_request(
     """
     context = Circumstances(
         action=action,
-        subject=policy.subject_named(caller.principal.arn),
+        subject=subject_of(caller.principal.arn),
         call=Call(clock.wall_ms() / 1000, source_ip(caller.source)),
         target=Target(entry.arn, entry.key, entry.aliases),
         brought={"kms:requestalias": _alias(named), **brought.facts},
@@ -80,11 +81,19 @@ def make_request(
     )
 
 
+@lru_cache(maxsize=65_536)
+def subject_of(arn: str) -> Subject:
+    """Make the subject of a caller's ARN."""
+    return policy.subject_named(arn)
+
+
+@lru_cache(maxsize=4_096)
 def _alias(named: str) -> str | None:
     match = _ALIAS.fullmatch(named)
     return match[1] if match else None
 
 
+@lru_cache(maxsize=4_096)
 def source_ip(peer: str) -> str:
     """Take the address out of what gRPC calls a peer; empty for a Unix socket."""
     match = _IPV4.fullmatch(peer) or _IPV6.fullmatch(peer)

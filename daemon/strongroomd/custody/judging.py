@@ -6,16 +6,14 @@ key lends nothing, is remembered: two look-ups.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import cache, lru_cache, partial
-from inspect import isawaitable
+from functools import lru_cache
 from typing import Final
 
-from strongroomd.custody.asking import Brought, make_request
+from strongroomd.custody.asking import Brought, make_request, subject_of
 from strongroomd.custody.catalog import Entry
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.granttokens import GrantTokens
 from strongroomd.custody.lending import Lending
-from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.grants import may_retire
 from strongroomd.domain.policy import Question
@@ -70,8 +68,14 @@ class Judge:
             named: the text by which the caller named the key; empty where a ciphertext did.
         """
         found = bring(entry)
-        brought = await found if isawaitable(found) else found
-        ask = cache(partial(make_request, self._clock, caller, action, entry, brought, named))
+        brought = found if isinstance(found, Brought) else await found
+        made: list[Request] = []
+
+        def ask() -> Request:
+            if not made:
+                made.append(make_request(self._clock, caller, action, entry, brought, named))
+            return made[0]
+
         decision = entry.policy.decide(Question(caller.principal.arn, action), ask)
         if action is Action.RETIRE_GRANT:
             return decision if decision.basis in _FINAL else _retirement(brought, ask())
@@ -83,7 +87,7 @@ class Judge:
         key_id = entry.key.key_id
         if self._lending is None or not self._lending.concern(key_id, _names(caller.principal.arn)):
             return None
-        grant = await self._lending.permitting(key_id, ask())
+        grant = await self._lending.permitting(key_id, _names(caller.principal.arn), ask())
         return None if grant is None else _lent(grant.grant_id)
 
 
@@ -101,7 +105,7 @@ def _lent(grant_id: str) -> Decision:
 
 @lru_cache(maxsize=65_536)
 def _names(arn: str) -> tuple[str, ...]:
-    return tuple(sorted(policy.subject_named(arn).names))
+    return tuple(sorted(subject_of(arn).names))
 
 
 _FINAL: Final = frozenset({Basis.KEY_POLICY_DENY})
