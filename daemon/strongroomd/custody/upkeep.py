@@ -192,7 +192,7 @@ class Upkeep:
         return len(change.entries)
 
     async def _delete_grant(self, change: Change, record_id: str) -> None:
-        """Delete one grant; one that was edited stays for whoever looks into it, and keeps no other waiting."""
+        """Delete one grant; one that was edited stays for whoever looks into it, and nobody waits for it."""
         try:
             grant = await change.get(GrantRecord, record_id)
         except StrongroomError as error:
