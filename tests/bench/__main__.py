@@ -1,4 +1,4 @@
-"""`scripts/bench`: efficiency, store size, oracle."""
+"""`scripts/bench`: efficiency, store size, grants, oracle."""
 
 import tempfile
 from pathlib import Path
@@ -50,6 +50,18 @@ def oracle(
 
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
         bench.run(Path(folder), samples=samples)
+
+
+@app.command()
+def grants(
+    rounds: Rounds = 7,
+    number: Annotated[int, typer.Option("--grants", min=10, help="Grants of one key.")] = 50_000,
+) -> None:
+    """Start and decisions with many grants against none."""
+    from tests.bench import grants as bench
+
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        bench.run(Path(folder), rounds=rounds, grants=number)
 
 
 if __name__ == "__main__":

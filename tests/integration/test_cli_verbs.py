@@ -144,3 +144,34 @@ def test_a_daemon_that_is_not_there_is_said_so(shell: Shell) -> None:
     assert ended.returncode == 6
     assert b"CONNECTION_FAILED" in ended.stderr
     assert b"Traceback" not in ended.stderr
+
+
+def test_a_grant_is_made_used_listed_and_ended(shell: Shell) -> None:
+    assert shell("key", "create", "--alias", "cli-lent", "--json").returncode == 0
+    made = shell(
+        *("grant", "create", "alias/cli-lent", "--grantee", "user/service", "--operation", "Encrypt"),
+        *("--operation", "RetireGrant", "--context-equals", "n=1", "--name", "job", "--json"),
+    )
+    assert made.returncode == 0, made.stderr
+    answer = json.loads(made.stdout)
+    grant_id, token = answer["grant"]["grant_id"], answer["grant_token"]
+    again = shell(
+        *("grant", "create", "alias/cli-lent", "--grantee", SERVICE, "--operation", "RetireGrant"),
+        *("--operation", "Encrypt", "--context-equals", "n=1", "--name", "job"),
+    )
+    assert grant_id.encode() in again.stdout
+
+    as_service = ("encrypt", "alias/cli-lent", "--base64", "--grant-token", token, "-c")
+    assert shell(*as_service, "n=1", stdin=b"x", who="service").returncode == 0
+    assert shell(*as_service, "n=2", stdin=b"x", who="service").returncode == 3
+    wrong = shell("encrypt", "alias/cli-lent", "--grant-token", "x", stdin=b"x", who="service")
+    assert (wrong.returncode, b"INVALID_GRANT_TOKEN" in wrong.stderr) == (4, True)
+
+    listed = shell("grant", "list", "alias/cli-lent", "--grantee", "user/service").stdout
+    assert grant_id.encode() in listed
+    assert shell("grant", "list", "alias/cli-lent", who="service").returncode == 3
+    assert shell("grant", "list-retirable", who="service").returncode == 0
+    assert shell("grant", "retire", "--token", token, "--dry-run", who="service").returncode == 0
+    assert shell("grant", "retire", "--token", token, who="service").returncode == 0
+    assert shell("grant", "revoke", "alias/cli-lent", grant_id).returncode == 4
+    assert shell(*as_service, "n=1", stdin=b"x", who="service").returncode == 3

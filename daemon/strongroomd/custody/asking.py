@@ -7,6 +7,7 @@ besides (`Brought`), it gives with each claim (`bringing`).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from strongroomd.custody.catalog import Entry
@@ -16,7 +17,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.context import Context
 from strongroomd.domain.grants import Grant, NewGrant
 from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
-from strongroomd.domain.policy.request import Request, Resource, Value
+from strongroomd.domain.policy.request import Request, Resource, Subject, Value
 from strongroomd.domain.principals import Caller
 
 _IPV4: Final = re.compile(r"ipv4:([0-9.]+):[0-9]+", re.ASCII)
@@ -67,7 +68,7 @@ def make_request(
     """
     context = Circumstances(
         action=action,
-        subject=policy.subject_named(caller.name),
+        subject=subject_of(caller.name),
         call=call_of(clock, caller),
         target=Target(entry.arn, entry.key, entry.aliases),
         principal_tags=dict(caller.principal.tags),
@@ -91,11 +92,19 @@ def call_of(clock: Clock, caller: Caller) -> Call:
     )
 
 
+@lru_cache(maxsize=65_536)
+def subject_of(name: str) -> Subject:
+    """Make the subject of a caller's name: a principal's ARN, or a role session's."""
+    return policy.subject_named(name)
+
+
+@lru_cache(maxsize=4_096)
 def _alias(named: str) -> str | None:
     match = _ALIAS.fullmatch(named)
     return match[1] if match else None
 
 
+@lru_cache(maxsize=4_096)
 def source_ip(peer: str) -> str:
     """Take the address out of what gRPC calls a peer; empty for a Unix socket."""
     match = _IPV4.fullmatch(peer) or _IPV6.fullmatch(peer)

@@ -6,11 +6,10 @@ caller and action is remembered: three look-ups.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import cache, lru_cache, partial
-from inspect import isawaitable
+from functools import lru_cache
 from typing import Final, Protocol
 
-from strongroomd.custody.asking import NOTHING_BROUGHT, Brought, call_of, make_request
+from strongroomd.custody.asking import NOTHING_BROUGHT, Brought, call_of, make_request, subject_of
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.granttokens import GrantTokens
@@ -124,17 +123,17 @@ class Judge:
             named: the text by which the caller named the key; empty where a ciphertext did.
         """
         found = bring(entry)
-        brought = await found if isawaitable(found) else found
+        brought = found if isinstance(found, Brought) else await found
         standing = self._standings.standing(caller.principal.arn)
         if standing.asks_for(_ALIASES):
             await self._catalog.learn_aliases(entry)
-        ask = cache(partial(make_request, self._clock, caller, action, entry, brought, named))
-        decision = entry.authority.decide(ask(), standing)
+        request = make_request(self._clock, caller, action, entry, brought, named)
+        decision = entry.authority.decide(request, standing)
         if action is Action.RETIRE_GRANT:
-            return decision if decision.basis in FINAL else _retirement(brought, ask())
+            return decision if decision.basis in FINAL else _retirement(brought, request)
         if decision.allowed or decision.basis in FINAL:
             return decision
-        return await self._by_grant(entry, caller, ask) or decision
+        return await self._by_grant(entry, caller, request) or decision
 
     def leaves_a_way_back(
         self, caller: Caller, text: str, target: Target | Resource, brought: Brought
@@ -187,18 +186,18 @@ class Judge:
     def _circumstances(self, caller: Caller, action: Action, brought: Brought) -> Circumstances:
         return Circumstances(
             action=action,
-            subject=policy.subject_named(caller.name),
+            subject=subject_of(caller.name),
             call=call_of(self._clock, caller),
             principal_tags=dict(caller.principal.tags),
             brought=brought.facts,
             request_tags=brought.request_tags,
         )
 
-    async def _by_grant(self, entry: Entry, caller: Caller, ask: Callable[[], Request]) -> Decision | None:
-        key_id = entry.key.key_id
-        if self._lending is None or not self._lending.concern(key_id, _names(caller.name)):
+    async def _by_grant(self, entry: Entry, caller: Caller, request: Request) -> Decision | None:
+        key_id, names = entry.key.key_id, _names(caller.name)
+        if self._lending is None or not self._lending.concern(key_id, names):
             return None
-        grant = await self._lending.permitting(key_id, ask())
+        grant = await self._lending.permitting(key_id, names, request)
         return None if grant is None else _lent(grant.grant_id)
 
 
@@ -221,4 +220,4 @@ def _lent(grant_id: str) -> Decision:
 
 @lru_cache(maxsize=65_536)
 def _names(name: str) -> tuple[str, ...]:
-    return tuple(sorted(policy.subject_named(name).names))
+    return tuple(sorted(subject_of(name).names))

@@ -157,19 +157,21 @@ class Lending:
             return None
         return await self._ledger.read(GrantRecord, record_id)
 
-    async def permitting(self, key_id: str, request: Request) -> Grant | None:
-        """Find a grant of a key that permits a request."""
-        for name in sorted(request.subject.names):
+    async def permitting(self, key_id: str, names: Iterable[str], request: Request) -> Grant | None:
+        """Find a grant of a key to a caller of these names that permits its request."""
+        for name in names:
             if (key_id, name) in self._known:
                 lent = await self._read(key_id, name)
                 for grant in lent.could_permit(request):
-                    if granting.permits(grant, request):
+                    # What ended while other grants were read is known here already.
+                    if grant.grant_id in self._places and granting.permits(grant, request):
                         return grant
         return None
 
     async def _read(self, key_id: str, grantee: str) -> Lent:
         place = (key_id, grantee)
         lent = self._lent.setdefault(place, Lent())
+        self._lent.move_to_end(place)
         missing = self._missing(place, lent)
         if len(missing) > _FEW:
             await self._read_pages(place, lent)
@@ -198,7 +200,6 @@ class Lending:
             if record.grant_id in known and record.grant_id not in lent:
                 lent.add(grant_of(record))
                 self._loaded += self._lent.get(place) is lent
-        self._lent.move_to_end(place) if place in self._lent else None
         while self._loaded > _MOST_GRANTS and len(self._lent) > 1:
             _, oldest = self._lent.popitem(last=False)
             self._loaded -= len(oldest)

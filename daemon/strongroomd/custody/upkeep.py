@@ -188,10 +188,18 @@ class Upkeep:
             return 0
         async with self._ledger.change() as change:
             for stored in left:
-                grant = await change.get(GrantRecord, stored.record.record_id)
-                if grant is not None:
-                    await change.delete(grant)
-        return len(left)
+                await self._delete_grant(change, stored.record.record_id)
+        return len(change.entries)
+
+    async def _delete_grant(self, change: Change, record_id: str) -> None:
+        """Delete one grant; one that was edited stays for whoever looks into it, and nobody waits for it."""
+        try:
+            grant = await change.get(GrantRecord, record_id)
+        except StrongroomError as error:
+            _log.error("grant not verified", extra={"id": record_id, "detail": error.detail})
+            return
+        if grant is not None:
+            await change.delete(grant)
 
     async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
         """Do a task with a record once it is verified; one bad record does not keep the others waiting.

@@ -146,7 +146,9 @@ async def test_many_grants_of_one_caller_are_read_in_pages_and_told_apart(core: 
 
     decision = await decide(core, core.judge, key, parse_context({"volume": "17", "more": "x"}))
     assert decision.basis is Basis.GRANT_ALLOW
-    assert (await decide(core, core.judge, key, parse_context({"volume": "40"}))).basis is Basis.NO_IDENTITY_POLICY
+    assert (
+        await decide(core, core.judge, key, parse_context({"volume": "40"}))
+    ).basis is Basis.NO_IDENTITY_POLICY
 
     await core.grants.revoke(core.caller(), key.key_id, decision.ground)
     again = await decide(core, core.judge, key, parse_context({"volume": "17"}))
@@ -199,6 +201,19 @@ async def test_a_sweep_that_was_killed_is_taken_up_again(core: Core, monkeypatch
         left.append(core.lending.count(key.key_id))
 
     assert left == [3, 1, 0, 0]
+
+
+async def test_an_edited_grant_keeps_no_sweep_waiting(core: Core) -> None:
+    key = await core.create()
+    for _ in range(3):
+        await grant(core, key)
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    core.clock.pass_time(7 * DAY + 60)
+    core.edit("UPDATE grants SET name = 'x' WHERE record_id = (SELECT MIN(record_id) FROM grants)")
+
+    await core.upkeep.settle()
+
+    assert core.lending.count(key.key_id) == 1
 
 
 @pytest.mark.parametrize(
