@@ -47,7 +47,7 @@ async def _measure(config: Path, grants: int, rounds: int) -> None:  # noqa: PLR
     from strongroomd.custody import bringing
     from strongroomd.custody.catalog import Catalog
     from strongroomd.custody.clock import Clock
-    from strongroomd.custody.judging import Judge
+    from strongroomd.custody.judging import Judge, Nobody
     from strongroomd.custody.ledger import Ledger
     from strongroomd.custody.lending import Lending
     from strongroomd.domain.actions import Action
@@ -87,15 +87,15 @@ async def _measure(config: Path, grants: int, rounds: int) -> None:  # noqa: PLR
     print(
         f"journal and grants read by a new worker, s: {time.perf_counter() - begun:.2f}, of CPU: {time.process_time() - busy:.2f}"
     )
-    judge = Judge(Clock(), lending)
     catalog = Catalog(reborn, vault, rooms.realm(settings))
+    judge = Judge(Clock(), catalog, Nobody(), lending)
     few, many = [await catalog.entry(key) for key in keys]
 
     async def decide(entry: Any, arn: str, context: dict[str, str]) -> bool:
-        settled = judge.recall(entry, arn, Action.ENCRYPT)
+        caller = Caller(Principal(arn, ACCOUNT), "", 0.0)
+        settled = judge.recall(entry, caller, Action.ENCRYPT)
         if settled is not None:
             return settled.allowed
-        caller = Caller(Principal(arn, ACCOUNT), "", 0.0)
         bring = partial(bringing.encryption, None, parse_context(context))
         return (await judge.decide(entry, caller, Action.ENCRYPT, bring)).allowed
 
