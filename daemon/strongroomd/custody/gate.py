@@ -199,12 +199,12 @@ class Passage:
         """Claim the right to a call without a key.
 
         Raises:
-            StrongroomError: ACCESS_DENIED unless the caller is an administrator or the action is for anyone.
+            StrongroomError: ACCESS_DENIED unless the caller is an administrator, or an operator where one is
+                needed, or the action is for anyone.
         """
-        allowed = self.action in FOR_ANYONE or (
-            self.action in KEYLESS and self.caller.principal.administrator
-        )
-        if not allowed:
+        principal = self.caller.principal
+        may = principal.operator if self.action in OPERATORS_ONLY else principal.administrator
+        if not (self.action in FOR_ANYONE or (self.action in KEYLESS and may)):
             raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
         self._spend("", class_, cost)
 
@@ -215,8 +215,7 @@ class Passage:
             StrongroomError: ACCESS_DENIED, the same whether or not the account exists.
         """
         principal = self.caller.principal
-        at_home = account == principal.account and self.action not in OPERATORS_ONLY
-        if not (at_home or principal.operator):
+        if not (account == principal.account or principal.operator):
             raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
         self.claim_keyless()
 

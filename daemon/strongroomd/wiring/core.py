@@ -98,7 +98,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     directory.use_configured(rule.principal for rule in rooms.identity_rules(settings))
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions)
-    eventing = build_eventing(settings, event_rim, gate, keys, alarms)
+    eventing = build_eventing(settings, event_rim, gate, keys, alarms, directory)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
