@@ -114,6 +114,23 @@ async def test_a_disabled_administrator_of_the_configuration_is_not_enabled_by_d
     assert caught.value.reason is Reason.INTEGRITY_FAILURE
 
 
+async def test_the_daemon_acts_for_nobody_who_is_disabled_or_damaged(core: Core) -> None:
+    await settle(core)
+    plain = Principal(f"arn:aws:iam::{BLUE}:role/guard", BLUE)
+    assert core.directory.acting(plain) is plain  # the configuration names it, and no record says more
+    assert core.directory.acting(Principal(ALICE, BLUE)).tags == (("team", "blue"),)
+
+    await core.rooms.principals.disable(core.caller(), ALICE)
+    with pytest.raises(StrongroomError) as disabled:
+        core.directory.acting(Principal(ALICE, BLUE))
+    core.edit("UPDATE principals SET state = 'ENABLED' WHERE arn = ?", ALICE)
+    with pytest.raises(StrongroomError) as damaged:
+        (await reborn(core)).acting(Principal(ALICE, BLUE))
+
+    assert disabled.value.reason is Reason.ACCESS_DENIED
+    assert damaged.value.reason is Reason.INTEGRITY_FAILURE
+
+
 async def test_a_lifted_guard_rail_shuts_the_whole_account_out(core: Core) -> None:
     await settle(core)
     await core.rooms.accounts.put_guard_rail(core.caller(), BLUE, "rail", RAIL)

@@ -186,6 +186,11 @@ def test_what_is_the_operators_alone(admin: Client, other: Client) -> None:
         lambda: other.put_guard_rail(OTHER_ACCOUNT, "rail", rail),
         lambda: other.delete_guard_rail(OTHER_ACCOUNT, "rail"),
         lambda: other.add_identity(own, uri=URI + "service"),
+        other.list_sinks,
+        other.list_dead_letters,
+        other.redrive_dead_letter,
+        other.get_compliance_report,
+        lambda: next(iter(other.watch_events())),
     ):
         assert reason(call) == "ACCESS_DENIED"
     assert other.get_guard_rail(OTHER_ACCOUNT, "rail").policy == rail

@@ -13,7 +13,7 @@ from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import COMPLIANCE, Delivery, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.events import MAX_PATTERN, Event, Pattern, check_pattern, check_type_pattern
-from strongroomd.domain.principals import Caller, Principal
+from strongroomd.domain.principals import Caller
 from strongroomd.ports import Outbox
 
 POLL_SECONDS: Final = 0.25
@@ -108,7 +108,7 @@ class Bulletin(UseCases):
                 position = event.position
                 if not await self._scribe.is_ours(event, mac):
                     raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="an event's MAC is wrong")
-                if wanted.picks(event) and _concerns(event.subject, caller.principal):
+                if wanted.picks(event):
                     yield event, _cursor(position)
             if len(batch) < _BATCH:
                 await asyncio.sleep(POLL_SECONDS)
@@ -215,33 +215,17 @@ class Bulletin(UseCases):
             count += len(wanted)
         return count
 
-    async def _findings(self, after: tuple[str, str], limit: int, principal: Principal) -> list[Finding]:
-        """Read as many findings as are wanted that concern the caller."""
-        found: list[Finding] = []
-        while len(found) < limit:
-            page = await self._outbox.findings(after=after, limit=_PAGE)
-            found += [each for each in page if _concerns(each.subject, principal)]
-            if len(page) < _PAGE:
-                break
-            after = (page[-1].subject, page[-1].check)
-        return found[:limit]
-
     @gated(Action.GET_COMPLIANCE_REPORT)
     async def report(self, passage: Passage, size: int = 0, token: str = "") -> Report:
         """Give what the newest compliance run found."""
         passage.claim_keyless()
         limit, binding = pages.page_size(size), pages.asker(passage)
         subject, _, check = pages.decode(token, *binding).rpartition("/")
-        found = await self._findings((subject, check), limit + 1, passage.caller.principal)
+        found = await self._outbox.findings(after=(subject, check), limit=limit + 1)
         state = next((s for s in await self._outbox.sinks() if s.name == COMPLIANCE), SinkState("", 0))
         shown, more = found[:limit], len(found) > limit
         next_token = pages.encode(f"{shown[-1].subject}/{shown[-1].check}", *binding) if more else ""
         return Report(state.last_success, state.position, shown, next_token)
-
-
-def _concerns(subject: str, principal: Principal) -> bool:
-    """Say whether something is of the caller's own account, or the caller an operator."""
-    return principal.operator or subject.split(":", 5)[4:5] == [principal.account]
 
 
 def _cursor(position: int) -> str:

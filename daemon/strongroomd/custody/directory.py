@@ -21,7 +21,7 @@ from strongroomd.domain.accounts import (
     PrincipalRecord,
     PrincipalState,
 )
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.policy import PolicyKind, Resource
 from strongroomd.domain.policy.evaluation import Authority, Standing
 from strongroomd.domain.principals import Principal, parse_principal
@@ -189,9 +189,7 @@ class Directory:
             StrongroomError: INTEGRITY_FAILURE if a record that decides about it is damaged.
         """
         configured = self._configured.get(arn)
-        account = arn.split(":", 5)[4]
-        if (PrincipalRecord, arn) in self._damaged or (AccountRecord, account) in self._damaged:
-            raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="a caller's record is damaged")
+        self._require_whole(arn)
         record = self.principal(arn)
         if record is None:
             return configured
@@ -199,6 +197,25 @@ class Directory:
             return None
         known = configured or parse_principal(arn, "arn")
         return dataclasses.replace(known, trusted=record.trusted, tags=record.tags)
+
+    def _require_whole(self, arn: str) -> None:
+        account = arn.split(":", 5)[4]
+        if (PrincipalRecord, arn) in self._damaged or (AccountRecord, account) in self._damaged:
+            raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="a caller's record is damaged")
+
+    def acting(self, known: Principal) -> Principal:
+        """Give a principal in whose name the daemon itself acts, with what its record says of it.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED for one that is disabled; INTEGRITY_FAILURE as of `admit`.
+        """
+        if not self.is_listed(known.arn):
+            self._require_whole(known.arn)
+            return known
+        principal = self.admit(known.arn)
+        if principal is None:
+            raise denied("the principal is disabled")
+        return principal
 
     def is_operator(self, arn: str) -> bool:
         """Say whether the configuration names a principal as an operator."""

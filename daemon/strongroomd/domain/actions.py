@@ -140,14 +140,18 @@ OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
         Action.PUT_GUARD_RAIL,
         Action.DELETE_GUARD_RAIL,
         Action.ADD_IDENTITY,
+        Action.WATCH_EVENTS,
         Action.LIST_SINKS,
         Action.LIST_DEAD_LETTERS,
         Action.REDRIVE_DEAD_LETTER,
+        Action.GET_COMPLIANCE_REPORT,
     }
 )
-"""Actions that are nobody's but the operator's: guard rails bind an account's own administrators; the names
-in certificates are the whole daemon's, and who could bind any of them could speak for another account's
-caller; sinks get the events of all accounts."""
+"""Actions that are nobody's but the operator's.
+
+Guard rails bind an account's own administrators; the names in certificates are the whole daemon's: who could
+bind any of them could speak for another account's caller; events and compliance report tell of every account.
+"""
 
 KEYLESS: Final[frozenset[Action]] = frozenset(
     {

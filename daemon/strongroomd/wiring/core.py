@@ -106,7 +106,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions, clock)
-    eventing = build_eventing(settings, event_rim, gate, keys, alarms)
+    eventing = build_eventing(settings, event_rim, gate, keys, alarms, directory)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),

@@ -12,6 +12,7 @@ from strongroomd.custody.bulletin import Bulletin
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.compliance import Compliance
 from strongroomd.custody.courier import Courier
+from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
@@ -60,8 +61,10 @@ class Eventing:
         rules: Rules,
         compliance: Compliance,
         alarms: Alarms,
+        directory: Directory,
     ) -> None:
         self._rim = rim
+        self._directory = directory
         self.courier = courier
         self.rules = rules
         self.compliance = compliance
@@ -82,7 +85,7 @@ class Eventing:
     def _adopt(self, settings: Settings) -> None:
         self._settings = settings
         self.rules.use([_rule(entry) for entry in settings.events.rules], routes(settings))
-        self.rules.principal = lambda arn: rooms.principal(settings, arn)
+        self.rules.principal = lambda arn: self._directory.acting(rooms.principal(settings, arn))
         self.compliance.every_seconds = settings.compliance.every_hours * 3_600
         self.compliance.unused_days = settings.compliance.unused_days
 
@@ -106,7 +109,9 @@ def build_alarms(settings: Settings, rim: EventRim) -> Alarms:
     return Alarms(rim.scribe, rim.store, rim.clock, settings.daemon.node)
 
 
-def build_eventing(settings: Settings, rim: EventRim, gate: Gate, keys: Keys, alarms: Alarms) -> Eventing:
+def build_eventing(
+    settings: Settings, rim: EventRim, gate: Gate, keys: Keys, alarms: Alarms, directory: Directory
+) -> Eventing:
     """Build the parts; nothing connects anywhere before there is something to deliver."""
     meter, outbox = EventMetrics(rim.metrics), rim.outbox
     courier = Courier(outbox, rim.scribe, rim.clock, meter, routes(settings), sinks(settings))
@@ -114,7 +119,7 @@ def build_eventing(settings: Settings, rim: EventRim, gate: Gate, keys: Keys, al
         outbox, rim.store, rim.scribe, keys, rim.clock, meter, lambda arn: rooms.principal(settings, arn)
     )
     compliance = Compliance(rim.ledger, rim.store, outbox, rim.scribe, rim.clock, meter, 0, 0)
-    eventing = Eventing(rim, courier, rules, compliance, alarms)
+    eventing = Eventing(rim, courier, rules, compliance, alarms, directory)
     eventing.begin(settings, gate)
     return eventing
 

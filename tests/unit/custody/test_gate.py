@@ -1,6 +1,7 @@
 """The gate with everything behind it faked: order of decisions, and nothing without its record."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from strongroomd.custody.clock import Clock
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.judging import Judge, Nobody
 from strongroomd.domain import policy
-from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, Action
+from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, OPERATORS_ONLY, Action
 from strongroomd.domain.algorithms import KeySpec, QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act
@@ -245,6 +246,28 @@ async def test_calls_without_a_key_are_for_administrators(cases: Cases, fakes: F
     assert await cases.keyless(caller(ADMIN)) == "list"
     assert (await refusal(cases.keyless(caller()))).reason is Reason.ACCESS_DENIED
     assert [r["outcome"] for r in fakes.records] == ["OK", "ACCESS_DENIED"]
+
+
+@pytest.mark.parametrize("action", sorted(OPERATORS_ONLY))
+def test_what_is_for_operators_is_for_no_mere_administrator(cases: Cases, action: Action) -> None:
+    operator = dataclasses.replace(ADMIN, operator=True)
+
+    Passage(cases.gate, caller(operator), action).claim_keyless()
+    with pytest.raises(StrongroomError) as caught:
+        Passage(cases.gate, caller(ADMIN), action).claim_keyless()
+    assert caught.value.reason is Reason.ACCESS_DENIED
+
+
+def test_an_account_is_for_its_own_administrators_and_for_operators(cases: Cases) -> None:
+    operator = dataclasses.replace(ADMIN, operator=True)
+    reading = Action.DESCRIBE_PRINCIPAL
+
+    Passage(cases.gate, caller(ADMIN), reading).claim_account("111122223333")
+    Passage(cases.gate, caller(operator), reading).claim_account("444455556666")
+    for who, account in ((ADMIN, "444455556666"), (ALICE, "111122223333"), (ADMIN, "")):
+        with pytest.raises(StrongroomError) as caught:
+            Passage(cases.gate, caller(who), reading).claim_account(account)
+        assert caught.value.reason is Reason.ACCESS_DENIED
 
 
 async def test_a_use_over_its_quota_is_refused_with_the_wait(cases: Cases, fakes: Fakes) -> None:

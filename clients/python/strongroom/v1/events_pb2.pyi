@@ -3,7 +3,7 @@
 isort:skip_file
 Events of the daemon, what became of them at the sinks, and the compliance report that is made beside them.
 
-Every call is for administrators. Events are CloudEvents 1.0; their types are listed in protos/README.md.
+Every call is for operators, since events tell of every account. Events are CloudEvents 1.0; their types are listed in protos/README.md.
 """
 
 from collections import abc as _abc
