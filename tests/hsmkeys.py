@@ -53,6 +53,7 @@ def bind(
         public_key=material.public_key,
         check_value=material.check_value,
         recovery_blob=material.recovery_blob,
+        scheme=material.scheme,
     )
     return BoundVersion(record.key_id, spec, usage, mode, exportable, record)
 

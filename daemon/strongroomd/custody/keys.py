@@ -23,6 +23,7 @@ from strongroomd.custody.keyforms import (
 )
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.rotation import succession
 from strongroomd.domain import names, policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily
@@ -259,20 +260,7 @@ class Keys(UseCases):
             return found
         require(entry.key.state, Act.ROTATE)
         check_etag(entry.key.row_version, etag)
-
-        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
-            current = await change.get(KeyRecord, entry.key.key_id)
-            if current is None:
-                raise StrongroomError(Reason.ACCESS_DENIED)
-            require(current.state, Act.ROTATE)
-            check_etag(current.row_version, etag)
-            rotated = dataclasses.replace(
-                current, current_version=version.version, row_version=current.row_version + 1
-            )
-            await change.put(version)
-            await change.put(rotated)
-            return rotated
-
+        commit = succession(entry.key.key_id, etag)
         return await self._births.bear(passage, entry.key, request_id, arguments, commit)
 
     @gated(Action.LIST_KEY_VERSIONS)

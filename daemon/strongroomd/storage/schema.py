@@ -25,10 +25,18 @@ from sqlalchemy.types import TypeEngine
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
-from strongroomd.domain.records import AliasRecord, HouseRecord, KeyRecord, LimitRecord, Record, VersionRecord
+from strongroomd.domain.records import (
+    AliasRecord,
+    HouseRecord,
+    InvocationsRecord,
+    KeyRecord,
+    LimitRecord,
+    Record,
+    VersionRecord,
+)
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0004")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -97,6 +105,9 @@ ALIASES: Final = _record_table(
 )
 LIMITS: Final = _record_table("limits", LimitRecord)
 HOUSE: Final = _record_table("house", HouseRecord)
+INVOCATIONS: Final = _record_table(
+    "invocations", InvocationsRecord, _of_key("invocations"), Index("ix_invocations_reserved", "reserved")
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -104,10 +115,11 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     AliasRecord: ALIASES,
     LimitRecord: LIMITS,
     HouseRecord: HOUSE,
+    InvocationsRecord: INVOCATIONS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset({AliasRecord, LimitRecord})
-"""Kinds whose rows may go; keys, versions and house keys stay as tombstones."""
+"""Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones."""
 
 JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))
 ANSWERS: Final = Table(

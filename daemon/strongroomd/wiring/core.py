@@ -12,11 +12,13 @@ from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.gate import Gate
+from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.rotation import Rotation
 from strongroomd.custody.sealing import Sealer
 from strongroomd.custody.signing import Signing
 from strongroomd.custody.threshold import Threshold
@@ -34,7 +36,7 @@ from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, V
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
 from strongroomd.wiring.eventing import Eventing, EventRim, build_alarms, build_eventing
-from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics
+from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics, WearMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Core:
     quotas: Quotas
     usage: UsageCounter
     upkeep: Upkeep
+    rotation: Rotation
     admission: Admission
     gate: Gate
     threshold: Threshold
@@ -78,10 +81,13 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, clock)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
-    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
+    wear = WearMetrics(metrics)
+    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext, Invocations(ledger, wear))
     crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
     batches = Batches(gate, sealer, signing, catalog)
-    keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
+    births = Births(mutations, rim.vault)
+    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault)
+    rotation = Rotation(gate, births, catalog, ledger, rim.store, wear)
     aliases = Aliases(gate, catalog, mutations, rim.store)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms)
@@ -97,7 +103,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, eventing)
+    return Core(
+        servicers, ledger, quotas, usage, upkeep, rotation, admission, gate, threshold, eventing
+    )
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:
