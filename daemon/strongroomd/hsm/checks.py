@@ -36,6 +36,7 @@ from strongroomd.hsm.templates import HMACS, MASK
 LABEL: Final = b"strongroom-check"  # one AES block; XAES blocks begin with two counter bytes and "X"
 CHECK_BYTES: Final = 8
 _IV_BYTES: Final = 12
+_SEALED_LABEL_BYTES: Final = _IV_BYTES + len(LABEL) + 16
 
 
 def check_value(
@@ -85,8 +86,9 @@ def matches(
 
 
 def _opens(session: Session, handle: int, check: bytes) -> bool:
-    iv, sealed = check[:_IV_BYTES], check[_IV_BYTES:]
-    return len(iv) == _IV_BYTES and handles.decrypt_gcm(session, handle, iv, b"", sealed) == LABEL
+    if len(check) != _SEALED_LABEL_BYTES:  # python-pkcs11 fails on too few bytes with an error of its own
+        return False
+    return handles.decrypt_gcm(session, handle, check[:_IV_BYTES], b"", check[_IV_BYTES:]) == LABEL
 
 
 def _is_pair(session: Session, handle: int, spec: KeySpec, usage: KeyUsage, public: PublicKey) -> bool:
