@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import events, kills, load, logins
+from tests.soak import counters, events, kills, load, logins
 from tests.soak.promises import WrongResult
 
 
@@ -28,6 +28,9 @@ def main() -> int:
     killing.add_argument("--rounds", type=int, default=100)
     killing.add_argument("--seconds", type=float, default=float("inf"))
     killing.add_argument("--workers", type=int, default=2)
+    counting = kinds.add_parser("counters", help="kill -9 of workers that count invocations")
+    counting.add_argument("--rounds", type=int, default=1_000)
+    counting.add_argument("--seconds", type=float, default=float("inf"))
     login = kinds.add_parser("logins", help="kill -9 of workers that log in")
     login.add_argument("--rounds", type=int, default=60)
     login.add_argument("--seconds", type=float, default=float("inf"))
@@ -57,7 +60,7 @@ def _say(line: str) -> None:
 
 def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print the figures line by line; says whether all is well."""
-    figures: load.Figures | kills.Figures | logins.Figures | events.Figures
+    figures: load.Figures | kills.Figures | counters.Figures | logins.Figures | events.Figures
     match arguments.kind:
         case "load":
             figures = load.run(
@@ -71,6 +74,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             figures = kills.run(folder, arguments.rounds, arguments.seconds, arguments.workers)
         case "events":
             figures = events.run(folder, arguments.seconds, away=arguments.away)
+        case "counters":
+            figures = counters.run(folder, arguments.rounds, arguments.seconds)
         case _:
             figures = logins.run(folder, arguments.rounds, arguments.seconds)
     for line in figures.lines():

@@ -106,4 +106,4 @@ class Invocations:
             if crosses(block, mark):
                 share = round(100 * mark / self._bounds.limit)
                 facts = {"key": bound.key_id, "version": bound.record.version, "percent": share}
-                _log.warning("key version has used much of its 2^32 invocations", extra=facts)
+                _log.warning("key version has used much of its 2^32 invocations", **facts)

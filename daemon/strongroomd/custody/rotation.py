@@ -105,7 +105,7 @@ class Rotation:
                 await self._rotate(entry, counter)
             except StrongroomError as error:
                 facts = {"key": entry.key.key_id, "reason": error.reason.value, "detail": error.detail}
-                _log.error("worn key not rotated", extra=facts)
+                _log.error("worn key not rotated", **facts)
 
     async def _worn(self) -> AsyncIterator[tuple[Entry, InvocationsRecord]]:
         """Find the keys in use whose current version is past the warning mark, their counters verified."""
@@ -114,7 +114,7 @@ class Rotation:
                 counter = await self._ledger.verify(stored)
                 entry = await self._catalog.entry(counter.key_id)
             except StrongroomError as error:
-                _log.error("worn version not verified", extra={"reason": error.reason.value})
+                _log.error("worn version not verified", reason=error.reason.value, detail=error.detail)
                 continue
             if entry.key.state is KeyState.ENABLED and entry.key.current_version == counter.version:
                 yield entry, counter
