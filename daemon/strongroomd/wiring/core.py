@@ -103,9 +103,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     meter = UpkeepMetrics(metrics)
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
-    return Core(
-        servicers, ledger, quotas, usage, upkeep, rotation, admission, gate, threshold, eventing
-    )
+    return Core(servicers, ledger, quotas, usage, upkeep, rotation, admission, gate, threshold, eventing)
 
 
 def checkpoint_key(house: list[HouseRecord]) -> bytes:
