@@ -120,6 +120,9 @@ def test_keys_of_both_schemes_live_through_restarts_rotations_and_changes_of_the
         client.rotate_key(born)
         life.write(client, born, GCM)
         assert life.schemes(born) == ["DEFAULT", "AES_GCM"]
+        assert [v.ciphertext_format for v in client.list_key_versions(born).items] == [1, 2]
+        signing = client.create_key(spec="ECC_NIST_P256", usage="SIGN_VERIFY").key_id
+        assert [v.ciphertext_format for v in client.list_key_versions(signing).items] == [0]
         life.all_open(client)
         assert "strongroom_invocation_blocks_total" in life.daemon.metrics()
         # The elected worker looks every ten seconds, and after a restart waits for the lease to end.

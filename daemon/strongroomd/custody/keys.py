@@ -59,10 +59,10 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Versions of one page, newest last, and the token of the next (empty at the end)."""
+    """A key's versions of one page, newest last, and the token of the next (empty at the end)."""
 
+    key: KeyRecord
     versions: list[VersionRecord]
-    current: int
     next_token: str
 
 
@@ -274,7 +274,7 @@ class Keys(UseCases):
         shown = [r for r in records if r.state in _SHOWN and r.version > after]
         more = len(shown) > limit
         next_token = pages.encode(str(shown[limit - 1].version), *binding) if more else ""
-        return VersionPage(shown[:limit], entry.key.current_version, next_token)
+        return VersionPage(entry.key, shown[:limit], next_token)
 
     @gated(Action.GET_PUBLIC_KEY)
     async def public_key(self, passage: Passage, key: str, version: int = 0) -> PublicKey:
