@@ -142,10 +142,12 @@ def test_no_invocation_is_handed_out_twice_or_beyond_the_limit(
         assert reserved == bounds.limit
 
 
-@given(limits, st.integers(1, 3))
-def test_undisturbed_workers_use_every_invocation_and_then_none(bounds: Bounds, count: int) -> None:
+@given(limits, st.integers(1, 3), st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_undisturbed_workers_use_every_invocation_and_then_none(
+    bounds: Bounds, count: int, pauses: list[int]
+) -> None:
     async def run() -> tuple[Workers, Paper, int]:
-        paper = Paper([0], ["committed"])
+        paper = Paper(pauses, ["committed"])
         workers = Workers(paper, bounds, count)
         for worker in range(count):
             workers.take(worker, bounds.limit)
