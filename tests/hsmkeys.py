@@ -3,6 +3,8 @@
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.softhsm import TestToken
@@ -11,6 +13,7 @@ from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage
 from strongroomd.domain.keys import BoundVersion, Material
 from strongroomd.domain.records import CustodyMode, HouseRecord, VersionRecord, VersionState
 from strongroomd.hsm.keystore import TokenVault
+from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,25 @@ class OpenedVault:
     vault: TokenVault
     token: TestToken
     house: list[HouseRecord]
+
+
+@contextmanager
+def choosing(vault: TokenVault, symmetric: str) -> Iterator[None]:
+    """Have new symmetric keys made as if the setting said so."""
+    offer = vault._parts.offer
+    before, offer._symmetric = offer._symmetric, SYMMETRIC_CHOICES[symmetric]
+    try:
+        yield
+    finally:
+        offer._symmetric = before
+
+
+async def make_gcm(
+    vault: TokenVault, mode: CustodyMode = CustodyMode.WRAPPED, *, exportable: bool = False
+) -> BoundVersion:
+    """Make a symmetric key of scheme AES_GCM."""
+    with choosing(vault, "aes-gcm"):
+        return await make(vault, KeySpec.SYMMETRIC_DEFAULT, mode=mode, exportable=exportable)
 
 
 def soon() -> float:
@@ -53,6 +75,7 @@ def bind(
         public_key=material.public_key,
         check_value=material.check_value,
         recovery_blob=material.recovery_blob,
+        scheme=material.scheme,
     )
     return BoundVersion(record.key_id, spec, usage, mode, exportable, record)
 

@@ -53,12 +53,17 @@ class Vault(Protocol):
         """Make new material.
 
         Wrapped: nothing stays in the token. Resident: one token object with CKA_ID `hsm_id`
-        (32 hex digits), read back and proved usable before this returns; not idempotent.
+        (32 hex digits), read back and proved usable before this returns; not idempotent. How symmetric
+        material encrypts (`Material.scheme`) is the vault's choice, by its settings and what the token has.
         """
         ...
 
     async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
-        """Encrypt under a symmetric key: XAES-256-GCM, returning nonce (24) || ciphertext || tag (16)."""
+        """Encrypt under a symmetric key by its version's scheme, with a fresh random nonce.
+
+        Returns nonce (XAES-256-GCM 24 bytes, AES-256-GCM 12) || ciphertext || tag (16). Under AES-256-GCM the
+        caller has counted the invocation before.
+        """
         ...
 
     async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
@@ -297,6 +302,10 @@ class Store(Protocol):
 
     async def grants_left(self, limit: int) -> list[Stored[Any]]:
         """Read grants whose key is destroyed, damaged rows left out."""
+        ...
+
+    async def worn(self, reserved: int) -> list[Stored[Any]]:
+        """Read counters that handed out at least so many invocations, damaged rows left out."""
         ...
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:

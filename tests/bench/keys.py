@@ -32,6 +32,6 @@ async def records(vault: Vault, spec: KeySpec, usage: KeyUsage) -> list[Record]:
     )  # fmt: skip
     version = VersionRecord(
         key_id, 1, VersionState.ACTIVE, now, made.kek_id, "", made.blob, made.length, made.public_key,
-        made.check_value, made.recovery_blob,
+        made.check_value, made.recovery_blob, made.scheme,
     )  # fmt: skip
     return [key, version]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pkcs11.constants import Attribute
 from tests.hsmkeys import OpenedVault, make, soon
 
-from strongroomd.domain.algorithms import SPECS, KeySpec
+from strongroomd.domain.algorithms import SPECS, KeySpec, Scheme, schemes
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import CustodyMode
 from strongroomd.hsm import handles
@@ -46,9 +46,12 @@ def plain(attributes: dict) -> dict:
 def tables() -> dict:
     """Every template of the room."""
     keys = {
-        f"{spec}/{usage}/{life}": plain(template(facts.family, life, duty_of(spec, usage)))
+        "/".join((spec, usage, *([] if scheme is Scheme.DEFAULT else [scheme]), life)): plain(
+            template(facts.family, life, duty_of(spec, usage, scheme))
+        )
         for spec, facts in SPECS.items()
         for usage in facts.usages
+        for scheme in schemes(spec)
         for life in STORED
     }
     return keys | {f"house/{role}": plain(house_template(role, bytes(16))) for role in House}

@@ -11,6 +11,7 @@ import pytest
 from tests.faults.core import Core
 
 from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.principals import NewPrincipal
 from strongroomd.domain import journal
@@ -44,6 +45,7 @@ async def stocked(core: Core) -> KeyRecord:
     await core.aliases.create(core.caller(), "alias/one", key.key_id)
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
     await stock_callers(core)
+    await Invocations(core.ledger).take(await core.catalog.version(await core.catalog.entry(key.key_id)))
     return key
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strongroomd.custody import pages
 from strongroomd.domain import context, envelope, records
-from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.envelope import HEADER_BYTES, NONCE_BYTES, TAG_BYTES, Format
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_CONTEXT, MAX_CONTEXT_PAIRS
@@ -17,6 +17,7 @@ from strongroomd.domain.records import (
     AliasRecord,
     CustodyMode,
     HouseRecord,
+    InvocationsRecord,
     KeyRecord,
     KeyState,
     LimitRecord,
@@ -143,10 +144,12 @@ _RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(
         VersionRecord,
         key_id=_T, version=_N, state=st.sampled_from(VersionState), created_at=_N, kek_id=_T, hsm_id=_T, blob=_B,
-        length=_N, public_key=_B, check_value=_B, recovery_blob=_B, row_version=_N,
+        length=_N, public_key=_B, check_value=_B, recovery_blob=_B, scheme=st.sampled_from(Scheme),
+        row_version=_N,
     ),
     st.builds(AliasRecord, account=_T, name=_T, key_id=_T, created_at=_N, updated_at=_N, row_version=_N),
     st.builds(LimitRecord, scope=st.sampled_from(LimitScope), subject=_T, per_second=_N, burst=_N, row_version=_N),
+    st.builds(InvocationsRecord, key_id=_T, version=_N, reserved=_N, row_version=_N),
     st.builds(HouseRecord, role=_T, hsm_id=_T, public_key=_B, check_value=_B, row_version=_N),
 )  # fmt: skip
 
@@ -166,7 +169,7 @@ def _another(value: Any) -> Any:  # noqa: PLR0911 - one for each type
             return value + b"\0"
         case tuple():
             return (*value, ("", ""))
-        case KeySpec() | KeyUsage() | CustodyMode() | KeyState() | VersionState() | LimitScope():
+        case KeySpec() | KeyUsage() | CustodyMode() | KeyState() | VersionState() | LimitScope() | Scheme():
             return next(m for m in type(value) if m is not value)
         case Origin():
             return None
@@ -188,6 +191,69 @@ def test_any_change_of_any_field_changes_the_canonical_form(record: Record) -> N
 @given(_RECORDS)
 def test_a_deletion_is_never_taken_for_the_record(record: Record) -> None:
     assert records.canonical(record, deleted=True) != records.canonical(record)
+
+
+VERSION = VersionRecord(
+    "k", 1, VersionState.ACTIVE, 2, "kek", "hsm", b"blob", 32, b"public", b"check", b"recovery", row_version=3
+)
+
+
+def test_a_record_from_before_a_field_keeps_the_byte_form_that_its_mac_was_made_over() -> None:
+    """The forms of 0.1.0's first day: a change here makes every store unreadable."""
+    before = (
+        "7374726f6e67726f6f6d2e7265636f72642e7631"  # strongroom.record.v1
+        "0000000776657273696f6e" "0000000130"  # version, no deletion
+        "000000016b" "0000000131" "00000006414354495645" "0000000132" "000000036b656b" "0000000368736d"
+        "00000004626c6f62" "000000023332" "000000067075626c6963" "00000005636865636b"
+        "000000087265636f76657279" "0000000133"
+    )  # fmt: skip
+
+    assert records.canonical(VERSION).hex() == before
+    later = dataclasses.replace(VERSION, scheme=Scheme.AES_GCM)
+    assert records.canonical(later).hex() == before + "00000006736368656d65" + "000000074145535f47434d"
+
+
+_FIRST = {
+    KeyRecord: 16, VersionRecord: 12, AliasRecord: 6, LimitRecord: 5, HouseRecord: 5, InvocationsRecord: 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", records.RECORD_KINDS.values(), ids=records.RECORD_KINDS)
+def test_fields_that_came_later_say_so_and_have_a_default(kind: type[Record]) -> None:
+    """A kind's first fields stay as many as they were; `row_version` stays the last of all."""
+    fields = dataclasses.fields(kind)
+    later = [f for f in fields if "since" in f.metadata]
+
+    assert len(fields) - len(later) == _FIRST[kind]
+    assert all(f.default is not dataclasses.MISSING for f in later)
+    assert fields[-1].name == "row_version"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grown(Record):
+    """A kind that grew three times."""
+
+    KIND = "grown"
+    first: str
+    one: str = dataclasses.field(default="", metadata=records.since("2"))
+    two: int = dataclasses.field(default=7, metadata=records.since("3"))
+    three: bytes = dataclasses.field(default=b"-", metadata=records.since("3"))
+    row_version: int = 1
+
+
+_GROWN = st.builds(
+    Grown,
+    _T | st.sampled_from(["one", "two", "three"]),
+    st.just("") | _T | st.sampled_from(["two", "three"]),
+    st.just(7) | st.integers(0, 9),
+    st.just(b"-") | _B | st.sampled_from([b"one", b"two"]),
+    st.integers(0, 3),
+)
+
+
+@given(_GROWN, _GROWN)
+def test_two_records_of_a_kind_that_grew_never_share_a_canonical_form(one: Grown, other: Grown) -> None:
+    assert (records.canonical(one) == records.canonical(other)) is (one == other)
 
 
 _PARTS = st.lists(st.text(max_size=4), max_size=4)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.soak import events, grantkills, kills, load, logins
+from tests.soak import counters, events, grantkills, kills, load, logins
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -28,6 +28,14 @@ def test_kills_while_grants_change_lose_and_double_none(tmp_path: Path) -> None:
 
     assert figures.rounds == 1
     assert figures.acknowledged["create"] >= 1
+
+
+def test_kills_of_counting_workers_hand_out_no_invocation_twice(tmp_path: Path) -> None:
+    figures = counters.run(tmp_path, kills=100, seconds=18.0)
+
+    assert figures.kills > 50
+    assert figures.blocks > figures.kills
+    assert figures.taken > 5 * figures.blocks
 
 
 def test_kills_at_login_lose_no_token(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_every_scraped_series_is_among_the_exported_names() -> None:
 def test_no_label_can_hold_a_key_or_a_principal() -> None:
     allowed = {
         "method", "code", "outcome", "cause", "function", "ckr", "scope", "class",
-        "kind", "state", "certificate", "version", "python",
+        "kind", "state", "certificate", "version", "python", "percent",
         "type", "sink", "blame", "rule", "check",  # closed lists, and names of the configuration
     }  # fmt: skip
 

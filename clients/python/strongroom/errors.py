@@ -129,6 +129,7 @@ _BY_REASON: Final[dict[str, type[StrongroomError]]] = {
     "UNSUPPORTED_ALGORITHM": InvalidRequest,
     "UNSUPPORTED_BY_TOKEN": InvalidRequest,
     "KEY_DISABLED": KeyNotUsable,
+    "KEY_EXHAUSTED": KeyNotUsable,
     "KEY_PENDING_DELETION": KeyNotUsable,
     "INVALID_KEY_STATE": KeyNotUsable,
     "KEY_UNAVAILABLE": Unavailable,

@@ -114,6 +114,12 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "The material of the key cannot be reached in its token now.",
         "Try again later. The operator looks at the token that holds the key: strongroomd doctor.",
     ),
+    "KEY_EXHAUSTED": _you(
+        "This version of the key has encrypted as often as is safe, 2^32 times; it still decrypts. The "
+        "daemon rotates a key long before, if it can.",
+        "An administrator of the key rotates it: strongroom key rotate. The operator's log says why the "
+        "daemon could not.",
+    ),
     "ALREADY_EXISTS": _you(
         "Something with this name exists already.",
         "Choose another name, or change what exists: strongroom alias update.",

@@ -50,11 +50,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One version of a key's material, from 1; `current` marks the one that encrypts and signs now."""
+    """One version of a key's material, from 1; `current` marks the one that encrypts and signs now.
+
+    Attributes:
+        ciphertext_format: of what a symmetric version makes: 1 XAES-256-GCM, 2 AES-256-GCM; 0 for other keys.
+    """
 
     version: int
     created_time: datetime | None
     current: bool
+    ciphertext_format: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def _token(settings: Settings) -> _Outcomes:
     for stage, text, hint in (
         ("module", "the PKCS#11 module loads, with locking", "check [hsm] module"),
         ("token", "the token is visible", "check [hsm] token_label, token_serial and softhsm_conf"),
+        ("symmetric", "the token can make symmetric keys as [hsm] symmetric says", "change [hsm] symmetric"),
     ):
         if found[stage] == "ok":
             yield Verdict.OK, text

@@ -5,10 +5,13 @@ Prints one JSON line. It never logs in.
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Final
 
 from strongroomd.config import load
+from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.hsm.login import login_lock
 from strongroomd.hsm.module import load as load_module
@@ -25,17 +28,36 @@ def probe(config: Path) -> dict[str, str]:
         token_label=settings.hsm.token_label,
         softhsm_conf=settings.hsm.softhsm_conf,
         lock_seconds=settings.hsm.lock_seconds,
+        symmetric=settings.hsm.symmetric,
     )
-    found = {"module": "", "token": ""}
+    found = {"module": "", "token": "", "symmetric": ""}
     # The lock keeps a login of the running daemon from being seen half done; before `init` there is none.
     with login_lock(hsm) if settings.hsm_state.is_dir() else nullcontext():
-        for stage, step in (("module", load_module), ("token", lambda hsm: load_module(hsm).token(hsm))):
+        for stage, step in _STAGES:
             try:
                 step(hsm)
             except StrongroomError as error:
                 return found | {stage: error.detail or error.message}
             found[stage] = "ok"
     return found
+
+
+def _token(hsm: HsmSettings) -> None:
+    load_module(hsm).token(hsm)
+
+
+def _symmetric(hsm: HsmSettings) -> None:
+    """See whether the token could make a symmetric key of the configured scheme."""
+    module = load_module(hsm)
+    offer = module.offer(module.token(hsm), hsm.symmetric)
+    offer.placement(KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT, None, exportable=False)
+
+
+_STAGES: Final[tuple[tuple[str, Callable[[HsmSettings], object]], ...]] = (
+    ("module", load_module),
+    ("token", _token),
+    ("symmetric", _symmetric),
+)
 
 
 if __name__ == "__main__":

@@ -140,6 +140,7 @@ class HsmSection(Section):
     slow_queue: Annotated[int, Field(ge=1, le=100_000)] = 256
     birth_threads: Annotated[int, Field(ge=1, le=16)] = 1
     birth_queue: Annotated[int, Field(ge=1, le=10_000)] = 32
+    symmetric: Literal["auto", "xaes", "aes-gcm"] = "auto"
     handles: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
     handle_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     subkeys: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096

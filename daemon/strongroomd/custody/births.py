@@ -79,6 +79,7 @@ class Births:
             public_key=material.public_key,
             check_value=material.check_value,
             recovery_blob=material.recovery_blob,
+            scheme=material.scheme,
         )
 
     async def _bear_resident(

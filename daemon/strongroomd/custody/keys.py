@@ -26,6 +26,7 @@ from strongroomd.custody.keyforms import (
 )
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.rotation import succession
 from strongroomd.domain import names, policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily
@@ -62,10 +63,10 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Versions of one page, newest last, and the token of the next (empty at the end)."""
+    """A key's versions of one page, newest last, and the token of the next (empty at the end)."""
 
+    key: KeyRecord
     versions: list[VersionRecord]
-    current: int
     next_token: str
 
 
@@ -271,20 +272,7 @@ class Keys(UseCases):
             return found
         require(entry.key.state, Act.ROTATE)
         check_etag(entry.key.row_version, etag)
-
-        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
-            current = await change.get(KeyRecord, entry.key.key_id)
-            if current is None:
-                raise StrongroomError(Reason.ACCESS_DENIED)
-            require(current.state, Act.ROTATE)
-            check_etag(current.row_version, etag)
-            rotated = dataclasses.replace(
-                current, current_version=version.version, row_version=current.row_version + 1
-            )
-            await change.put(version)
-            await change.put(rotated)
-            return rotated
-
+        commit = succession(entry.key.key_id, etag)
         return await self._births.bear(passage, entry.key, request_id, arguments, commit)
 
     @gated(Action.LIST_KEY_VERSIONS)
@@ -298,7 +286,7 @@ class Keys(UseCases):
         shown = [r for r in records if r.state in _SHOWN and r.version > after]
         more = len(shown) > limit
         next_token = pages.encode(str(shown[limit - 1].version), *binding) if more else ""
-        return VersionPage(shown[:limit], entry.key.current_version, next_token)
+        return VersionPage(entry.key, shown[:limit], next_token)
 
     @gated(Action.GET_PUBLIC_KEY)
     async def public_key(self, passage: Passage, key: str, version: int = 0) -> PublicKey:

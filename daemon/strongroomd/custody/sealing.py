@@ -11,6 +11,7 @@ from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Passage
+from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.judging import Bring
 from strongroomd.domain import context as contexts
 from strongroomd.domain import envelope
@@ -20,11 +21,12 @@ from strongroomd.domain.algorithms import (
     EncryptionAlgorithm,
     KeyFamily,
     KeyUsage,
+    Scheme,
     encryption_algorithms,
     oaep_limit,
 )
 from strongroomd.domain.context import EMPTY, Context
-from strongroomd.domain.envelope import Envelope, Format
+from strongroomd.domain.envelope import FORMATS, Envelope
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.limits import MAX_CIPHERTEXT
@@ -81,10 +83,12 @@ class Sealer:
         vault: the HSM.
         catalog: finds key versions.
         max_plaintext: longest plaintext in bytes.
+        invocations: counts what AES-GCM keys encrypt.
     """
 
-    def __init__(self, vault: Vault, catalog: Catalog, max_plaintext: int) -> None:
+    def __init__(self, vault: Vault, catalog: Catalog, max_plaintext: int, invocations: Invocations) -> None:
         self.vault = vault
+        self.invocations = invocations
         self.catalog = catalog
         self.max_plaintext = max_plaintext
 
@@ -124,10 +128,17 @@ class Sealer:
         context: Context,
         algorithm: EncryptionAlgorithm,
     ) -> bytes:
-        """Seal into an envelope; for RSA, encrypt in software under the public half."""
+        """Seal into an envelope of the version's format; for RSA, encrypt in software under the public half.
+
+        Raises:
+            StrongroomError: KEY_EXHAUSTED when an AES-GCM version has encrypted as often as it may.
+        """
         if algorithm is not SYMMETRIC:
             return publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
-        head = envelope.header(Format.XAES_256_GCM, bound.key_id, bound.version)
+        scheme = bound.record.scheme
+        if scheme is Scheme.AES_GCM:
+            await self.invocations.take(bound)
+        head = envelope.header(FORMATS[scheme], bound.key_id, bound.version)
         aad = contexts.aad(head, context)
         return head + await self.vault.seal(bound, plaintext, aad, deadline=passage.deadline)
 
@@ -158,7 +169,7 @@ class Sealer:
         if wanted.key and not await passage.means(wanted.key, entry, key_field):
             raise StrongroomError(Reason.KEY_MISMATCH, field=key_field)
         require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
-        return Source(entry, wanted, SYMMETRIC, parsed, await self._named_version(entry, parsed.version))
+        return Source(entry, wanted, SYMMETRIC, parsed, await self._named_version(entry, parsed))
 
     async def _claim_rsa(
         self, passage: Passage, wanted: Ciphertext, action: Action, bring: Bring
@@ -173,14 +184,20 @@ class Sealer:
         bound = await self.catalog.version(entry, wanted.version, f"{prefix}key_version")
         return Source(entry, wanted, algorithm, None, bound)
 
-    async def _named_version(self, entry: Entry, number: int) -> BoundVersion:
-        """Find the version; one that only an envelope knows of is a bad ciphertext, not a bad field."""
+    async def _named_version(self, entry: Entry, parsed: Envelope) -> BoundVersion:
+        """Find the version; one that only an envelope knows of is a bad ciphertext, not a bad field.
+
+        So is an envelope of another format than the version writes.
+        """
         try:
-            return await self.catalog.version(entry, number)
+            bound = await self.catalog.version(entry, parsed.version)
         except StrongroomError as error:
             if error.reason is Reason.INVALID_FIELD:
                 raise StrongroomError(Reason.INVALID_CIPHERTEXT) from None
             raise
+        if parsed.format is not FORMATS[bound.record.scheme]:
+            raise StrongroomError(Reason.INVALID_CIPHERTEXT)
+        return bound
 
     async def open(self, passage: Passage, source: "Source") -> Opened:
         """Decrypt a claimed ciphertext. Raises INVALID_CIPHERTEXT, for every cause the same."""

@@ -45,6 +45,17 @@ class KeySpec(StrEnum):
     HMAC_512 = "HMAC_512"
 
 
+class Scheme(StrEnum):
+    """How a key version works where its spec leaves a choice; fixed at the version's birth.
+
+    DEFAULT is the only way of every spec but SYMMETRIC_DEFAULT, and XAES-256-GCM for that one. AES_GCM is
+    AES-256-GCM under the key itself, for tokens without XAES's derivation or operators who want no other.
+    """
+
+    DEFAULT = "DEFAULT"
+    AES_GCM = "AES_GCM"
+
+
 class EncryptionAlgorithm(StrEnum):
     """How Encrypt and Decrypt work."""
 
@@ -186,6 +197,11 @@ MAC_DIGESTS: Final = {
     MacAlgorithm.HMAC_SHA_384: "sha384",
     MacAlgorithm.HMAC_SHA_512: "sha512",
 }
+
+
+def schemes(spec: KeySpec) -> tuple[Scheme, ...]:
+    """List the schemes that versions of a spec may have."""
+    return tuple(Scheme) if SPECS[spec].family is KeyFamily.AES else (Scheme.DEFAULT,)
 
 
 def encryption_algorithms(spec: KeySpec, usage: KeyUsage) -> tuple[EncryptionAlgorithm, ...]:

@@ -4,13 +4,15 @@ Byte layout, fixed for ever (golden files in tests/vectors):
 
     offset  size  meaning
     0       2     magic, the ASCII letters "SR"
-    2       1     format: 1 = XAES-256-GCM (C2SP), nonce of 24 bytes; 2 = AES-256-GCM, IV of 12 bytes
+    2       1     format: 1 = XAES-256-GCM (C2SP), nonce of 24 bytes; 2 = AES-256-GCM under the key itself,
+                  IV of 12 bytes
     3       1     kind of key id: 0 = UUID, 1 = multi-region (mrk-)
     4       16    key id: the UUID's, or the mrk- hexadecimal digits', 16 bytes
     20      4     key version, big endian, from 1
     24      n     nonce (24 or 12 bytes), ciphertext (as long as the plaintext), tag (16 bytes)
 
 The first 24 bytes are the header; they are authenticated together with the encryption context (context.py).
+In both formats the nonce is fresh random. A key version writes and opens one format only, that of its scheme.
 """
 
 import struct
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
+from strongroomd.domain.algorithms import Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
 
 _HEADER = struct.Struct(">2sBB16sI")
@@ -33,6 +36,9 @@ class Format(IntEnum):
     XAES_256_GCM = 1
     AES_256_GCM = 2
 
+
+FORMATS = {Scheme.DEFAULT: Format.XAES_256_GCM, Scheme.AES_GCM: Format.AES_256_GCM}
+"""The format that versions of a scheme write, and the only one that they open."""
 
 NONCE_BYTES = {Format.XAES_256_GCM: 24, Format.AES_256_GCM: 12}
 

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     KEY_PENDING_DELETION = "KEY_PENDING_DELETION"
     INVALID_KEY_STATE = "INVALID_KEY_STATE"
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
+    KEY_EXHAUSTED = "KEY_EXHAUSTED"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     NOT_FOUND = "NOT_FOUND"
     MALFORMED_POLICY = "MALFORMED_POLICY"
@@ -85,6 +86,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.KEY_PENDING_DELETION: "the key is pending deletion",
     Reason.INVALID_KEY_STATE: "the key's state does not allow this",
     Reason.KEY_UNAVAILABLE: "the key's material cannot be used now",
+    Reason.KEY_EXHAUSTED: "the key's version has encrypted as often as it may; the key must be rotated",
     Reason.ALREADY_EXISTS: "something with this name exists already",
     Reason.NOT_FOUND: "there is nothing with this name",
     Reason.MALFORMED_POLICY: "the policy document is not valid",

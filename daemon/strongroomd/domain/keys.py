@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.records import CustodyMode, VersionRecord
 
 
@@ -17,6 +17,7 @@ class Material:
     public_key: bytes
     check_value: bytes
     recovery_blob: bytes
+    scheme: Scheme = Scheme.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,24 @@ Those about callers are in `accounts`.
 
 `canonical` is the one byte form under the MAC: the record's kind, then each field in order, each
 length-prefixed, so that no two records share a byte form.
+
+Kinds grow: a field that came later says so by `since`. Rows from before it hold its default, and their
+MACs do not know it; so while such a field has its default it is left out of the byte form, and else it
+stands behind the first fields with its name. The first fields of a kind are fixed for ever: what is not
+among them is read as pairs of name and value, and two records still never share a form.
 """
 
 import dataclasses
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
-from strongroomd.domain.algorithms import KeySpec, KeyUsage
+from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
+
+_SINCE: Final = "since"
 
 
 class CustodyMode(StrEnum):
@@ -58,6 +65,17 @@ class LimitScope(StrEnum):
     KEY = "KEY"
     PRINCIPAL = "PRINCIPAL"
     CLASS = "CLASS"
+
+
+def since(revision: str) -> dict[str, str]:
+    """Give the metadata of a field that a kind did not have at first.
+
+    The field's default is what records from before it are taken to say; it never changes.
+
+    Args:
+        revision: of the store's schema, the one that added the field's column.
+    """
+    return {_SINCE: revision}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +130,7 @@ class VersionRecord(Record):
         public_key: DER SubjectPublicKeyInfo of a key pair; empty for secrets.
         check_value: what `Vault` compares at load to know the material is the right one.
         recovery_blob: the material wrapped at birth to the recovery public key; empty when there is none.
+        scheme: how it encrypts, and so what the key may do in the token.
     """
 
     KIND: ClassVar[str] = "version"
@@ -126,6 +145,27 @@ class VersionRecord(Record):
     public_key: bytes
     check_value: bytes
     recovery_blob: bytes
+    scheme: Scheme = field(default=Scheme.DEFAULT, metadata=since("0004"))
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """Key id and version."""
+        return f"{self.key_id}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationsRecord(Record):
+    """How many encryptions under a key version were handed out to workers (invocations.py).
+
+    Attributes:
+        reserved: the number of the last one; rises with each block and never falls.
+    """
+
+    KIND: ClassVar[str] = "invocations"
+    key_id: str
+    version: int
+    reserved: int
     row_version: int = 1
 
     @property
@@ -246,15 +286,10 @@ class GrantRecord(Record):
 RECORD_KINDS: Final[dict[str, type[Record]]] = {
     cls.KIND: cls
     for cls in (
-        *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord),
+        *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord, InvocationsRecord),
         *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord),
     )
 }
-
-
-def field_values(record: Record) -> list[Any]:
-    """List the record's field values in declaration order."""
-    return [getattr(record, f.name) for f in dataclasses.fields(record)]
 
 
 def canonical(record: Record, *, deleted: bool = False) -> bytes:
@@ -262,10 +297,18 @@ def canonical(record: Record, *, deleted: bool = False) -> bytes:
 
     Layout: b"strongroom.record.v1", then kind, `1` if this marks a deletion else `0`, and each field, each
     as a four-byte big-endian length and its bytes. Text is UTF-8, integers and booleans decimal text, pairs
-    are their own length-prefixed list.
+    are their own length-prefixed list. Fields that came later follow, in order, each as its name and its
+    value, without those that have their default.
     """
     parts = [record.KIND.encode(), b"1" if deleted else b"0"]
-    parts.extend(_field(value) for value in field_values(record))
+    later = []
+    for part in dataclasses.fields(record):
+        value = getattr(record, part.name)
+        if _SINCE not in part.metadata:
+            parts.append(_field(value))
+        elif value != part.default:
+            later += [part.name.encode(), _field(value)]
+    parts += later
     return b"strongroom.record.v1" + _framed(parts)
 
 

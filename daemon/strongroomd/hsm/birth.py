@@ -17,7 +17,7 @@ from strongroomd.hsm import handles
 from strongroomd.hsm.checks import check_value, matches
 from strongroomd.hsm.handles import Session, TokenObject
 from strongroomd.hsm.house import Household
-from strongroomd.hsm.mechanisms import CURVES, GENERATION
+from strongroomd.hsm.mechanisms import CURVES, GENERATION, Offer
 from strongroomd.hsm.packing import Packed, pack
 from strongroomd.hsm.publickeys import load_public_key, public_key_of
 from strongroomd.hsm.quirks import Quirks
@@ -78,11 +78,13 @@ class Cradle:
         house: the KEKs.
         quirks: what cannot be read back.
         recovery: template that creates the recovery public key as a session object; None without recovery.
+        offer: chooses the scheme of new material.
     """
 
     house: Household
     quirks: Quirks
     recovery: Packed | None
+    offer: Offer
 
     def wrapped(self, session: Session, spec: KeySpec, usage: KeyUsage, *, exportable: bool) -> Material:
         """Make material that lives in the store; nothing of it stays in the token.
@@ -91,16 +93,17 @@ class Cradle:
             StrongroomError: INTERNAL when the blob does not load as what was made.
         """
         kek_id = self.house.exportable if exportable else self.house.sealed
-        kek = self.house.keks[kek_id]
-        born = generate(session, spec, customer_template(spec, usage, Life.BORN))
+        kek, scheme = self.house.keks[kek_id], self.offer.scheme(spec)
+        born = generate(session, spec, customer_template(spec, usage, Life.BORN, scheme))
         try:
-            check = check_value(session, born.held.handle, spec, born.public_key)
+            check = check_value(session, born.held.handle, spec, born.public_key, scheme)
             blob = handles.wrap(session, kek, Mechanism.AES_KEY_WRAP_PAD, born.held.handle)
             recovery = self._recovery_blob(session, born.held.handle)
         finally:
             born.held.destroy()
-        self._prove(session, kek_id, blob, spec, usage, born.public_key, check)
-        return Material(kek_id, "", blob, true_length(spec), born.public_key, check, recovery)
+        made = Material(kek_id, "", blob, true_length(spec), born.public_key, check, recovery, scheme)
+        self._prove(session, made, spec, usage)
+        return made
 
     def resident(self, session: Session, spec: KeySpec, usage: KeyUsage, hsm_id: str) -> Material:
         """Make a token object that never leaves, read it back and prove it.
@@ -111,34 +114,27 @@ class Cradle:
         identity = pack({Attribute.ID: bytes.fromhex(hsm_id)})
         if handles.find(session, identity):
             raise StrongroomError(Reason.ALREADY_EXISTS, detail="an object with this CKA_ID is in the token")
-        template = {**identity, **customer_template(spec, usage, Life.RESIDENT)}
+        scheme = self.offer.scheme(spec)
+        template = {**identity, **customer_template(spec, usage, Life.RESIDENT, scheme)}
         born = generate(session, spec, template)
         try:
-            check = check_value(session, born.held.handle, spec, born.public_key)
+            check = check_value(session, born.held.handle, spec, born.public_key, scheme)
             self._compare(born.held, template)
-            _demand(matches(session, born.held.handle, spec, usage, born.public_key, check))
+            _demand(matches(session, born.held.handle, spec, usage, born.public_key, check, scheme))
         except BaseException:
             born.held.destroy()
             raise
-        return Material("", hsm_id, b"", true_length(spec), born.public_key, check, b"")
+        return Material("", hsm_id, b"", true_length(spec), born.public_key, check, b"", scheme)
 
-    def _prove(
-        self,
-        session: Session,
-        kek_id: str,
-        blob: bytes,
-        spec: KeySpec,
-        usage: KeyUsage,
-        public_key: bytes,
-        check: bytes,
-    ) -> None:
+    def _prove(self, session: Session, made: Material, spec: KeySpec, usage: KeyUsage) -> None:
         """Load the blob once as later uses will, before anybody relies on it."""
-        life = Life.EXPORTABLE if kek_id == self.house.exportable else Life.SEALED
-        template = customer_template(spec, usage, life)
-        loaded = handles.unwrap(session, self.house.keks[kek_id], blob, template)
+        life = Life.EXPORTABLE if made.kek_id == self.house.exportable else Life.SEALED
+        template = customer_template(spec, usage, life, made.scheme)
+        loaded = handles.unwrap(session, self.house.keks[made.kek_id], made.blob, template)
         try:
             self._compare(loaded, template)
-            _demand(matches(session, loaded.handle, spec, usage, public_key, check))
+            handle, check = loaded.handle, made.check_value
+            _demand(matches(session, handle, spec, usage, made.public_key, check, made.scheme))
         finally:
             loaded.destroy()
 

@@ -220,4 +220,7 @@ def _same_material(one: BoundVersion, other: BoundVersion) -> bool:
 
 def _material(bound: BoundVersion) -> tuple[object, ...]:
     record = bound.record
-    return (record.kek_id, record.hsm_id, record.blob, record.length, record.public_key, record.check_value)
+    return (
+        record.kek_id, record.hsm_id, record.blob, record.length, record.public_key, record.check_value,
+        record.scheme,
+    )  # fmt: skip

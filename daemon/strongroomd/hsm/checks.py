@@ -1,7 +1,8 @@
 """Proofs that the material in the token is the material that the record describes.
 
 Secrets: eight bytes of a function of the key over a fixed label. Pairs: one operation in the token, undone
-with the public half in software.
+with the public half in software. Keys of scheme AES_GCM: the label, sealed once at birth under a random IV
+like everything else, and opened at each load: a load must not encrypt, since a key may do so only so often.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from strongroomd.domain.algorithms import (
     KeyFamily,
     KeySpec,
     KeyUsage,
+    Scheme,
     SigningAlgorithm,
     signing_algorithms,
 )
@@ -33,10 +35,17 @@ from strongroomd.hsm.templates import HMACS, MASK
 
 LABEL: Final = b"strongroom-check"  # one AES block; XAES blocks begin with two counter bytes and "X"
 CHECK_BYTES: Final = 8
+_IV_BYTES: Final = 12
+_SEALED_LABEL_BYTES: Final = _IV_BYTES + len(LABEL) + 16
 
 
-def check_value(session: Session, handle: int, spec: KeySpec, public_key: bytes) -> bytes:
+def check_value(
+    session: Session, handle: int, spec: KeySpec, public_key: bytes, scheme: Scheme = Scheme.DEFAULT
+) -> bytes:
     """Compute the check value that goes into the record at birth and is compared at each load."""
+    if scheme is Scheme.AES_GCM:
+        iv = os.urandom(_IV_BYTES)
+        return iv + handles.encrypt_gcm(session, handle, iv, b"", LABEL)
     if spec in HMACS:
         return handles.sign(session, handle, HMACS[spec], None, LABEL)[:CHECK_BYTES]
     if SPECS[spec].family is KeyFamily.AES:
@@ -50,9 +59,20 @@ def encrypt_block(session: Session, root: int, block: bytes) -> bytes:
 
 
 def matches(
-    session: Session, handle: int, spec: KeySpec, usage: KeyUsage, public_key: bytes, expected: bytes
+    session: Session,
+    handle: int,
+    spec: KeySpec,
+    usage: KeyUsage,
+    public_key: bytes,
+    expected: bytes,
+    scheme: Scheme = Scheme.DEFAULT,
 ) -> bool:
-    """Tell whether a loaded key is the one that a record describes."""
+    """Tell whether a loaded key is the one that a record describes.
+
+    Under AES_GCM another key does not make it False, but the token refuse the check value as forged data.
+    """
+    if scheme is Scheme.AES_GCM:
+        return _opens(session, handle, expected)
     actual = check_value(session, handle, spec, public_key)
     if not hmac.compare_digest(actual, expected):
         return False
@@ -63,6 +83,12 @@ def matches(
     except ValueError:
         return False
     return _is_pair(session, handle, spec, usage, public)
+
+
+def _opens(session: Session, handle: int, check: bytes) -> bool:
+    if len(check) != _SEALED_LABEL_BYTES:  # python-pkcs11 fails on too few bytes with an error of its own
+        return False
+    return handles.decrypt_gcm(session, handle, check[:_IV_BYTES], b"", check[_IV_BYTES:]) == LABEL
 
 
 def _is_pair(session: Session, handle: int, spec: KeySpec, usage: KeyUsage, public: PublicKey) -> bool:

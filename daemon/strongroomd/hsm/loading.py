@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pkcs11.constants import Attribute
 
-from strongroomd.domain.algorithms import SPECS, KeyFamily
+from strongroomd.domain.algorithms import SPECS, KeyFamily, Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.records import CustodyMode
@@ -47,21 +47,24 @@ class Loader:
             StrongroomError: KEY_UNAVAILABLE when the material is missing or not the record's,
             HSM_UNAVAILABLE.
         """
-        if bound.mode is CustodyMode.RESIDENT:
-            return self.plain.run("load", self._find, bound)
-        kek = self.house.keks.get(bound.record.kek_id)
-        if kek is None:
-            raise unusable("its KEK is not in this token")
         try:
+            if bound.mode is CustodyMode.RESIDENT:
+                return self.plain.run_doubtful("load", self._find, bound)
+            kek = self.house.keks.get(bound.record.kek_id)
+            if kek is None:
+                raise unusable("its KEK is not in this token")
             return device.run_doubtful("load", self._unwrap, device, kek, bound)
         except Refused as refused:
             if refused.kind in _BAD_DATA:
-                raise unusable("its blob does not unwrap (integrity)") from refused
+                raise unusable("its blob or check value does not open (integrity)") from refused
             raise
 
     def _unwrap(self, session: Session, device: Device, kek: int, bound: BoundVersion) -> LoadedKey:
         template = customer_template(
-            bound.spec, bound.usage, Life.EXPORTABLE if bound.exportable else Life.SEALED
+            bound.spec,
+            bound.usage,
+            Life.EXPORTABLE if bound.exportable else Life.SEALED,
+            bound.record.scheme,
         )
         held = handles.unwrap(session, kek, bound.record.blob, template)
         try:
@@ -76,7 +79,7 @@ class Loader:
         found = handles.find(session, identity)
         if len(found) != 1:
             raise unusable(f"the token has {len(found)} objects for it")
-        template = customer_template(bound.spec, bound.usage, Life.RESIDENT)
+        template = customer_template(bound.spec, bound.usage, Life.RESIDENT, bound.record.scheme)
         self._compare(found[0], template)
         return _ready(session, found[0], bound, None)
 
@@ -86,11 +89,11 @@ class Loader:
 
 
 def _ready(session: Session, held: TokenObject, bound: BoundVersion, device: Device | None) -> LoadedKey:
-    record = bound.record
+    record, scheme = bound.record, bound.record.scheme
     handle = int(held.handle)
-    if not matches(session, handle, bound.spec, bound.usage, record.public_key, record.check_value):
+    if not matches(session, handle, bound.spec, bound.usage, record.public_key, record.check_value, scheme):
         raise unusable("its check value does not fit (integrity)")
-    is_root = SPECS[bound.spec].family is KeyFamily.AES
+    is_root = SPECS[bound.spec].family is KeyFamily.AES and scheme is Scheme.DEFAULT
     keeper = device.pool if device else None
     return LoadedKey(
         bound=bound,

@@ -16,6 +16,7 @@ from strongroomd.domain.algorithms import (
     KeySpec,
     KeyUsage,
     MacAlgorithm,
+    Scheme,
     SigningAlgorithm,
 )
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -98,17 +99,27 @@ HOUSE_MECHANISMS: Final = frozenset(
 """What the daemon itself needs, whatever keys its callers make."""
 
 
+SYMMETRIC_CHOICES: Final[dict[str, Scheme | None]] = {
+    "auto": None,
+    "xaes": Scheme.DEFAULT,
+    "aes-gcm": Scheme.AES_GCM,
+}
+"""The setting `hsm.symmetric`: the scheme of new symmetric versions; None takes what the token has."""
+
+
 class Offer:
     """What one token can do.
 
     Args:
         mechanisms: numbers of C_GetMechanismList.
         quirks: the module's differences.
+        symmetric: one of `SYMMETRIC_CHOICES`.
     """
 
-    def __init__(self, mechanisms: set[int], quirks: Quirks) -> None:
+    def __init__(self, mechanisms: set[int], quirks: Quirks, symmetric: str) -> None:
         self._mechanisms = mechanisms
         self._quirks = quirks
+        self._symmetric = SYMMETRIC_CHOICES[symmetric]
 
     def missing(self, wanted: frozenset[Mechanism]) -> list[str]:
         """Name the wanted mechanisms that the token lacks."""
@@ -118,12 +129,20 @@ class Offer:
         """Tell whether the token has all of them."""
         return not self.missing(frozenset(wanted))
 
+    def scheme(self, spec: KeySpec) -> Scheme:
+        """Choose the scheme of a new version; XAES-256-GCM where the choice is free and the token has it."""
+        if SPECS[spec].family is not KeyFamily.AES:
+            return Scheme.DEFAULT
+        if self._symmetric is not None:
+            return self._symmetric
+        return Scheme.DEFAULT if self.has(M.AES_ECB_ENCRYPT_DATA) else Scheme.AES_GCM
+
     def placement(
         self, spec: KeySpec, usage: KeyUsage, mode: CustodyMode | None, *, exportable: bool
     ) -> tuple[CustodyMode, str]:
         """See `Vault.placement`."""
         family = SPECS[spec].family
-        self._need(needs(spec, usage), spec)
+        self._need(needs(spec, usage, self.scheme(spec)), spec)
         obstacle = self._wrapping_obstacle(family)
         if mode is CustodyMode.RESIDENT:
             if exportable:
@@ -149,11 +168,11 @@ class Offer:
             raise _unsupported(f"{spec} needs {', '.join(missing)}, which the token lacks")
 
 
-def needs(spec: KeySpec, usage: KeyUsage) -> frozenset[Mechanism]:
+def needs(spec: KeySpec, usage: KeyUsage, scheme: Scheme) -> frozenset[Mechanism]:
     """List the mechanisms that making and using such a key takes."""
     family = SPECS[spec].family
     extra = {M.AES_GCM} if family is KeyFamily.AES else set()
-    return frozenset({GENERATION[family][1], *duty_of(spec, usage).mechanisms, *extra})
+    return frozenset({GENERATION[family][1], *duty_of(spec, usage, scheme).mechanisms, *extra})
 
 
 def _unsupported(message: str) -> StrongroomError:

@@ -101,9 +101,9 @@ class Module:
             name = type(error).__name__
             raise _unavailable(f"no single token has the configured serial and label: {name}") from error
 
-    def offer(self, token: Any) -> Offer:  # noqa: ANN401 - as above
-        """List what a token can do."""
-        return Offer({int(m) for m in token.slot.get_mechanisms()}, self.quirks)
+    def offer(self, token: Any, symmetric: str = "auto") -> Offer:  # noqa: ANN401 - as above
+        """List what a token can do; `symmetric` is one of `SYMMETRIC_CHOICES`."""
+        return Offer({int(m) for m in token.slot.get_mechanisms()}, self.quirks, symmetric)
 
 
 _loaded: dict[Path, Module] = {}

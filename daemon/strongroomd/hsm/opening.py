@@ -51,8 +51,8 @@ def open_vault(
     except BaseException:
         pool.close(login.session)
         raise
-    cradle = Cradle(parts[1], login.module.quirks, recovery)
-    offer = login.module.offer(login.token)
+    offer = login.module.offer(login.token, settings.symmetric)
+    cradle = Cradle(parts[1], login.module.quirks, recovery, offer)
     return TokenVault(
         settings, Parts(login, pool, Keeper(pool), Keeper(pool), parts[0], parts[1], offer, cradle), watcher
     )

@@ -11,6 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import hashes, keywrap
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11.constants import Attribute
 from pkcs11.exceptions import PKCS11Error
@@ -28,7 +29,7 @@ from strongroomd.hsm.packing import pack
 from strongroomd.hsm.publickeys import CURVES as SOFTWARE_CURVES
 from strongroomd.hsm.publickeys import PublicKey, verifies
 from strongroomd.hsm.signatures import encode_signature
-from strongroomd.hsm.templates import HMACS, MASK, SUBKEY, Duty, Life, template
+from strongroomd.hsm.templates import GCM_DUTY, HMACS, MASK, SUBKEY, Duty, Life, template
 from strongroomd.hsm.xaes import derivation_blocks, mask_of
 
 M = Mechanism
@@ -100,12 +101,29 @@ def _xaes(session: Session, calls: DirectCalls) -> bool:
 _XAES_ANSWER: Final = "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"
 
 
-def _opens(session: Session, calls: DirectCalls, handle: int, sealed: bytes) -> bool:
+def _opens(session: Session, calls: DirectCalls, handle: int, sealed: bytes, aad: bytes = b"") -> bool:
     try:
-        calls.decrypt_gcm(session, handle, b"MNOPQRSTUVWX", b"", sealed)
+        calls.decrypt_gcm(session, handle, b"MNOPQRSTUVWX", aad, sealed)
     except PKCS11Error:
         return False
     return True
+
+
+def _gcm(session: Session, calls: DirectCalls) -> bool:
+    """AES-256-GCM under the key itself, by both ways into the module, and a forgery that must not open."""
+    key, iv = _secret(session, KeyFamily.AES, _SECRET, GCM_DUTY), b"MNOPQRSTUVWX"
+    answers = {
+        handles.encrypt_gcm(session, key.handle, iv, _MAC_SECRET, LABEL),
+        calls.encrypt_gcm(session, key.handle, iv, _MAC_SECRET, LABEL),
+    }
+    right = AESGCM(_SECRET).encrypt(iv, LABEL, _MAC_SECRET)
+    opened = {
+        handles.decrypt_gcm(session, key.handle, iv, _MAC_SECRET, right),
+        calls.decrypt_gcm(session, key.handle, iv, _MAC_SECRET, right),
+    }
+    forged = _opens(session, calls, key.handle, bytes([right[0] ^ 1]) + right[1:], _MAC_SECRET)
+    key.destroy()
+    return answers == {right} and opened == {LABEL} and not forged
 
 
 def _hmac(mechanism: Mechanism) -> Test:
@@ -267,6 +285,7 @@ _RSA: Final = _make_rsa()
 _TESTS: Final[tuple[tuple[tuple[Mechanism, ...], Test], ...]] = (
     ((), _random),
     ((M.AES_ECB_ENCRYPT_DATA, M.AES_GCM), _xaes),
+    ((M.AES_GCM,), _gcm),
     *(((mechanism,), _hmac(mechanism)) for mechanism in HMACS.values()),
     ((M.AES_KEY_WRAP_PAD,), _key_wrap),
     ((M.ECDSA,), _ecdsa),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class HsmSettings:
         handles: loaded keys kept in the token's memory.
         handle_seconds: age at which a loaded key is loaded anew.
         subkeys: derived XAES sub-keys kept for decryption.
+        symmetric: scheme of new symmetric versions: `auto`, `xaes` or `aes-gcm` (mechanisms.py).
         lock_seconds: how long to wait for another process's login.
         recovery_public_key: RSA SubjectPublicKeyInfo (DER) to which each wrapped key is also wrapped at
         birth;
@@ -45,6 +47,7 @@ class HsmSettings:
     handles: int = 2_000
     handle_seconds: float = 900.0
     subkeys: int = 4_096
+    symmetric: str = "auto"
     lock_seconds: float = 20.0
     recovery_public_key: bytes = b""
 
@@ -60,6 +63,7 @@ class HsmSettings:
         )
         for name in ("slow_threads", "slow_queue", "birth_threads", "birth_queue", "handles", "subkeys"):
             _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
+        _require(self.symmetric in SYMMETRIC_CHOICES, "hsm.symmetric", "must be auto, xaes or aes-gcm")
         for name in ("handle_seconds", "lock_seconds"):
             _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
 

@@ -1,9 +1,9 @@
-"""XAES-256-GCM and HMAC over loaded keys, on the event loop's thread."""
+"""XAES-256-GCM, AES-256-GCM and HMAC over loaded keys, on the event loop's thread."""
 
 import os
 import time
 
-from strongroomd.domain.algorithms import MacAlgorithm
+from strongroomd.domain.algorithms import MacAlgorithm, Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import SUBKEY_MESSAGES, SUBKEY_SECONDS
 from strongroomd.hsm import handles
@@ -16,6 +16,7 @@ from strongroomd.hsm.mechanisms import MACS
 from strongroomd.hsm.templates import SUBKEY
 from strongroomd.hsm.xaes import NONCE_BYTES, PREFIX_BYTES, TAG_BYTES, derivation_blocks
 
+_IV_BYTES = 12
 _FORGED = (Fault.DATA, Fault.DOUBTFUL)
 
 
@@ -41,6 +42,9 @@ class Symmetric:
 
     def seal(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes:
         """Encrypt; prefix and IV are fresh random, never counters, so that no restart can repeat one."""
+        if key.bound.record.scheme is Scheme.AES_GCM:
+            iv = os.urandom(_IV_BYTES)
+            return iv + self._encrypt(key.handle, iv, aad, plaintext)
         subkey = key.sealing
         if (
             subkey is None
@@ -50,8 +54,7 @@ class Symmetric:
             subkey = self._next_sealing(key)
         subkey.messages += 1
         iv = os.urandom(NONCE_BYTES - PREFIX_BYTES)
-        body = self._device.run("C_Encrypt", self._calls.encrypt_gcm, subkey.handle, iv, aad, plaintext)
-        return subkey.prefix + iv + body
+        return subkey.prefix + iv + self._encrypt(subkey.handle, iv, aad, plaintext)
 
     def open(self, key: LoadedKey, sealed: bytes, aad: bytes) -> bytes:
         """Decrypt.
@@ -59,12 +62,14 @@ class Symmetric:
         Raises:
             StrongroomError: INVALID_CIPHERTEXT for whatever does not verify.
         """
+        if key.bound.record.scheme is Scheme.AES_GCM:
+            return self._decrypt(key.handle, sealed, aad)
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             raise forged()
         prefix = sealed[:PREFIX_BYTES]
         subkey = self._subkeys.get(key, prefix)
         if subkey is not None:
-            return self._open(subkey, sealed, aad)
+            return self._decrypt(subkey.handle, sealed[PREFIX_BYTES:], aad)
         return self._open_first(self._derive(key, prefix), sealed, aad)
 
     def mac(self, key: LoadedKey, algorithm: MacAlgorithm, message: bytes) -> bytes:
@@ -83,13 +88,16 @@ class Symmetric:
             except StrongroomError:
                 return
 
-    def _open(self, subkey: SubKey, sealed: bytes, aad: bytes) -> bytes:
-        iv = sealed[PREFIX_BYTES:NONCE_BYTES]
-        body = sealed[NONCE_BYTES:]
+    def _encrypt(self, handle: int, iv: bytes, aad: bytes, plaintext: bytes) -> bytes:
+        return self._device.run("C_Encrypt", self._calls.encrypt_gcm, handle, iv, aad, plaintext)
+
+    def _decrypt(self, handle: int, sealed: bytes, aad: bytes) -> bytes:
+        """Open IV || ciphertext || tag; what does not verify is INVALID_CIPHERTEXT."""
+        iv, body = sealed[:_IV_BYTES], sealed[_IV_BYTES:]
+        if len(body) < TAG_BYTES:
+            raise forged()
         try:
-            return self._device.run_doubtful(
-                "C_Decrypt", self._calls.decrypt_gcm, subkey.handle, iv, aad, body
-            )
+            return self._device.run_doubtful("C_Decrypt", self._calls.decrypt_gcm, handle, iv, aad, body)
         except Refused as refused:
             if refused.kind in _FORGED:
                 raise forged() from refused
@@ -98,7 +106,7 @@ class Symmetric:
     def _open_first(self, subkey: SubKey, sealed: bytes, aad: bytes) -> bytes:
         """Keep the sub-key only once a tag has verified: else forgeries would push good ones out."""
         try:
-            plaintext = self._open(subkey, sealed, aad)
+            plaintext = self._decrypt(subkey.handle, sealed[PREFIX_BYTES:], aad)
         except BaseException:
             self._destroy(subkey)
             raise

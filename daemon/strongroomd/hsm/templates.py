@@ -12,7 +12,7 @@ from typing import Final
 from pkcs11.constants import Attribute, ObjectClass
 from pkcs11.mechanisms import KeyType, Mechanism
 
-from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage, Scheme, schemes
 from strongroomd.hsm.packing import Packed, pack
 
 A = Attribute
@@ -86,6 +86,9 @@ DUTIES: Final[dict[tuple[KeyFamily, KeyUsage], Duty]] = {
     (KeyFamily.EDWARDS, KeyUsage.SIGN_VERIFY): Duty((A.SIGN,), (M.EDDSA,)),
 }
 
+GCM_DUTY: Final = Duty((A.ENCRYPT, A.DECRYPT), (M.AES_GCM,))
+"""Of keys that encrypt themselves: symmetric versions of scheme AES_GCM, and XAES sub-keys."""
+
 HMACS: Final[dict[KeySpec, Mechanism]] = {
     KeySpec.HMAC_224: M.SHA224_HMAC,
     KeySpec.HMAC_256: M.SHA256_HMAC,
@@ -117,8 +120,10 @@ UNWRAP_TEMPLATES: Final[dict[House, dict[Attribute, object]]] = {
 """What a key unwrapped under a KEK must be; SoftHSM refuses every other (TEMPLATE_INCONSISTENT)."""
 
 
-def duty_of(spec: KeySpec, usage: KeyUsage) -> Duty:
-    """Say what a customer key of this spec and usage may do in the token."""
+def duty_of(spec: KeySpec, usage: KeyUsage, scheme: Scheme = Scheme.DEFAULT) -> Duty:
+    """Say what a customer key of this spec, usage and scheme may do in the token."""
+    if scheme is Scheme.AES_GCM:
+        return GCM_DUTY
     if spec in HMACS:
         return Duty((A.SIGN,), (HMACS[spec],))
     return DUTIES[SPECS[spec].family, usage]
@@ -145,25 +150,26 @@ def house_template(role: House, identity: bytes) -> dict[Attribute, object]:
     return attributes
 
 
-def customer_template(spec: KeySpec, usage: KeyUsage, life: Life) -> Packed:
+def customer_template(spec: KeySpec, usage: KeyUsage, life: Life, scheme: Scheme = Scheme.DEFAULT) -> Packed:
     """Give the packed attributes of a customer key; made once each."""
-    return _CUSTOMER[spec, usage, life]
+    return _CUSTOMER[spec, usage, life, scheme]
 
 
-_CUSTOMER: Final[dict[tuple[KeySpec, KeyUsage, Life], Packed]] = {
-    (spec, usage, life): pack(
-        template(facts.family, life, duty_of(spec, usage))
+_CUSTOMER: Final[dict[tuple[KeySpec, KeyUsage, Life, Scheme], Packed]] = {
+    (spec, usage, life, scheme): pack(
+        template(facts.family, life, duty_of(spec, usage, scheme))
         | ({A.LABEL: LABEL_RESIDENT} if life is Life.RESIDENT else {})
     )
     for spec, facts in SPECS.items()
     for usage in facts.usages
+    for scheme in schemes(spec)
     for life in (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.RESIDENT)
 }
 
 PUBLIC_HALF: Final = pack({A.TOKEN: False, A.PRIVATE: False})
 """The public half of a pair lives as long as the session: the row keeps its SubjectPublicKeyInfo."""
 
-SUBKEY: Final = pack(template(KeyFamily.AES, Life.SEALED, Duty((A.ENCRYPT, A.DECRYPT), (M.AES_GCM,))))
+SUBKEY: Final = pack(template(KeyFamily.AES, Life.SEALED, GCM_DUTY))
 """An XAES sub-key: AES-GCM only."""
 
 MASK: Final = pack(template(KeyFamily.HMAC, Life.OPEN, Duty((), ())))

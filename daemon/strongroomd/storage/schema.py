@@ -30,6 +30,7 @@ from strongroomd.domain.records import (
     AliasRecord,
     GrantRecord,
     HouseRecord,
+    InvocationsRecord,
     KeyRecord,
     LimitRecord,
     Record,
@@ -37,7 +38,7 @@ from strongroomd.domain.records import (
 )
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -125,6 +126,9 @@ GRANTS: Final = _record_table(
     Index("ix_grants_retiring", "retiring", "record_id"),
     Index("ix_grants_name", "key_id", "name"),
 )
+INVOCATIONS: Final = _record_table(
+    "invocations", InvocationsRecord, _of_key("invocations"), Index("ix_invocations_reserved", "reserved")
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -137,12 +141,13 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     IdentityRecord: IDENTITIES,
     AccessKeyRecord: ACCESS_KEYS,
     GrantRecord: GRANTS,
+    InvocationsRecord: INVOCATIONS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
     {AliasRecord, LimitRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, GrantRecord}
 )
-"""Kinds whose rows may go; keys, versions and house keys stay as tombstones, accounts stay."""
+"""Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones; accounts too."""
 
 JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))
 ANSWERS: Final = Table(

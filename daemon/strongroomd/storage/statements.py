@@ -21,7 +21,17 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from strongroomd.domain.records import KeyState, VersionState
-from strongroomd.storage.schema import ALIASES, ANSWERS, GRANTS, JOURNAL, KEYS, LEASES, USAGE, VERSIONS
+from strongroomd.storage.schema import (
+    ALIASES,
+    ANSWERS,
+    GRANTS,
+    INVOCATIONS,
+    JOURNAL,
+    KEYS,
+    LEASES,
+    USAGE,
+    VERSIONS,
+)
 
 
 @cache
@@ -98,6 +108,11 @@ RESIDENT_VERSIONS: Final = (
 )
 UNSETTLED_VERSIONS: Final = RESIDENT_VERSIONS.where(
     VERSIONS.c.state.in_([VersionState.INTENT.value, VersionState.DESTROYING.value])
+)
+WORN_VERSIONS: Final = (
+    select(INVOCATIONS)
+    .where(INVOCATIONS.c.reserved >= bindparam("reserved"))
+    .order_by(INVOCATIONS.c.reserved.desc(), INVOCATIONS.c.record_id)
 )
 ENTRIES_AFTER: Final = (
     select(JOURNAL)

@@ -13,7 +13,14 @@ from sqlalchemy import Connection, Executable, Table
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event
-from strongroomd.domain.records import AliasRecord, GrantRecord, KeyRecord, Record, VersionRecord
+from strongroomd.domain.records import (
+    AliasRecord,
+    GrantRecord,
+    InvocationsRecord,
+    KeyRecord,
+    Record,
+    VersionRecord,
+)
 from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, Usage
 from strongroomd.storage import outbox, statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
@@ -183,6 +190,10 @@ class SqlStore(Store):
     async def grants_left(self, limit: int) -> list[Stored[Any]]:
         """Read grants of destroyed keys."""
         return await self._whole(GrantRecord, statements.GRANTS_LEFT, limit=limit)
+
+    async def worn(self, reserved: int) -> list[Stored[Any]]:
+        """Read counters that handed out so many invocations, the highest first."""
+        return await self._whole(InvocationsRecord, statements.WORN_VERSIONS, reserved=reserved)
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""

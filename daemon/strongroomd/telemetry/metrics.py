@@ -205,6 +205,15 @@ class Metrics:
         )
         self.keys = self._gauge("keys", "Keys by state.", "mostrecent", ("state",))
         self.pending_deletions = self._gauge("pending_deletions", "Keys waiting for deletion.", "mostrecent")
+        self.worn_keys = self._gauge(
+            "worn_keys",
+            "Keys whose version used so many hundredths of its 2^32 invocations.",
+            "mostrecent",
+            ("percent",),
+        )
+        self.invocation_blocks = self._counter(
+            "invocation_blocks_total", "Blocks of invocations reserved for AES-GCM keys."
+        )
         self.clock_steps = self._counter("clock_step_total", "Steps of the wall clock over two seconds.")
 
     def _house(self) -> None:

@@ -142,6 +142,7 @@ class WorkerAssembly:
         every(0.5, self._measure)
         every(1.0, self._elected(core.upkeep.checkpoint), first=0.3)
         every(10.0, self._elected(core.upkeep.settle))
+        every(10.0, self._elected(core.rotation.renew), first=5.0)
         every(10.0, self._look, first=3.0)
         every(600.0, self._elected(core.upkeep.reconcile), first=10.0)
         every(3600.0, self._elected(core.upkeep.purge))

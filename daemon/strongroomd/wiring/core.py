@@ -19,6 +19,7 @@ from strongroomd.custody.gate import Gate
 from strongroomd.custody.grants import Grants
 from strongroomd.custody.granttokens import GrantTokens
 from strongroomd.custody.identities import CertificateIdentities
+from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.judging import Judge
 from strongroomd.custody.keys import Keys
 from strongroomd.custody.ledger import Ledger
@@ -28,6 +29,7 @@ from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.principals import Principals
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.registrar import Registrar
+from strongroomd.custody.rotation import Rotation
 from strongroomd.custody.sealing import Sealer
 from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.signing import Signing
@@ -47,7 +49,7 @@ from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, V
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
 from strongroomd.wiring.eventing import Eventing, EventRim, build_alarms, build_eventing
-from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics
+from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics, WearMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Core:
     quotas: Quotas
     usage: UsageCounter
     upkeep: Upkeep
+    rotation: Rotation
     admission: Admission
     gate: Gate
     threshold: Threshold
@@ -98,10 +101,13 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     gate = Gate(catalog, quotas, rim.audit, admission, usage, gate_meter, judge)
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
-    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext)
+    wear = WearMetrics(metrics)
+    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext, Invocations(ledger, wear))
     crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
     batches = Batches(gate, sealer, signing, catalog)
-    keys = Keys(gate, catalog, mutations, Births(mutations, rim.vault), rim.store, rim.vault)
+    births = Births(mutations, rim.vault)
+    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault)
+    rotation = Rotation(gate, births, catalog, ledger, rim.store, wear)
     aliases = Aliases(gate, catalog, mutations, rim.store)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
     sessions = Sessions(rim.vault, directory, clock)
@@ -121,7 +127,18 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     key = rim.checkpoint_key
     upkeep = Upkeep(ledger, catalog, rim.store, rim.vault, rim.audit, rim.trail, clock, meter, holder, key)
     return Core(
-        servicers, ledger, quotas, usage, upkeep, admission, gate, threshold, directory, sessions, eventing
+        servicers,
+        ledger,
+        quotas,
+        usage,
+        upkeep,
+        rotation,
+        admission,
+        gate,
+        threshold,
+        directory,
+        sessions,
+        eventing,
     )
 
 

@@ -60,6 +60,21 @@ class UpkeepMetrics:
         self._metrics.audit_chain_ok.set(ok)
 
 
+class WearMetrics:
+    """Counts reservations of invocations, and the keys that used most of theirs."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def reserved(self) -> None:
+        """Count one block."""
+        self._metrics.invocation_blocks.inc()
+
+    def worn(self, percent: int, keys: int) -> None:
+        """Note how many keys are worn so far."""
+        self._metrics.worn_keys.labels(str(percent)).set(keys)
+
+
 class HsmMetrics:
     """Hears what the HSM room says (its `Observer`)."""
 

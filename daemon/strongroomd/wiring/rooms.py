@@ -39,6 +39,7 @@ def hsm_settings(settings: Settings) -> HsmSettings:
         handles=hsm.handles,
         handle_seconds=hsm.handle_seconds,
         subkeys=hsm.subkeys,
+        symmetric=hsm.symmetric,
         lock_seconds=hsm.lock_seconds,
         recovery_public_key=read_recovery_key(hsm.recovery_public_key) if hsm.recovery_public_key else b"",
     )

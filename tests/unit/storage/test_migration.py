@@ -1,14 +1,21 @@
 """A database is brought to the schema by migrations alone, and any other is refused with advice."""
 
 import sqlite3
+import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from strongroomd.domain.algorithms import Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.records import VersionRecord, canonical
 from strongroomd.storage import migration
 from strongroomd.storage.database import StoreSettings, journal_mode, parse_url, writing_engine
 from strongroomd.storage.migration import SchemaState, migrate, schema_state
@@ -29,6 +36,56 @@ def test_the_known_revisions_are_the_packaged_ones() -> None:
     scripts = ScriptDirectory(str(Path(migration.__file__).parent / "migrations"))
 
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(REVISIONS)
+
+
+VERSION_BEFORE: dict[str, str | int | bytes] = {
+    "record_id": "k/1",
+    "key_id": "k",
+    "version": 1,
+    "state": "ACTIVE",
+    "created_at": 2,
+    "kek_id": "kek",
+    "hsm_id": "",
+    "blob": b"blob",
+    "length": 32,
+    "public_key": b"",
+    "check_value": b"check",
+    "recovery_blob": b"",
+    "row_version": 1,
+    "mac": b"mac",
+}
+
+
+async def test_a_version_from_before_schemes_is_read_as_what_its_mac_was_made_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of revision 0001, with a row as that daemon wrote it, is brought to the newest schema."""
+    path = tmp_path / "old.db"
+    monkeypatch.setattr(command, "upgrade", partial(_upgrade_to, command.upgrade, "0001"))
+    migrate(f"sqlite:///{path}")
+    monkeypatch.undo()
+    with sqlite3.connect(path) as connection:
+        names = ", ".join(VERSION_BEFORE)
+        places = ", ".join("?" * len(VERSION_BEFORE))
+        connection.execute(f"INSERT INTO versions ({names}) VALUES ({places})", [*VERSION_BEFORE.values()])
+    connection.close()
+    assert schema_state(f"sqlite:///{path}") is SchemaState.OUTDATED
+
+    migrate(f"sqlite:///{path}")
+    store = open_store(StoreSettings(f"sqlite:///{path}"))
+    stored = await store.get(VersionRecord, "k/1")
+    await store.close()
+
+    assert stored is not None
+    assert (stored.record.scheme, stored.mac) == (Scheme.DEFAULT, b"mac")
+    fields = [VERSION_BEFORE[name] for name in VERSION_BEFORE if name not in ("record_id", "mac")]
+    parts = [b"version", b"0", *(f if isinstance(f, bytes) else str(f).encode() for f in fields)]
+    framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    assert canonical(stored.record) == b"strongroom.record.v1" + framed
+
+
+def _upgrade_to(real: Callable[..., None], revision: str, config: Config, _: str) -> None:
+    real(config, revision)
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:

@@ -179,7 +179,9 @@ def _keys(reply: pb.ListKeysResponse) -> results.Page[results.Key]:
 
 def _versions(reply: pb.ListKeyVersionsResponse) -> results.Page[results.KeyVersion]:
     found = (
-        results.KeyVersion(each.version, _read.time_of(each, "created_time"), each.current)
+        results.KeyVersion(
+            each.version, _read.time_of(each, "created_time"), each.current, each.ciphertext_format
+        )
         for each in reply.versions
     )
     return results.Page(tuple(found), reply.next_page_token)

@@ -176,7 +176,9 @@ def rotate(ctx: typer.Context, key: KeyArgument, etag: Etag = "", request_id: Re
 @app.command("versions")
 def versions(ctx: typer.Context, key: KeyArgument, limit: Limit = 1_000) -> None:
     """List the versions of a key."""
-    columns = {"version": "version", "created": "created_time", "current": "current"}
+    columns = {
+        "version": "version", "created": "created_time", "current": "current", "format": "ciphertext_format",
+    }  # fmt: skip
     with connected(ctx) as client:
         found = client.pages(client.list_key_versions, key)
         show_list(ctx, list(islice(found, limit)), columns)

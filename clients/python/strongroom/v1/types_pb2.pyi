@@ -531,10 +531,15 @@ class KeyVersion(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_TIME_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FORMAT_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version's number, from 1."""
     current: _builtins.bool
     """True for the one version that Encrypt, Sign and GenerateMac use now."""
+    ciphertext_format: _builtins.int
+    """Format number of the ciphertexts that a symmetric version makes and opens (README.md): 1 is
+    XAES-256-GCM, 2 AES-256-GCM, of which a version makes 2^32 at most; 0 for other keys.
+    """
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When its material was made."""
@@ -545,10 +550,11 @@ class KeyVersion(_message.Message):
         version: _builtins.int = ...,
         created_time: _timestamp_pb2.Timestamp | None = ...,
         current: _builtins.bool = ...,
+        ciphertext_format: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "current", b"current", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext_format", b"ciphertext_format", "created_time", b"created_time", "current", b"current", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

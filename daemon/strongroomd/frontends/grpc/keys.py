@@ -7,14 +7,17 @@ from strongroomd.custody.keyforms import KeyFilter, NewKey
 from strongroomd.custody.keys import Keys
 from strongroomd.domain import names
 from strongroomd.domain.algorithms import (
+    SPECS,
+    KeyFamily,
     KeySpec,
     KeyUsage,
     agreement_algorithms,
     encryption_algorithms,
     signing_algorithms,
 )
+from strongroomd.domain.envelope import FORMATS
 from strongroomd.domain.names import Realm
-from strongroomd.domain.records import CustodyMode, KeyState, VersionRecord
+from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.door import Call
 
@@ -110,7 +113,7 @@ class KeyServicer:
     ) -> pb.ListKeyVersionsResponse:
         """List versions."""
         page = await self._keys.versions(call.caller, request.key, request.page_size, request.page_token)
-        versions = [_version(record, page.current) for record in page.versions]
+        versions = [_version(record, page.key) for record in page.versions]
         return pb.ListKeyVersionsResponse(versions=versions, next_page_token=page.next_token)
 
     async def GetPublicKey(self, request: pb.GetPublicKeyRequest, call: Call) -> pb.GetPublicKeyResponse:
@@ -205,9 +208,11 @@ class KeyServicer:
         )
 
 
-def _version(record: VersionRecord, current: int) -> types_pb2.KeyVersion:
+def _version(record: VersionRecord, key: KeyRecord) -> types_pb2.KeyVersion:
+    symmetric = SPECS[key.spec].family is KeyFamily.AES
     return types_pb2.KeyVersion(
         version=record.version,
         created_time=convert.timestamp(record.created_at),
-        current=record.version == current,
+        current=record.version == key.current_version,
+        ciphertext_format=FORMATS[record.scheme] if symmetric else 0,
     )
