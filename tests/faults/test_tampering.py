@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.faults.core import Core
+from tests.faults.core import ADMIN, Core
 
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain import journal
+from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.grants import Constraints, NewGrant
 from strongroomd.domain.keys import Anchor
 from strongroomd.domain.records import (
     RECORD_KINDS,
@@ -41,6 +43,9 @@ async def stocked(core: Core) -> KeyRecord:
     await core.create(CustodyMode.RESIDENT)
     await core.aliases.create(core.caller(), "alias/one", key.key_id)
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
+    context = Constraints(subset=(("tenant", "7"),))
+    lent = NewGrant(ADMIN.arn, frozenset({Action.DECRYPT}), context, ADMIN.arn, "a name")
+    await core.grants.create(core.caller(), key.key_id, lent)
     return key
 
 
