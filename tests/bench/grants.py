@@ -131,7 +131,7 @@ def _grant(plain: Any, number: int) -> Any:
         plain,
         grant_id=f"{number:064x}",
         grantee=CROWDED if crowded else f"{STRANGER}{number}",
-        constraint="EncryptionContextSubset" if crowded else "",
+        constraint_type="EncryptionContextSubset" if crowded else "",
         context=(("volume", str(number)),) if crowded else (),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.conformance.wire import Wire
+from tests.conformance.wire import PATIENCE, Wire
 from tests.harness import Daemon, shared_daemon
 
 from strongroom import Client
@@ -26,6 +26,7 @@ def admin(daemon: Daemon) -> Iterator[Client]:
 def wire(daemon: Daemon) -> Iterator[Wire]:
     """The administrator, by bare gRPC."""
     with Wire.connect(daemon, "admin") as wire:
+        wire.patience = PATIENCE
         yield wire
 
 
@@ -33,4 +34,5 @@ def wire(daemon: Daemon) -> Iterator[Wire]:
 def stranger(daemon: Daemon) -> Iterator[Wire]:
     """The ordinary service, by bare gRPC."""
     with Wire.connect(daemon, "service") as wire:
+        wire.patience = PATIENCE
         yield wire

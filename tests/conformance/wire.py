@@ -30,6 +30,7 @@ FOLLOWING = frozenset(
 
 SECONDS = 20.0
 PATIENCE = 20
+"""Attempts of a caller who makes more mistakes than refusals are paid for, on a fast machine."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Wire:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
+        self.patience = 1
 
     @classmethod
     def connect(cls, daemon: Daemon, name: str | None) -> Self:
@@ -82,9 +84,9 @@ class Wire:
     def call(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
         """Call a method with a message or any bytes; a streaming one is given one request and read once.
 
-        A caller who is refused faster than refusals are paid for waits and asks again.
+        With patience, a caller who is refused faster than refusals are paid for waits and asks again.
         """
-        for _ in range(PATIENCE):
+        for _ in range(self.patience):
             outcome = self.once(name, request, seconds)
             if "QUOTA_EXCEEDED" not in (outcome.reason, *_of_items(outcome.reply)):
                 break

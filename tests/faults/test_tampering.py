@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.faults.core import Core
+from tests.faults.core import ADMIN, Core
 
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.invocations import Invocations
@@ -16,7 +16,9 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.principals import NewPrincipal
 from strongroomd.domain import journal
 from strongroomd.domain.accounts import uri_fact
+from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.grants import Constraints, NewGrant
 from strongroomd.domain.keys import Anchor
 from strongroomd.domain.records import (
     RECORD_KINDS,
@@ -46,6 +48,9 @@ async def stocked(core: Core) -> KeyRecord:
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
     await stock_callers(core)
     await Invocations(core.ledger).take(await core.catalog.version(await core.catalog.entry(key.key_id)))
+    context = Constraints(subset=(("tenant", "7"),))
+    lent = NewGrant(ADMIN.arn, frozenset({Action.DECRYPT}), context, ADMIN.arn, "a name")
+    await core.grants.create(core.caller(), key.key_id, lent)
     return key
 
 

@@ -124,7 +124,7 @@ def test_a_record_keeps_all_of_a_grant(wanted: NewGrant, name: str) -> None:
         retiring="",
         issuer=_PEOPLE[0],
         operations=",".join(sorted(a.removeprefix("kms:") for a in wanted.operations)),
-        constraint=constraints.type.value if constraints.type else "",
+        constraint_type=constraints.type.value if constraints.type else "",
         context=constraints.equals or constraints.subset or (),
         source_arn=constraints.source_arn,
         source_account=constraints.source_account,

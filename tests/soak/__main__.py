@@ -64,12 +64,7 @@ def _say(line: str) -> None:
 def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print the figures line by line; says whether all is well."""
     figures: (
-        load.Figures
-        | kills.Figures
-        | grantkills.Figures
-        | counters.Figures
-        | logins.Figures
-        | events.Figures
+        load.Figures | kills.Figures | grantkills.Figures | counters.Figures | logins.Figures | events.Figures
     )
     match arguments.kind:
         case "load":

@@ -116,7 +116,7 @@ class Grants(UseCases):
             retiring=wanted.retiring,
             issuer=passage.caller.principal.arn,
             operations=",".join(operation_names(wanted.operations)),
-            constraint=kind.value if kind else "",
+            constraint_type=kind.value if kind else "",
             context=constraints.equals or constraints.subset or (),
             source_arn=constraints.source_arn,
             source_account=constraints.source_account,

@@ -27,7 +27,7 @@ Pair = tuple[str, str]
 
 def grant_of(record: GrantRecord) -> Grant:
     """Give a record as the rules of grants see it."""
-    kind = record.constraint
+    kind = record.constraint_type
     constraints = Constraints(
         equals=record.context if kind == ConstraintType.EQUALS else None,
         subset=record.context if kind == ConstraintType.SUBSET else None,

@@ -253,7 +253,7 @@ class GrantRecord(Record):
         grant_id: 64 hexadecimal digits.
         grantee, retiring, issuer: ARNs; `retiring` may be empty.
         operations: AWS's names, sorted, with commas between.
-        constraint: how the encryption context is constrained, or empty; `context` are the sorted pairs.
+        constraint_type: how the encryption context is constrained, or empty; `context` are the pairs.
         source_arn, source_account: what the request's source must be, or empty.
         name: what CreateGrant was told, or empty.
         parent: id of the grant that allowed to make it, or empty.
@@ -268,7 +268,7 @@ class GrantRecord(Record):
     retiring: str
     issuer: str
     operations: str
-    constraint: str
+    constraint_type: str
     context: tuple[tuple[str, str], ...]
     source_arn: str
     source_account: str

@@ -37,8 +37,9 @@ class CryptoServiceStub:
     UNKNOWN_ENUM, CHECKSUM_MISMATCH, QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, HSM_UNAVAILABLE,
     STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE or INTERNAL, and, where dry_run is set,
     DRY_RUN_SUCCEEDED. Any call that names a key may also answer KEY_DISABLED, KEY_PENDING_DELETION,
-    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM or UNSUPPORTED_BY_TOKEN;
-    any that encrypts under a symmetric key KEY_EXHAUSTED.
+    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM, UNSUPPORTED_BY_TOKEN;
+    any that encrypts under a symmetric key KEY_EXHAUSTED, and any that carries grant tokens
+    INVALID_GRANT_TOKEN.
     """
 
     @_typing.overload
@@ -144,8 +145,9 @@ class CryptoServiceAsyncStub(CryptoServiceStub):
     UNKNOWN_ENUM, CHECKSUM_MISMATCH, QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, HSM_UNAVAILABLE,
     STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE or INTERNAL, and, where dry_run is set,
     DRY_RUN_SUCCEEDED. Any call that names a key may also answer KEY_DISABLED, KEY_PENDING_DELETION,
-    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM or UNSUPPORTED_BY_TOKEN;
-    any that encrypts under a symmetric key KEY_EXHAUSTED.
+    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM, UNSUPPORTED_BY_TOKEN;
+    any that encrypts under a symmetric key KEY_EXHAUSTED, and any that carries grant tokens
+    INVALID_GRANT_TOKEN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -247,8 +249,9 @@ class CryptoServiceServicer(metaclass=_abc_1.ABCMeta):
     UNKNOWN_ENUM, CHECKSUM_MISMATCH, QUOTA_EXCEEDED, OVERLOADED, DEADLINE_EXCEEDED, HSM_UNAVAILABLE,
     STORE_UNAVAILABLE, AUDIT_UNAVAILABLE, INTEGRITY_FAILURE or INTERNAL, and, where dry_run is set,
     DRY_RUN_SUCCEEDED. Any call that names a key may also answer KEY_DISABLED, KEY_PENDING_DELETION,
-    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM or UNSUPPORTED_BY_TOKEN;
-    any that encrypts under a symmetric key KEY_EXHAUSTED.
+    INVALID_KEY_STATE, KEY_UNAVAILABLE, INVALID_KEY_USAGE, UNSUPPORTED_ALGORITHM, UNSUPPORTED_BY_TOKEN;
+    any that encrypts under a symmetric key KEY_EXHAUSTED, and any that carries grant tokens
+    INVALID_GRANT_TOKEN.
     """
 
     @_abc_1.abstractmethod

@@ -102,8 +102,8 @@ def _wanted(request: pb.CreateGrantRequest) -> NewGrant:
 def _constraints(record: GrantRecord) -> pb.GrantConstraints:
     pairs = dict(record.context)
     return pb.GrantConstraints(
-        encryption_context_equals=pairs if record.constraint == ConstraintType.EQUALS else {},
-        encryption_context_subset=pairs if record.constraint == ConstraintType.SUBSET else {},
+        encryption_context_equals=pairs if record.constraint_type == ConstraintType.EQUALS else {},
+        encryption_context_subset=pairs if record.constraint_type == ConstraintType.SUBSET else {},
         source_arn=record.source_arn,
         source_account=record.source_account,
     )

@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 _TEXTS = (
-    *("key_id", "account", "grant_id", "grantee", "retiring", "issuer", "operations", "constraint"),
+    *("key_id", "account", "grant_id", "grantee", "retiring", "issuer", "operations", "constraint_type"),
     *("context", "source_arn", "source_account", "name", "parent"),
 )
 
