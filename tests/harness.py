@@ -9,7 +9,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from strongroom import Client
-from strongroom.errors import StrongroomError
+from strongroom.errors import Conflict, StrongroomError
 from strongroomd.frontends.grpc.pki import Authority
 
 READY_SECONDS = 60.0
@@ -229,6 +229,24 @@ def wait_until(true: Callable[[], bool], seconds: float) -> float:
         assert time.monotonic() - started < seconds, "it did not become true in time"
         time.sleep(0.01)
     return time.monotonic() - started
+
+
+@contextmanager
+def entitled(admin: Client, principal: str, *actions: str) -> Iterator[None]:
+    """Let a principal's own account allow it some actions on every key, for a while."""
+    for make in (
+        lambda: admin.create_account(principal.split(":")[4]),
+        lambda: admin.create_principal(principal),
+    ):
+        with suppress(Conflict):
+            make()
+    name, statement = fresh_id(), {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    admin.put_identity_policy(principal, name, policy)
+    try:
+        yield
+    finally:
+        admin.delete_identity_policy(principal, name)
 
 
 def fresh_id() -> str:

@@ -509,7 +509,7 @@ def test_the_audit_record_says_how_it_was_decided(admin: Client, service: Client
     assert made.grant.grant_id in decided[SERVICE, "kms:Encrypt", "OK"]
     assert "grant-allow" in decided[SERVICE, "kms:Encrypt", "OK"]
     assert "key-policy-allow" in decided[ADMIN, "kms:Encrypt", "OK"]
-    assert "default-deny" in decided[SERVICE, "kms:Decrypt", "ACCESS_DENIED"]
+    assert "no-identity-policy" in decided[SERVICE, "kms:Decrypt", "ACCESS_DENIED"]
 
 
 def test_a_revocation_reaches_all_of_four_workers_within_a_second(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.harness import ADMIN, OTHER, SERVICE, Daemon, allow, fresh_id, refused, wait_until
+from tests.harness import ADMIN, OTHER, SERVICE, Daemon, allow, entitled, fresh_id, refused, wait_until
 
 from strongroom import Client
 from strongroom.errors import StrongroomError
@@ -214,13 +214,15 @@ def test_re_encryption_needs_a_right_on_each_key(admin: Client, service: Client)
         service.re_encrypt(moved.ciphertext, source)
 
 
-def test_another_account_reaches_a_key_by_its_arn_where_the_policy_allows(
+def test_another_account_reaches_a_key_by_its_arn_where_both_sides_allow(
     daemon: Daemon, admin: Client
 ) -> None:
     key = admin.create_key(policy=allow(OTHER, "kms:Encrypt", "kms:Decrypt"))
     closed = admin.create_key()
 
-    with daemon.client("other") as other:
+    with daemon.client("other") as other, refused("ACCESS_DENIED"):
+        other.encrypt(key.arn, b"x")
+    with daemon.client("other") as other, entitled(admin, OTHER, "kms:Encrypt", "kms:Decrypt"):
         sealed = other.encrypt(key.arn, b"x").ciphertext
         assert other.decrypt(sealed).plaintext == b"x"
         assert other.decrypt(sealed, key=key.arn).plaintext == b"x"
@@ -336,7 +338,7 @@ def test_aliases_are_of_their_account(daemon: Daemon, admin: Client) -> None:
     alias = f"alias/{uuid.uuid4()}"
     made = admin.create_alias(alias, key.key_id)
 
-    with daemon.client("other") as other:
+    with daemon.client("other") as other, entitled(admin, OTHER, "kms:DescribeKey"):
         with refused("ACCESS_DENIED"):
             other.describe_key(alias)
         assert other.describe_key(made.arn).key_id == key.key_id

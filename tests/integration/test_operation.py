@@ -414,7 +414,9 @@ def test_refusals_are_audited_with_their_reason_and_request_id(busy: Daemon, roo
     (record,) = root.list_audit_records(key=key.arn, principal=SERVICE).items
 
     assert (record.outcome, record.request_id) == ("ACCESS_DENIED", caught.value.request_id)
-    assert '"default deny"' in busy.log
+    decided = json.loads(record.canonical_json)["decision"]
+    assert decided == {"basis": "no-identity-policy", "ground": "key-default-1"}
+    assert '"key-default-1"' in busy.log
 
 
 def test_records_are_a_chain_of_hashes(root: Client) -> None:
