@@ -214,7 +214,8 @@ def test_a_record_from_before_a_field_keeps_the_byte_form_that_its_mac_was_made_
 
 
 _FIRST = {
-    KeyRecord: 16, VersionRecord: 12, AliasRecord: 6, LimitRecord: 5, HouseRecord: 5, InvocationsRecord: 4,
+    "key": 16, "version": 12, "alias": 6, "limit": 5, "house": 5, "grant": 15, "invocations": 4,
+    "account": 5, "principal": 14, "identity": 7, "access_key": 7,
 }  # fmt: skip
 
 
@@ -224,7 +225,7 @@ def test_fields_that_came_later_say_so_and_have_a_default(kind: type[Record]) ->
     fields = dataclasses.fields(kind)
     later = [f for f in fields if "since" in f.metadata]
 
-    assert len(fields) - len(later) == _FIRST[kind]
+    assert len(fields) - len(later) == _FIRST[kind.KIND]
     assert all(f.default is not dataclasses.MISSING for f in later)
     assert fields[-1].name == "row_version"
 
