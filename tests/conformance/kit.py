@@ -32,11 +32,11 @@ KEYLESS = frozenset(
         "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
         "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
-        "GetComplianceReport", "ListRetirableGrants",
+        "GetComplianceReport", "ListRetirableGrants", "CheckPolicy", "SimulatePolicy",
     }
 ) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
 """RPCs that no key's policy decides."""
-FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity"})
+FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity", "CheckPolicy"})
 USES = frozenset(
     name
     for name, method in METHODS.items()
@@ -168,6 +168,8 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "CreateGrant": lambda kit: {"key": kit.seal, "grantee_principal": OTHER, "operations": ["Encrypt"]},
     "ListRetirableGrants": lambda kit: {"retiring_principal": ADMIN},
     "RetireGrant": lambda kit: {"key": kit.seal, "grant_id": kit.grant},
+    "CheckPolicy": lambda _: {"policy": _POLICY},
+    "SimulatePolicy": lambda _: {"action": "kms:Encrypt", "principal": ADMIN, "policy": _POLICY},
     "RevokeGrant": lambda kit: {"key": kit.seal, "grant_id": kit.other_grant},
     "GetLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
     "PutLimit": lambda kit: {"scope": _CLASS, "subject": "RSA", "per_second": 100_000},

@@ -13,11 +13,29 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.harness import Daemon
 
-from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, events_pb2, grants_pb2, keys_pb2, quota_pb2
+from strongroom.v1 import (
+    access_pb2,
+    audit_pb2,
+    crypto_pb2,
+    events_pb2,
+    grants_pb2,
+    keys_pb2,
+    policies_pb2,
+    quota_pb2,
+)
 
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
-    for module in (keys_pb2, crypto_pb2, grants_pb2, quota_pb2, audit_pb2, access_pb2, events_pb2)
+    for module in (
+        keys_pb2,
+        crypto_pb2,
+        grants_pb2,
+        quota_pb2,
+        audit_pb2,
+        access_pb2,
+        events_pb2,
+        policies_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

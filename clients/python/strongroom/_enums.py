@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from strongroom.errors import InvalidRequest
-from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, policies_pb2, quota_pb2, types_pb2
 
 
 class Codec:
@@ -55,3 +55,4 @@ DATA_KEY_SPEC: Final = Codec(crypto_pb2.DataKeySpec, "DATA_KEY_SPEC_")
 DATA_KEY_PAIR_SPEC: Final = Codec(crypto_pb2.DataKeyPairSpec, "DATA_KEY_PAIR_SPEC_")
 PRINCIPAL_KIND: Final = Codec(access_pb2.PrincipalKind, "PRINCIPAL_KIND_")
 LIMIT_SCOPE: Final = Codec(quota_pb2.LimitScope, "LIMIT_SCOPE_")
+POLICY_KIND: Final = Codec(policies_pb2.PolicyKind, "POLICY_KIND_")

@@ -12,6 +12,7 @@ from strongroom.calls import (
     grants,
     keys,
     names,
+    policies,
 )
 
 
@@ -65,6 +66,8 @@ class Operations(StreamOperations):
     list_retirable_grants = Operation(grants.list_retirable_grants)
     retire_grant = Operation(grants.retire_grant)
     revoke_grant = Operation(grants.revoke_grant)
+    check_policy = Operation(policies.check_policy)
+    simulate_policy = Operation(policies.simulate_policy)
     get_limit = Operation(admin.get_limit)
     put_limit = Operation(admin.put_limit)
     delete_limit = Operation(admin.delete_limit)

@@ -91,6 +91,8 @@ class Action(StrEnum):
     LIST_DEAD_LETTERS = "strongroom:ListDeadLetters"
     REDRIVE_DEAD_LETTER = "strongroom:RedriveDeadLetter"
     GET_COMPLIANCE_REPORT = "strongroom:GetComplianceReport"
+    CHECK_POLICY = "strongroom:CheckPolicy"
+    SIMULATE_POLICY = "strongroom:SimulatePolicy"
 
 
 ACCESS_READS: Final[frozenset[Action]] = frozenset(
@@ -174,6 +176,7 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.LIST_DEAD_LETTERS,
         Action.REDRIVE_DEAD_LETTER,
         Action.GET_COMPLIANCE_REPORT,
+        Action.SIMULATE_POLICY,
     }
 )
 """Actions without one key: for the administrators that the configuration names, and `BY_IDENTITY`."""
@@ -192,7 +195,9 @@ BY_IDENTITY: Final[frozenset[Action]] = (
 NEVER_DENIED: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY})
 """Actions that no policy can take away (AWS: sts:GetCallerIdentity)."""
 
-FOR_ANYONE: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY, Action.GENERATE_RANDOM})
+FOR_ANYONE: Final[frozenset[Action]] = frozenset(
+    {Action.GET_CALLER_IDENTITY, Action.GENERATE_RANDOM, Action.CHECK_POLICY}
+)
 """Actions that every known principal may do: they touch nobody's key."""
 
 MUTATIONS: Final[frozenset[Action]] = frozenset(

@@ -26,6 +26,7 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.lending import Lending
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.policies import Policies
 from strongroomd.custody.principals import Principals
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.registrar import Registrar
@@ -44,6 +45,7 @@ from strongroomd.frontends.grpc.batches import CryptoServicer
 from strongroomd.frontends.grpc.events import EventServicer
 from strongroomd.frontends.grpc.grants import GrantServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
+from strongroomd.frontends.grpc.policies import PolicyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
 from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, Vault
 from strongroomd.telemetry.metrics import Metrics
@@ -120,6 +122,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
         "audit": AuditServicer(trail),
         "grants": GrantServicer(Grants(gate, mutations, lending, tokens, rim.vault), realm),
+        "policies": PolicyServicer(Policies(gate, catalog, directory, clock)),
         "access": AccessServicer(access, realm),
         "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }

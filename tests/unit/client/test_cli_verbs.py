@@ -21,7 +21,7 @@ from strongroom.cli import main as cli
 from strongroom.cli import policies
 from strongroom.cli.verbs import VERBS
 from strongroom.reasons import EXPLANATIONS
-from strongroom.v1 import access_pb2, keys_pb2, types_pb2
+from strongroom.v1 import access_pb2, keys_pb2, policies_pb2, types_pb2
 from strongroomd.domain.actions import KEYLESS, MUTATIONS, Action
 from strongroomd.domain.errors import Fault, Reason, fault_of
 from strongroomd.domain.policy import Question, parse
@@ -141,6 +141,8 @@ def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> N
         ("ListRetirableGrants", ["grant", "list-retirable", USER]),
         ("RetireGrant", ["grant", "retire", "--token", "t"]),
         ("RevokeGrant", ["grant", "revoke", "alias/k", "id"]),
+        ("CheckPolicy", ["policy", "check"]),
+        ("SimulatePolicy", ["policy", "simulate", "kms:Encrypt", "--principal", USER, "--key", "alias/k"]),
         ("GetLimit", ["quota", "get", "CLASS", "RSA"]),
         ("PutLimit", ["quota", "put", "CLASS", "RSA", "500", "--burst", "900"]),
         ("DeleteLimit", ["quota", "delete", "PRINCIPAL", USER]),
@@ -195,6 +197,7 @@ def test_every_verb_calls_its_rpc(
     (tmp_path / "LINES").write_text('{"data": "eA=="}\n\n{"data": "eQ==", "context": {"a": "b"}}\n')
     given = [str(tmp_path / word) if word in {"FILE", "LINES"} else word for word in arguments]
 
+    daemon.answers["SimulatePolicy"] = lambda _: policies_pb2.SimulatePolicyResponse(allowed=True)
     code, out, err = run(*given, *(["--json"] if as_json else []), stdin=b"input")
 
     assert (code, daemon.methods) == (0, [rpc]), err

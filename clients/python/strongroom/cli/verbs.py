@@ -45,6 +45,8 @@ VERBS: Final[dict[str, str]] = {
     "GrantService.ListRetirableGrants": "grant list-retirable",
     "GrantService.RetireGrant": "grant retire",
     "GrantService.RevokeGrant": "grant revoke",
+    "PolicyService.CheckPolicy": "policy check",
+    "PolicyService.SimulatePolicy": "policy simulate",
     "QuotaService.GetLimit": "quota get",
     "QuotaService.PutLimit": "quota put",
     "QuotaService.DeleteLimit": "quota delete",

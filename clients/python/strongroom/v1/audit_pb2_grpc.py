@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.
@@ -61,7 +62,8 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.
@@ -129,7 +131,8 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.

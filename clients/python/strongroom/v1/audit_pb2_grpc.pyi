@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.
@@ -63,7 +64,8 @@ class AuditServiceStub:
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.
@@ -95,7 +97,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AuditService reads the audit log of the node that answers. All calls are for administrators.
+    """AuditService reads the audit log of the node that answers. Its calls are for administrators and for
+    whom identity policies let; GetAuditCheckpoint is for administrators only.
 
     The log is a hash chain per worker; each record is durable before the reply that it belongs to. A
     record's hash is SHA-256 over the previous record's hash (32 bytes) and the record's canonical JSON.

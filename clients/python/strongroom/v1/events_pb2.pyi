@@ -474,7 +474,7 @@ class GetComplianceReportResponse(_message.Message):
 
     @_builtins.property
     def checks_not_offered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Checks that this release cannot make: "ROTATION_OFF", since keys are rotated by hand only."""
+        """Checks that this release cannot make: "ROTATION_OFF", since no schedule of rotation can be set."""
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class QuotaServiceStub:
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -72,7 +73,8 @@ class QuotaServiceStub:
 
 
 class QuotaServiceServicer:
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -166,7 +168,8 @@ def add_QuotaServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QuotaService:
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QuotaServiceStub:
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -71,7 +72,8 @@ class QuotaServiceStub:
 
 @_typing.type_check_only
 class QuotaServiceAsyncStub(QuotaServiceStub):
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -111,7 +113,8 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
     """
 
 class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
-    """QuotaService sets and reads rate limits. All calls are for administrators.
+    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
+    policies may let others read limits and use.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of

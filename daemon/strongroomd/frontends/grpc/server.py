@@ -14,7 +14,16 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from strongroom.v1 import access_pb2, audit_pb2, crypto_pb2, events_pb2, grants_pb2, keys_pb2, quota_pb2
+from strongroom.v1 import (
+    access_pb2,
+    audit_pb2,
+    crypto_pb2,
+    events_pb2,
+    grants_pb2,
+    keys_pb2,
+    policies_pb2,
+    quota_pb2,
+)
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
 from strongroomd.frontends.grpc.door import Door, generic_handler
@@ -27,6 +36,7 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "audit": audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
     "grants": grants_pb2.DESCRIPTOR.services_by_name["GrantService"],
     "access": access_pb2.DESCRIPTOR.services_by_name["AccessService"],
+    "policies": policies_pb2.DESCRIPTOR.services_by_name["PolicyService"],
     "events": events_pb2.DESCRIPTOR.services_by_name["EventService"],
 }
 _HANDOVER_SECONDS: Final = 0.02
