@@ -34,11 +34,13 @@ def _operator(meaning: str, action: str) -> Explanation:
 
 EXPLANATIONS: Final[dict[str, Explanation]] = {
     "ACCESS_DENIED": _you(
-        "The key does not exist, or its policy does not allow you this. The daemon says the same in both "
-        "cases, so that nobody can find out which keys exist.",
+        "The key does not exist, or neither its policy, a policy of yours nor a grant allows you this, or "
+        "one of them or a guard rail of your account denies it. The daemon says the same in all cases, so "
+        "that nobody can find out which keys exist.",
         "Check the name and account of the key, and who you are (strongroom whoami). Ask an administrator "
-        "of the key to allow the action in its policy. Creating and listing keys, limits and audit are "
-        "for the administrators that the daemon's configuration names.",
+        "of the key to allow the action in its policy, or to make a grant; strongroom policy simulate says "
+        "which statement decides. Calls without a key are for the administrators that the daemon's "
+        "configuration names, and for whom identity policies let.",
     ),
     "UNAUTHENTICATED_PEER": _you(
         "Your client certificate was accepted by TLS, but names no principal that the daemon knows, or one "

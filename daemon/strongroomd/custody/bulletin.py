@@ -1,4 +1,4 @@
-"""Use cases of events, for administrators: watch them, look at sinks and dead letters, send those again."""
+"""Use cases of events, for operators: watch them, look at sinks and dead letters, send those again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection

@@ -1,6 +1,6 @@
 """Compliance: what is noted about a key, judged from a snapshot of it. Pure.
 
-Rotation is not judged: keys are rotated by hand only, and a check that fails for all says nothing.
+Rotation is not judged: no schedule of rotation can be set, and a check that fails for all says nothing.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Which event a change of a record is: one table for each kind of record, total over states.
 
-The ledger asks this for every record that it writes, so that no use case can change something silently.
+The ledger asks this for every record that it writes, so that no use case can change a key, alias or limit
+silently. Grants and callers have no events yet.
 """
 
 from collections.abc import Callable, Iterator

@@ -26,11 +26,11 @@ class EventServicer:
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, call: Call
     ) -> AsyncIterator[pb.WatchEventsResponse]:
-        """Follow events, as long as the certificate speaks for the administrator who began."""
+        """Follow events, as long as the certificate speaks for the operator who began."""
         types, subjects = tuple(request.types), tuple(request.subjects)
         async for event, cursor in self._bulletin.watch(call.caller, types, subjects, request.cursor):
             if call.renew().principal != call.caller.principal:
-                raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
+                raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may do this")
             yield pb.WatchEventsResponse(event=self._event(event), cursor=cursor)
 
     async def ListSinks(self, _request: pb.ListSinksRequest, call: Call) -> pb.ListSinksResponse:
