@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 from tests.conformance.certificates import Forge
 from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid
-from tests.conformance.wire import FOLLOWING, METHODS, Outcome, Wire
+from tests.conformance.wire import FOLLOWING, METHODS, Outcome, Wire, request
 from tests.harness import Daemon
 
 from strongroom import Client
@@ -122,6 +122,15 @@ def test_unknown_and_forbidden_keys_get_the_same_answer(stranger: Wire, kit: Kit
     ]
 
     assert differ == []
+
+
+def test_a_destination_that_names_nothing_does_not_tell_of_the_source(stranger: Wire, kit: Kit) -> None:
+    def answer(of: Kit, destination: str) -> tuple[object, ...]:
+        fields = {"ciphertext": of.ciphertext, "destination_key": destination}
+        return seen(stranger.call("ReEncrypt", request("ReEncrypt", **fields)))
+
+    for destination in ("not a key name", "alias/" + "x" * 300, "alias/nothing-has-this-name"):
+        assert answer(kit, destination) == answer(kit.unknown(), destination)
 
 
 def test_refusals_quote_nothing_and_say_nothing_of_the_ground(stranger: Wire, kit: Kit) -> None:

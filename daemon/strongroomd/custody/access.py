@@ -90,9 +90,11 @@ class Access(UseCases):
         usable = record is not None and record.state is PrincipalState.ENABLED and record.trust_policy
         if record is None or not usable or caller.session is not None:
             raise _untrusted("no such role, or a role session asks")
-        decision = self._directory.trust(record).decide(
-            self._request(caller, record), self._directory.standing(caller.principal.arn)
-        )
+        standing = self._directory.standing(caller.principal.arn)
+        try:
+            decision = self._directory.trust(record).decide(self._request(caller, record), standing)
+        except StrongroomError as error:
+            raise _untrusted(error.detail or "") if error.reason is Reason.ACCESS_DENIED else error from None
         if not decision.allowed:
             raise _untrusted(decision.ground)
         return record

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
@@ -96,7 +96,11 @@ class Batches(UseCases):
         async def open_(item: Ciphertext) -> Opened:
             return await self._sealer.open(passage, await claim(item))
 
-        return await (_tried(passage, items, claim) if dry_run else _each(passage, items, open_))
+        batch: Batch[Opened] = await (
+            _tried(passage, items, claim) if dry_run else _each(passage, items, open_)
+        )
+        passage.owe(sum(isinstance(r, StrongroomError) and r.reason in _UNPAID for r in batch.results))
+        return batch
 
     @gated(Action.SIGN)
     async def sign(
@@ -142,6 +146,10 @@ def _allowed(items: Sequence[A | StrongroomError], allowed: Sequence[bool]) -> S
         item if may or isinstance(item, StrongroomError) else denied()
         for item, may in zip(items, allowed, strict=True)
     ]
+
+
+_UNPAID: Final = frozenset({Reason.ACCESS_DENIED, Reason.KEY_DISABLED, Reason.KEY_PENDING_DELETION})
+"""Refusals of an item that came before any quota was charged for it."""
 
 
 async def _each(

@@ -115,8 +115,8 @@ class Catalog:
     async def learn_aliases(self, entry: Entry) -> None:
         """See to it that a key's aliases are known, for a policy of the caller's that asks for them."""
         if entry.aliases is None:
+            self._named.add(entry.key.key_id)  # before the look: a change meanwhile drops the entry
             entry.aliases = await self._names_of(entry.key.key_id)
-            self._named.add(entry.key.key_id)
 
     async def _names_of(self, key_id: str) -> tuple[str, ...]:
         found, _ = await self._ledger.page(

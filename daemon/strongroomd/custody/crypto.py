@@ -47,8 +47,6 @@ PAIR_COSTS = {
     KeySpec.ECC_SECG_P256K1: 5,
     KeySpec.ECC_NIST_EDWARDS25519: 5,
 }
-
-
 """What making a data key pair costs of the pair's class, in the units of which a signature costs one."""
 
 

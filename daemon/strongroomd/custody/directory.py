@@ -97,9 +97,9 @@ class Directory:
         try:
             record = await self._ledger.verify(stored)
         except StrongroomError as error:
-            if error.reason is not Reason.INTEGRITY_FAILURE:
+            if error.reason not in {Reason.INTEGRITY_FAILURE, Reason.NOT_FOUND}:
                 raise
-            return  # read again, alone, and told of, by `refresh`
+            return  # damaged: read again, alone, and told of, by `refresh`; or deleted meanwhile
         self._held[type(record)][record.record_id] = record
 
     def _changed(self, entry: JournalEntry) -> None:
@@ -221,6 +221,11 @@ class Directory:
         """Say whether the configuration names a principal as an operator."""
         configured = self._configured.get(arn)
         return configured is not None and configured.operator
+
+    def is_administrator(self, arn: str) -> bool:
+        """Say whether the configuration names a principal as an administrator."""
+        configured = self._configured.get(arn)
+        return configured is not None and configured.administrator
 
     def is_listed(self, arn: str) -> bool:
         """Say whether a principal has a record."""

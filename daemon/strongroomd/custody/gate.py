@@ -121,12 +121,24 @@ class Passage:
         decided: the last decision, and on what ground.
     """
 
-    __slots__ = ("_arn", "_charged", "_gate", "_newest", "_used", "action", "caller", "decided", "facts")
+    __slots__ = (
+        "_arn",
+        "_charged",
+        "_gate",
+        "_newest",
+        "_owed",
+        "_used",
+        "action",
+        "caller",
+        "decided",
+        "facts",
+    )
 
     def __init__(self, gate: Gate, caller: Caller, action: Action) -> None:
         self._gate = gate
         self._arn = caller.principal.arn
         self._charged = False
+        self._owed = 0
         self._newest = False
         self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
@@ -165,7 +177,11 @@ class Passage:
                 QUOTA_EXCEEDED with the wait.
         """
         find = partial(self._gate.catalog.find, self.caller.principal, key, field)
-        return await self._claim(find, act, action or self.action, cost, bring, key)
+        try:
+            return await self._claim(find, act, action or self.action, cost, bring, key)
+        except StrongroomError as error:
+            self._note_name(error, key)
+            raise
 
     async def claim_id(
         self,
@@ -178,7 +194,11 @@ class Passage:
     ) -> Entry:
         """Claim the key that a ciphertext, an alias or a grant names by its id."""
         find = partial(self._gate.catalog.entry, key_id)
-        return await self._claim(find, act, action or self.action, cost, bring, "")
+        try:
+            return await self._claim(find, act, action or self.action, cost, bring, "")
+        except StrongroomError as error:
+            self._note_name(error, key_id)
+            raise
 
     async def _claim(
         self, find: Find, act: Act, action: Action, cost: int, bring: Bring, named: str
@@ -244,24 +264,24 @@ class Passage:
             return _gap(error)
 
     async def means(self, key: str, entry: Entry, field: str = "key") -> bool:
-        """Say whether a name means this key, without claiming it; an alias of nothing means none."""
+        """Say whether a name means this key, without claiming it; what names nothing means none."""
         catalog = self._gate.catalog
-        name = catalog.realm.parse_key(key, self.caller.principal.account, field)
         try:
+            name = catalog.realm.parse_key(key, self.caller.principal.account, field)
             key_id = name.key_id or await catalog.alias_target(name)
         except StrongroomError as error:
-            if error.reason is Reason.ACCESS_DENIED:
+            if error.fault is Fault.CALLER:
                 return False
             raise
         return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
     def _admit(self, entry: Entry, act: Act, action: Action, cost: int, *decisions: Decision) -> None:
         """Act on a decision; of several the first counts, and all are written down."""
-        self.note_key(entry.arn)
         decision = self.decided = decisions[0]
-        self.note_decision(decision)
-        for other in decisions[1:_GROUNDS]:
-            self.note_decision(other)
+        if decision.allowed or entry.key.account == self.caller.principal.account:
+            self.note_key(entry.arn)
+            for each in decisions[:_GROUNDS]:
+                self.note_decision(each)
         if not decision.allowed:
             raise denied(decision.ground)
         require(entry.key.state, act)
@@ -270,6 +290,15 @@ class Passage:
         self._spend(key_id, class_, cost)
         if act is Act.USE:
             self._used[key_id, action] = 1
+
+    def _note_name(self, error: StrongroomError, name: str) -> None:
+        """Put the name of a key that was refused into the audit record, as the caller gave it.
+
+        The caller's account reads the record as well: of a key of another account it must not tell whether
+        there is one, which the alias means, or what its policy says.
+        """
+        if error.reason is Reason.ACCESS_DENIED and "key" not in self.facts:
+            self.facts["named"] = name
 
     def note_decision(self, decision: Decision) -> None:
         """Put a decision and its ground into the audit record, further ones as `other_decisions`."""
@@ -324,7 +353,15 @@ class Passage:
         self.claim_keyless()
 
     def claim_own(self) -> None:
-        """Pay for a call that needs no other right: about what is the caller's own, or let in by a role."""
+        """Pay for a call that needs no other right: about what is the caller's own, or let in by a role.
+
+        Raises:
+            StrongroomError: ACCESS_DENIED where a guard rail or an identity policy denies it.
+        """
+        decision = self._gate.judge.forbids(self.caller, self.action)
+        if decision is not None:
+            self.note_decision(decision)
+            raise denied(decision.ground)
         self._spend("", QuotaClass.MANAGEMENT, 1)
 
     def proceed(self, *, dry_run: bool) -> None:
@@ -393,14 +430,19 @@ class Passage:
         await self.outcome(error.reason.value)
         return error
 
+    def owe(self, count: int) -> None:
+        """Say how many items of a batch were refused without having paid for themselves."""
+        self._owed = count
+
     def charge_refusal(self) -> StrongroomError | None:
-        """Charge a call that no quota paid for; if even that is used up it gets no record of its own."""
-        return None if self._charged else self._gate.refusals.charge(self._arn)
+        """Charge what no quota paid for; if even that is used up the call gets no record of its own."""
+        cost = self._owed or (0 if self._charged else 1)
+        return self._gate.refusals.charge(self._arn, cost) if cost else None
 
     async def end(self) -> None:
         """Write down that the call succeeded and count what it used.
 
-        A batch whose items were all refused has paid nothing yet.
+        The items of a batch that were refused have paid nothing yet.
 
         Raises:
             StrongroomError: QUOTA_EXCEEDED for such a batch when its principal is refused too often.
@@ -408,6 +450,9 @@ class Passage:
         throttled = self.charge_refusal()
         if throttled is not None:
             self._gate.meter.refused(throttled)
+            if self._charged:  # some items were done
+                await self.outcome(throttled.reason.value)
+                self.count_uses()
             raise throttled
         await self.outcome("OK")
         self.count_uses()

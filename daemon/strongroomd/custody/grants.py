@@ -253,7 +253,7 @@ def operation_names(operations: frozenset[Action]) -> list[str]:
 
 def for_service(caller: Caller) -> bool:
     """Say whether a service calls for its own resource: kms:GrantIsForAWSResource."""
-    return ":service/" in caller.principal.arn
+    return caller.principal.trusted
 
 
 def check_grant_id(text: str, field: str = "grant_id") -> str:
@@ -302,7 +302,10 @@ def _nameless(grant: GrantRecord) -> GrantRecord:
 
 async def _twin(change: Change, wanted: GrantRecord) -> GrantRecord | None:
     """Find the grant that the same request, by its name, made before."""
-    for stored in await change.transaction.find(GrantRecord, {"key_id": wanted.key_id, "name": wanted.name}):
+    where = {"key_id": wanted.key_id, "name": wanted.name, "grantee": wanted.grantee}
+    for stored in await change.transaction.find(GrantRecord, where):
+        if _nameless(stored.record) != _nameless(wanted):
+            continue
         grant = await change.get(GrantRecord, stored.record.record_id)
         if grant is not None and _nameless(grant) == _nameless(wanted):
             return grant

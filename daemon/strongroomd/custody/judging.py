@@ -168,12 +168,25 @@ class Judge:
         principal = caller.principal
         if action in OPERATORS_ONLY and not principal.operator:
             return DEFAULT_DENY
-        decision = self._by_identity(caller, action, brought)
-        if decision.basis in FINAL and not (principal.operator or action in NEVER_DENIED):
+        binding = not (principal.operator or action in NEVER_DENIED)
+        try:
+            decision = self._by_identity(caller, action, brought)
+        except StrongroomError as error:
+            if binding or error.reason is not Reason.ACCESS_DENIED:
+                raise
+            decision = DEFAULT_DENY  # a policy asks for what the request does not have
+        if decision.basis in FINAL and binding:
             return decision
         if action in FOR_ANYONE or (principal.administrator and action in KEYLESS):
             return _BY_CONFIGURATION
         return decision if decision.allowed and action in BY_IDENTITY else DEFAULT_DENY
+
+    def forbids(self, caller: Caller, action: Action) -> Decision | None:
+        """Give the decision that denies an action which needs no other right; None where nothing does."""
+        if caller.principal.operator or action in NEVER_DENIED:
+            return None
+        decision = self._by_identity(caller, action, NOTHING_BROUGHT)
+        return decision if decision.basis in FINAL else None
 
     def _by_identity(self, caller: Caller, action: Action, brought: Brought) -> Decision:
         standing = self._standings.standing(caller.principal.arn)

@@ -150,6 +150,7 @@ class Limits(UseCases):
         after = pages.decode(token, *binding)
         account = passage.caller.principal.account
         found = {f"{LimitScope.CLASS}/{account}/{c}": self._default(f"{account}/{c}") for c in QuotaClass}
+        await self._mutations.ledger.follow()  # a limit that another worker has just put is listed, too
         for record_id in self._mutations.ledger.known(LimitRecord):
             record = await self._mutations.ledger.read(LimitRecord, record_id)
             if record is not None and await self._may_see(passage, record):

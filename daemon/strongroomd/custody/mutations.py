@@ -152,9 +152,6 @@ def _no_bytes(value: object) -> str:
     raise TypeError(type(value).__name__)
 
 
-_PAIRS = {"tags", "context"}
-
-
 def decode(kind: type[R], data: bytes) -> R:
     """Undo `encode`; bytes come back empty."""
     values: dict[str, Any] = orjson.loads(data)

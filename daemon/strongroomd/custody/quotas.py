@@ -109,14 +109,16 @@ class Quotas:
         if shortfall is not None:
             raise _refusal(shortfall, cost, charges)
 
-    def spend_refusal(self, arn: str) -> None:
-        """Take one refused call from its principal's bucket of refusals, which nobody can set.
+    def spend_refusal(self, arn: str, cost: int = 1) -> None:
+        """Take refusals from their principal's bucket, which nobody can set; a full one pays for any batch.
 
         Raises:
             StrongroomError: QUOTA_EXCEEDED with the exact wait.
         """
         bucket = f"REFUSED/{arn}"
-        shortfall = self._table.spend([Charge(bucket, 1, REFUSALS_PER_SECOND, REFUSALS_BURST)])
+        shortfall = self._table.spend(
+            [Charge(bucket, min(cost, REFUSALS_BURST), REFUSALS_PER_SECOND, REFUSALS_BURST)]
+        )
         if shortfall is not None:
             text = f"the quota of {REFUSALS_PER_SECOND} refused calls per second is used up"
             raise StrongroomError(

@@ -32,10 +32,10 @@ class Refusals:
         self._untold: Counter[str] = Counter()
         self._reports: dict[str, asyncio.Task[None]] = {}
 
-    def charge(self, arn: str) -> StrongroomError | None:
-        """Charge a principal for one refusal; gives QUOTA_EXCEEDED, and counts the call, if it cannot pay."""
+    def charge(self, arn: str, cost: int = 1) -> StrongroomError | None:
+        """Charge a principal for refusals; gives QUOTA_EXCEEDED, and counts the call, if it cannot pay."""
         try:
-            self._quotas.spend_refusal(arn)
+            self._quotas.spend_refusal(arn, cost)
         except StrongroomError as error:
             self._untold[arn] += 1
             if arn not in self._reports:

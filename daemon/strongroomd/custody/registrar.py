@@ -60,8 +60,9 @@ class Registrar:
         """Make a change once, and have this worker know of it before the caller does.
 
         Raises:
-            StrongroomError: ACCESS_DENIED, for an administrator, where it is about an operator or a trusted
-                service: who could give them access keys or trust policies could become them.
+            StrongroomError: ACCESS_DENIED where it is about a principal of higher standing than the caller
+                (an operator or a trusted service; an administrator for whom only a policy lets do this): who
+                could give them access keys or trust policies could become them, or shut them out.
         """
 
         async def guarded(change: Change) -> R:
@@ -79,6 +80,8 @@ class Registrar:
         record = await change.get(PrincipalRecord, arn)
         if self.directory.is_operator(arn) or (record is not None and record.trusted):
             raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may change this principal")
+        if self.directory.is_administrator(arn) and not passage.caller.principal.administrator:
+            raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may change this principal")
 
     async def change(
         self,

@@ -9,7 +9,7 @@ from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.domain.actions import Action
 from strongroomd.domain.audit import Checkpoint
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.ports import AuditTrail, AuditWanted
 
@@ -45,11 +45,24 @@ class Trail(UseCases):
     async def _wanted(self, passage: Passage, key: str, principal: str, since: str) -> AuditWanted:
         arn = ""
         if key:
-            arn = (await self._catalog.find(passage.caller.principal, key)).arn
+            arn = await self._arn(passage, key)
         if principal:
             parse_principal(principal, "principal")
         caller = passage.caller.principal
         return AuditWanted(arn, principal, since, "" if caller.operator else caller.account)
+
+    async def _arn(self, passage: Passage, key: str) -> str:
+        principal = passage.caller.principal
+        entry = await self._catalog.find(principal, key)
+        if entry.key.account != principal.account and not principal.operator:
+            raise denied("the key is of another account")
+        return entry.arn
+
+    def require_right(self, caller: Caller) -> None:
+        """Refuse who may not follow the log any more. Raises ACCESS_DENIED."""
+        decision = self.gate.judge.decide_keyless(caller, Action.TAIL_AUDIT_RECORDS)
+        if not decision.allowed:
+            raise denied(decision.ground)
 
     @gated(Action.LIST_AUDIT_RECORDS)
     async def list_records(

@@ -281,6 +281,7 @@ class WorkerAssembly:
         if self._open is None:
             return
         opened, self._open = self._open, None
+        led, self._leading = self._leading, False  # the lease is not renewed any more
         self._not_ready = "draining"
         await opened.server.drain(grace_seconds)
         await opened.core.gate.settle(SETTLE_SECONDS)
@@ -290,7 +291,7 @@ class WorkerAssembly:
         await self._guarded(opened.core.usage.flush)
         await self._guarded(opened.core.eventing.alarms.flush)
         await opened.core.eventing.courier.close()
-        if self._leading:
+        if led:
             await self._guarded(opened.core.upkeep.checkpoint)
         await opened.audit.close()
         opened.ops.close()

@@ -32,6 +32,7 @@ class Call:
         via_service: the service that a trusted caller calls for, or empty.
         caller_account: whose account that service calls for; the caller's own if empty.
         source_arn: the resource that the service calls for, or empty; source_account likewise.
+        by_service: whether the caller itself is a trusted service.
     """
 
     now: float
@@ -41,6 +42,7 @@ class Call:
     caller_account: str = ""
     source_arn: str = ""
     source_account: str = ""
+    by_service: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ _OF_CALL: Final[dict[str, Callable[[Circumstances], Value | None]]] = {
     "aws:principalarn": lambda here: here.subject.arn,
     "aws:principalaccount": lambda here: here.subject.account,
     "aws:principaltype": _principal_type,
-    "aws:principalisawsservice": lambda here: ":service/" in here.subject.arn,
+    "aws:principalisawsservice": lambda here: here.call.by_service,
     "aws:username": _username,
     "kms:calleraccount": lambda here: here.call.caller_account or here.subject.account,
     "kms:viaservice": lambda here: here.call.via_service or None,

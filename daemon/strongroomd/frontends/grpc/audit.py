@@ -1,5 +1,6 @@
 """AuditService on the wire."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
@@ -34,10 +35,12 @@ class AuditServicer:
     async def TailAuditRecords(
         self, request: pb.TailAuditRecordsRequest, call: Call
     ) -> AsyncIterator[pb.TailAuditRecordsResponse]:
-        """Follow the log, as long as the certificate speaks for the administrator who began."""
+        """Follow the log, as long as the certificate speaks for who began, and they may."""
         async for record in self._trail.tail(call.caller, request.key, request.principal):
-            if not _same_rights(call.renew().principal, call.caller.principal):
-                raise StrongroomError(Reason.ACCESS_DENIED, "only an administrator may do this")
+            now = call.renew()
+            if not _same_rights(now.principal, call.caller.principal):
+                raise StrongroomError(Reason.ACCESS_DENIED, "the caller's rights have changed")
+            self._trail.require_right(dataclasses.replace(call.caller, principal=now.principal))
             yield pb.TailAuditRecordsResponse(record=_record(record))
 
     async def GetAuditCheckpoint(

@@ -103,7 +103,7 @@ class Identities:
             peer = self._known[pem] = self._identify(pem)
         if self._wall() > peer.not_after:
             raise _unknown("the certificate has expired")
-        if peer.listed and directory is not None:
+        if directory is not None:
             directory.require_fresh()
         return peer
 
