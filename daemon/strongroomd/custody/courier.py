@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import random
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroomd.custody.clock import Clock
@@ -192,9 +192,9 @@ class _Run:
                 continue
             left = await self._try(head, *found)
             if left is None:
-                await self._settle(drop=[head])
+                await self._settle(self._state, drop=[head])
             else:
-                await self._settle(put=[left])
+                await self._settle(self._state, put=[left])
                 if not left.dead_at:
                     return
             lane.popleft()
@@ -219,10 +219,10 @@ class _Run:
             left = await self._try(fresh, event, mac)
         if left is None:
             return
+        # In one write, or neither: a position behind an event that nobody queued would lose the event.
+        await self._settle(dataclasses.replace(self._state, position=event.position), put=[left])
         if not left.dead_at:
             self._lanes.setdefault(event.subject, deque()).append(left)
-        self._state = dataclasses.replace(self._state, position=event.position)
-        await self._settle(put=[left])
         if sum(map(len, self._lanes.values())) >= delivery.MOST_WAITING:
             raise _Stop
 
@@ -260,9 +260,12 @@ class _Run:
         self._courier.given_up(self._name, event, error)
         return dataclasses.replace(head, dead_at=now, error=error)
 
-    async def _settle(self, put: list[Delivery] | None = None, drop: list[Delivery] | None = None) -> None:
-        await self._outbox.settle(self._state, put or (), drop or ())
-        self._kept = self._state
+    async def _settle(
+        self, state: SinkState, put: Sequence[Delivery] = (), drop: Sequence[Delivery] = ()
+    ) -> None:
+        """Write down what became of deliveries; the state is the sink's once that is done."""
+        await self._outbox.settle(state, put, drop)
+        self._state = self._kept = state
 
 
 def _chance() -> float:
