@@ -8,6 +8,7 @@ idempotency key made of rule and event, so that a worker that dies in between ma
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from strongroomd.custody.clock import Clock
@@ -35,6 +36,19 @@ _LATER: Final = frozenset(
     }
 )
 """Failures that pass: the rules wait for that. Any other ends this one action, so that no event stops all."""
+
+
+@dataclass
+class _AtHand:
+    """The event that rules are applied to, as long as it is tried again.
+
+    Attributes:
+        position: the event's.
+        done: names of the rules that are done with it.
+    """
+
+    position: int = 0
+    done: set[str] = field(default_factory=set)
 
 
 class Rules:
@@ -69,6 +83,7 @@ class Rules:
         self.principal = principal
         self._rules: tuple[Rule, ...] = ()
         self._routes: dict[str, Route] = {}
+        self._at_hand = _AtHand()
         self._idle = 0  # events up to here concern no rule: known to this worker, not written down yet
 
     def use(self, rules: Sequence[Rule], routes: Mapping[str, Route]) -> None:
@@ -109,8 +124,12 @@ class Rules:
         if not await self._scribe.is_ours(event, mac):
             _log.error("an event's MAC is wrong; no rule acts on it", position=event.position)
             return False
+        if self._at_hand.position != event.position:
+            self._at_hand = _AtHand(event.position)
         for rule in matching:
-            await self._fire(rule, event)
+            if rule.name not in self._at_hand.done:
+                await self._fire(rule, event)
+                self._at_hand.done.add(rule.name)
         return True
 
     async def _fire(self, rule: Rule, event: Event) -> None:

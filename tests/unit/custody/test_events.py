@@ -325,6 +325,32 @@ async def test_a_notice_is_queued_for_its_sink_and_only_there(core: Core) -> Non
     assert await core.store.outbox.deliveries("all", dead=False, after=0, limit=10) == [], "it gets it anyway"
 
 
+async def test_a_notice_is_sent_once_however_often_the_next_rule_is_postponed(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = {"quiet": Route("quiet", None, Patience(5, 1))}
+    tell = Rule("tell", enabling().pattern, RuleAction.NOTIFY, "", "quiet", 5)
+    key = await core.create()
+    await core.keys.disable(core.caller(), key.key_id)
+    at_work = rules(core, tell, enabling(), routes=routes)
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(core.keys, "enable", away)
+        for _ in range(3):
+            with pytest.raises(StrongroomError):
+                await at_work.apply()
+            sent = await core.store.outbox.deliveries("quiet", dead=False, after=0, limit=10)
+            await core.store.outbox.settle(None, drop=sent)
+    await at_work.apply()
+
+    assert core.events.counted["fired", "tell", "done"] == 1
+    assert await core.store.outbox.deliveries("quiet", dead=False, after=0, limit=10) == []
+    assert await state(core, key) is KeyState.ENABLED
+
+
 def compliance(core: Core, every: int = 3_600, unused: int = 90) -> Compliance:
     return Compliance(
         core.ledger, core.store, core.store.outbox, scribe(core), core.clock, core.events, every, unused
