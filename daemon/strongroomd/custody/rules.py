@@ -36,6 +36,9 @@ _LATER: Final = frozenset(
     }
 )
 """Failures that pass: the rules wait for that. Any other ends this one action, so that no event stops all."""
+_NARROW: Final = frozenset({Reason.QUOTA_EXCEEDED, Reason.DEADLINE_EXCEEDED})
+"""Those of them that may be one key's or account's own: the others' rules wait for them only so long."""
+_PATIENCE: Final = 60.0  # seconds
 
 
 @dataclass
@@ -45,10 +48,12 @@ class _AtHand:
     Attributes:
         position: the event's.
         done: names of the rules that are done with it.
+        since: when each rule's action first failed for a reason of its own, on the monotonic clock.
     """
 
     position: int = 0
     done: set[str] = field(default_factory=set)
+    since: dict[str, float] = field(default_factory=dict)
 
 
 class Rules:
@@ -140,7 +145,7 @@ class Rules:
         try:
             await self._act(rule, event)
         except StrongroomError as error:
-            if error.reason in _LATER:
+            if self._is_postponed(rule, error.reason):
                 self._meter.fired(rule.name, "postponed")
                 raise
             self._meter.fired(rule.name, "refused")
@@ -148,6 +153,13 @@ class Rules:
             await self._say(EventType.RULE_FAILED, rule, event, {"reason": error.reason.value})
         else:
             self._meter.fired(rule.name, "done")
+
+    def _is_postponed(self, rule: Rule, reason: Reason) -> bool:
+        """Say whether an action that failed is tried again."""
+        if reason not in _NARROW:
+            return reason in _LATER
+        now = self._clock.monotonic()
+        return now - self._at_hand.since.setdefault(rule.name, now) < _PATIENCE
 
     async def _act(self, rule: Rule, event: Event) -> None:
         match rule.action:

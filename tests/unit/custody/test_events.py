@@ -311,6 +311,52 @@ async def test_an_action_that_cannot_be_done_now_is_done_later(
     assert await state(core, key) is KeyState.ENABLED
 
 
+@pytest.mark.parametrize("reason", [Reason.QUOTA_EXCEEDED, Reason.DEADLINE_EXCEEDED])
+async def test_what_one_key_has_not_got_stops_the_others_for_a_minute_only(
+    core: Core, monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    short, other = await core.create(), await core.create()
+    for key in (short, other):
+        await core.keys.disable(core.caller(), key.key_id)
+    at_work, enable = rules(core, enabling()), core.keys.enable
+
+    async def short_of_it(caller: Caller, subject: str, *more: str) -> Any:
+        if subject.endswith(short.key_id):
+            raise StrongroomError(reason)
+        return await enable(caller, subject, *more)
+
+    monkeypatch.setattr(core.keys, "enable", short_of_it)
+    for _ in range(2):
+        with pytest.raises(StrongroomError):
+            await at_work.apply()
+        core.clock.pass_time(30.5)
+    await at_work.apply()
+
+    assert [await state(core, key) for key in (short, other)] == [KeyState.DISABLED, KeyState.ENABLED]
+    failed = [event.facts() for event in await happened(core) if event.type == "strongroom.rule.failed"]
+    assert [fact["reason"] for fact in failed] == [reason.value]
+    assert core.events.counted["fired", "keep", "refused"] == 1
+
+
+async def test_what_nobody_has_is_waited_for(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await core.create()
+    await core.keys.disable(core.caller(), key.key_id)
+    at_work = rules(core, enabling())
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(core.keys, "enable", away)
+        for _ in range(2):
+            with pytest.raises(StrongroomError):
+                await at_work.apply()
+            core.clock.pass_time(HOUR)
+    await at_work.apply()
+
+    assert await state(core, key) is KeyState.ENABLED
+
+
 async def test_a_notice_is_queued_for_its_sink_and_only_there(core: Core) -> None:
     patience = Patience(5, 1)
     routes = {"quiet": Route("quiet", None, patience), "all": Route("all", Pattern(), patience)}
