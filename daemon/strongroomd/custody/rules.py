@@ -7,6 +7,7 @@ idempotency key made of rule and event, so that a worker that dies in between ma
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,7 @@ from strongroomd.telemetry import logs
 _log = logs.get("events")
 _BATCH: Final = 100
 _SECONDS: Final = 10.0  # of an action
+_UNWRITTEN: Final = 1.0  # seconds: what rules that come after a kill may look at again
 _LATER: Final = frozenset(
     {
         Reason.QUOTA_EXCEEDED,
@@ -89,11 +91,12 @@ class Rules:
         self._rules: tuple[Rule, ...] = ()
         self._routes: dict[str, Route] = {}
         self._at_hand = _AtHand()
-        self._idle = 0  # events up to here concern no rule: known to this worker, not written down yet
+        self._seen = 0  # events up to here were looked at: known to this worker, maybe not written down yet
+        self._written = -math.inf  # when that was, on the monotonic clock
 
     def use(self, rules: Sequence[Rule], routes: Mapping[str, Route]) -> None:
-        """Take over rules, and the routes of the sinks that they notify."""
-        self._rules, self._routes, self._idle = tuple(rules), dict(routes), 0
+        """Take over rules, and the routes of the sinks that they notify; for events not looked at yet."""
+        self._rules, self._routes = tuple(rules), dict(routes)
 
     async def apply(self) -> None:
         """Look at the events since the last time. What cannot be done now is done the next time.
@@ -101,24 +104,46 @@ class Rules:
         Raises:
             StrongroomError: something that an action needs is away.
         """
-        state = next((each for each in await self._outbox.sinks() if each.name == RULES), None)
+        state = await self._state()
         if state is None:
             return
-        self._idle = max(self._idle, state.position)
-        while batch := await self._outbox.events(self._idle, _BATCH):
+        self._seen = max(self._seen, state.position)
+        while batch := await self._outbox.events(self._seen, _BATCH):
             state = await self._look_at(state, batch)
+        if self._is_due(state):
+            await self._note(state)
+
+    async def settle(self) -> None:
+        """Write down up to where events were looked at: before others look, or other rules do."""
+        state = await self._state()
+        if state is not None and self._seen > state.position:
+            await self._note(state)
+
+    async def _state(self) -> SinkState | None:
+        return next((each for each in await self._outbox.sinks() if each.name == RULES), None)
 
     async def _look_at(self, state: SinkState, batch: list[tuple[Event, bytes]]) -> SinkState:
-        """Judge some events, and note the position when a rule acted or it moved on far enough."""
+        """Judge some events, and note the position when a rule acted or it is time to."""
         acted = False
         try:
             for event, mac in batch:
                 acted = await self._judge(event, mac) or acted
-                self._idle = event.position
+                self._seen = event.position
         finally:
-            if acted or self._idle - state.position >= _BATCH:
-                state = dataclasses.replace(state, position=self._idle)
-                await self._outbox.settle(state)
+            if acted or self._is_due(state):
+                state = await self._note(state)
+        return state
+
+    def _is_due(self, state: SinkState) -> bool:
+        """Say whether the position moved and is to be written; not for each event that concerns no rule."""
+        moved = self._seen - state.position
+        waited = self._clock.monotonic() - self._written
+        return moved >= _BATCH or (moved > 0 and waited >= _UNWRITTEN)
+
+    async def _note(self, state: SinkState) -> SinkState:
+        state = dataclasses.replace(state, position=self._seen)
+        await self._outbox.settle(state)
+        self._written = self._clock.monotonic()
         return state
 
     async def _judge(self, event: Event, mac: bytes) -> bool:

@@ -238,6 +238,60 @@ async def test_a_rule_acts_so_often_an_hour_and_after_the_hour_again(core: Core)
     assert core.events.counted["fired", "keep", "done"] == 4
 
 
+async def test_a_new_rule_looks_at_new_events_only(core: Core) -> None:
+    old, new = await core.create(), await core.create()
+    at_work = rules(core)
+    await at_work.apply()
+    await core.keys.disable(core.caller(), old.key_id)
+    await at_work.apply()
+
+    at_work.use([enabling()], {})
+    await core.keys.disable(core.caller(), new.key_id)
+    await at_work.apply()
+
+    assert [await state(core, key) for key in (old, new)] == [KeyState.DISABLED, KeyState.ENABLED]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_worker_that_comes_with_a_new_rule_begins_where_the_last_one_was(
+    core: Core, ended: bool
+) -> None:
+    key = await core.create()
+    first = rules(core)
+    await first.apply()
+    await core.keys.disable(core.caller(), key.key_id)
+    await first.apply()
+    if ended:
+        await first.settle()
+    else:  # killed, but not within the second
+        core.clock.pass_time(1.0)
+        await first.apply()
+
+    await rules(core, enabling()).apply()
+
+    assert await state(core, key) is KeyState.DISABLED
+
+
+async def test_events_that_concern_no_rule_are_not_a_write_each(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, settle, writes = rules(core), core.store.outbox.settle, 0
+
+    async def counted(*what: Any) -> None:
+        nonlocal writes
+        writes += 1
+        await settle(*what)
+
+    moment = core.clock.monotonic()
+    monkeypatch.setattr(core.clock, "monotonic", lambda: moment)
+    monkeypatch.setattr(core.store.outbox, "settle", counted)
+    for _ in range(5):
+        await core.create()
+        await at_work.apply()
+
+    assert writes == 1
+
+
 async def test_two_rules_that_fight_come_to_rest(core: Core) -> None:
     key = await core.create()
     against = Rule(
