@@ -52,6 +52,7 @@ class Moody:
 
     moods: Iterator[Any]
     taken: list[Event] = field(default_factory=list)
+    closed: bool = False
 
     async def send(self, event: Event) -> None:
         mood = next(self.moods, None)
@@ -64,7 +65,7 @@ class Moody:
         self.taken.append(event)
 
     async def close(self) -> None:
-        pass
+        self.closed = True
 
 
 @dataclass
@@ -272,6 +273,36 @@ def test_events_of_a_sink_that_is_away_too_long_become_dead_letters_and_not_befo
         dead = await store.outbox.deliveries("s", dead=True, after=0, limit=10)
         await store.close()
         assert [letter.position for letter in dead] == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_sinks_that_could_not_be_registered_leave_the_old_ones_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.STORE_UNAVAILABLE)
+
+    async def scenario() -> None:
+        url = f"sqlite:///{tmp_path}/s.db"
+        migrate(url)
+        store, clock = open_store(StoreSettings(url)), Turned()
+        old, new = Moody(iter(())), Moody(iter(()))
+        at_work, others = courier(store, clock, old), {"new": Route("new", Pattern(), NEVER)}
+        await at_work.register()
+        with monkeypatch.context() as broken:
+            broken.setattr(store.outbox, "_write", away)
+            with pytest.raises(StrongroomError):
+                await at_work.use(others, {"new": new})
+        assert not old.closed
+        await write(store, ["a"], clock)
+        await run(at_work)
+        await at_work.use(others, {"new": new})
+        assert old.closed
+        await write(store, ["a"], clock)
+        await run(at_work)
+        await store.close()
+        assert [[event.position for event in sink.taken] for sink in (old, new)] == [[1], [2]]
 
     asyncio.run(scenario())
 

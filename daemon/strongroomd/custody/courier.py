@@ -63,10 +63,15 @@ class Courier:
         await self._outbox.register([*self.routes, delivery.RULES])
 
     async def use(self, routes: Mapping[str, Route], sinks: Mapping[str, Sink]) -> None:
-        """Take over other sinks, from a reloaded configuration."""
-        await self.close()
-        self.routes, self._sinks = dict(routes), dict(sinks)
-        await self.register()
+        """Take over other sinks, from a reloaded configuration.
+
+        Raises:
+            StrongroomError: STORE_UNAVAILABLE, and the old ones stay.
+        """
+        await self._outbox.register([*routes, delivery.RULES])
+        old, self._sinks, self.routes = self._sinks, dict(sinks), dict(routes)
+        await self.stand_down()
+        await _let_go(old)
 
     async def round(self) -> None:
         """Start a delivery to each sink that has none under way; does not wait for them."""
@@ -78,15 +83,17 @@ class Courier:
 
     async def stand_down(self) -> None:
         """End the deliveries under way: another worker is the courier now, or this one ends."""
-        tasks, self._tasks = list(self._tasks.values()), {}
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Not before: no round begins a delivery to a sink while the last one still writes.
+        self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
 
     async def close(self) -> None:
         """End deliveries and let go of the sinks."""
         await self.stand_down()
-        await asyncio.gather(*(sink.close() for sink in self._sinks.values()), return_exceptions=True)
+        await _let_go(self._sinks)
 
     async def measure(self) -> None:
         """Note what each sink has not got yet."""
@@ -266,6 +273,10 @@ class _Run:
         """Write down what became of deliveries; the state is the sink's once that is done."""
         await self._outbox.settle(state, put, drop)
         self._state = self._kept = state
+
+
+async def _let_go(sinks: Mapping[str, Sink]) -> None:
+    await asyncio.gather(*(sink.close() for sink in sinks.values()), return_exceptions=True)
 
 
 def _chance() -> float:
