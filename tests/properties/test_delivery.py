@@ -2,17 +2,19 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.courier import Courier
-from strongroomd.domain.delivery import Blame, Patience, Route, Undelivered
+from strongroomd.domain.delivery import Blame, Delivery, Patience, Route, SinkState, Undelivered
+from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern, matches
 from strongroomd.storage.database import StoreSettings
 from strongroomd.storage.migration import migrate
@@ -20,6 +22,7 @@ from strongroomd.storage.store import SqlStore, open_store
 
 if TYPE_CHECKING:
     from strongroomd.custody.scribe import EventMeter, Scribe
+    from strongroomd.ports import Outbox
 
 HOUR = 3_600_000
 NEVER = Patience(10_000, 10_000 * HOUR)
@@ -49,6 +52,7 @@ class Moody:
 
     moods: Iterator[Any]
     taken: list[Event] = field(default_factory=list)
+    closed: bool = False
 
     async def send(self, event: Event) -> None:
         mood = next(self.moods, None)
@@ -61,7 +65,29 @@ class Moody:
         self.taken.append(event)
 
     async def close(self) -> None:
-        pass
+        self.closed = True
+
+
+@dataclass
+class Fickle:
+    """A store's outbox whose writes fail as the test wants: before or after they are made, or cancelled there."""
+
+    outbox: "Outbox"
+    moods: Iterator[str | None]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.outbox, name)
+
+    async def settle(
+        self, state: SinkState | None, put: Sequence[Delivery] = (), drop: Sequence[Delivery] = ()
+    ) -> None:
+        mood = next(self.moods, None) or "well"
+        if "before" not in mood:
+            await self.outbox.settle(state, put, drop)
+        if "fails" in mood:
+            raise StrongroomError(Reason.STORE_UNAVAILABLE)
+        if "cancelled" in mood:
+            raise asyncio.CancelledError
 
 
 async def write(store: SqlStore, subjects: list[str], clock: Turned, mac: bytes = b"ours") -> None:
@@ -82,11 +108,18 @@ async def write(store: SqlStore, subjects: list[str], clock: Turned, mac: bytes 
             await transaction.put_event(event, mac)
 
 
-def courier(store: SqlStore, clock: Turned, sink: Moody, patience: Patience = NEVER) -> Courier:
+def courier(
+    store: SqlStore,
+    clock: Turned,
+    sink: Moody,
+    patience: Patience = NEVER,
+    writes: Iterator[str | None] | None = None,
+) -> Courier:
     nobody = Nobody()
     route = Route("s", Pattern(), patience)
+    outbox = cast("Outbox", Fickle(store.outbox, writes or iter(())))
     return Courier(
-        store.outbox, cast("Scribe", nobody), clock, cast("EventMeter", nobody), {"s": route}, {"s": sink}
+        outbox, cast("Scribe", nobody), clock, cast("EventMeter", nobody), {"s": route}, {"s": sink}
     )
 
 
@@ -109,6 +142,9 @@ def in_order(events: list[Event]) -> bool:
 
 
 MOODS = st.sampled_from([None, None, Blame.SINK, Blame.EVENT, "die", "die after"])
+WRITES = st.sampled_from(
+    [None, None, None, "fails before", "fails after", "cancelled before", "cancelled after"]
+)
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -117,9 +153,10 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(H
     subjects=st.lists(st.sampled_from("abc"), min_size=1, max_size=12),
     moods=st.lists(MOODS, max_size=30),
     late=st.lists(st.sampled_from("abc"), max_size=4),
+    writes=st.lists(WRITES, max_size=10),
 )
 def test_every_event_arrives_and_each_subjects_in_order(
-    subjects: list[str], moods: list[Any], late: list[str]
+    subjects: list[str], moods: list[Any], late: list[str], writes: list[str | None]
 ) -> None:
     async def scenario(folder: str) -> None:
         url = f"sqlite:///{folder}/s.db"
@@ -127,8 +164,11 @@ def test_every_event_arrives_and_each_subjects_in_order(
         store, clock, sink = open_store(StoreSettings(url)), Turned(), Moody(iter(moods))
         await courier(store, clock, sink).register()
         await write(store, subjects, clock)
-        for number in range(len(moods) + 3):
-            await run(courier(store, clock, sink))  # a new worker each time: it knows what the store knows
+        writing = iter(writes)
+        for number in range(len(moods) + len(writes) + 3):
+            await run(
+                courier(store, clock, sink, writes=writing)
+            )  # a new worker each time: it knows what the store knows
             clock.now += HOUR + 300_000
             if number == 1:
                 await write(store, late, clock)
@@ -182,6 +222,23 @@ def test_a_poisonous_event_becomes_a_dead_letter_and_the_rest_arrives_in_order(
         asyncio.run(scenario(folder))
 
 
+@pytest.mark.parametrize("mood", ["fails before", "fails after", "cancelled before", "cancelled after"])
+def test_a_refused_event_that_could_not_be_queued_is_taken_up_again(tmp_path: Path, mood: str) -> None:
+    async def scenario() -> None:
+        url = f"sqlite:///{tmp_path}/s.db"
+        migrate(url)
+        store, clock, sink = open_store(StoreSettings(url)), Turned(), Moody(iter([Blame.EVENT]))
+        await courier(store, clock, sink).register()
+        await write(store, ["a", "a"], clock)
+        await run(courier(store, clock, sink, writes=iter([mood])))
+        clock.now += HOUR
+        await run(courier(store, clock, sink))
+        await store.close()
+        assert [event.position for event in sink.taken] == [1, 2]
+
+    asyncio.run(scenario())
+
+
 def test_an_event_that_somebody_else_wrote_is_never_sent(tmp_path: Path) -> None:
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
@@ -216,6 +273,36 @@ def test_events_of_a_sink_that_is_away_too_long_become_dead_letters_and_not_befo
         dead = await store.outbox.deliveries("s", dead=True, after=0, limit=10)
         await store.close()
         assert [letter.position for letter in dead] == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_sinks_that_could_not_be_registered_leave_the_old_ones_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.STORE_UNAVAILABLE)
+
+    async def scenario() -> None:
+        url = f"sqlite:///{tmp_path}/s.db"
+        migrate(url)
+        store, clock = open_store(StoreSettings(url)), Turned()
+        old, new = Moody(iter(())), Moody(iter(()))
+        at_work, others = courier(store, clock, old), {"new": Route("new", Pattern(), NEVER)}
+        await at_work.register()
+        with monkeypatch.context() as broken:
+            broken.setattr(store.outbox, "_write", away)
+            with pytest.raises(StrongroomError):
+                await at_work.use(others, {"new": new})
+        assert not old.closed
+        await write(store, ["a"], clock)
+        await run(at_work)
+        await at_work.use(others, {"new": new})
+        assert old.closed
+        await write(store, ["a"], clock)
+        await run(at_work)
+        await store.close()
+        assert [[event.position for event in sink.taken] for sink in (old, new)] == [[1], [2]]
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import random
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from strongroomd.custody.clock import Clock
@@ -63,10 +63,15 @@ class Courier:
         await self._outbox.register([*self.routes, delivery.RULES])
 
     async def use(self, routes: Mapping[str, Route], sinks: Mapping[str, Sink]) -> None:
-        """Take over other sinks, from a reloaded configuration."""
-        await self.close()
-        self.routes, self._sinks = dict(routes), dict(sinks)
-        await self.register()
+        """Take over other sinks, from a reloaded configuration.
+
+        Raises:
+            StrongroomError: STORE_UNAVAILABLE, and the old ones stay.
+        """
+        await self._outbox.register([*routes, delivery.RULES])
+        old, self._sinks, self.routes = self._sinks, dict(sinks), dict(routes)
+        await self.stand_down()
+        await _let_go(old)
 
     async def round(self) -> None:
         """Start a delivery to each sink that has none under way; does not wait for them."""
@@ -78,15 +83,17 @@ class Courier:
 
     async def stand_down(self) -> None:
         """End the deliveries under way: another worker is the courier now, or this one ends."""
-        tasks, self._tasks = list(self._tasks.values()), {}
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Not before: no round begins a delivery to a sink while the last one still writes.
+        self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
 
     async def close(self) -> None:
         """End deliveries and let go of the sinks."""
         await self.stand_down()
-        await asyncio.gather(*(sink.close() for sink in self._sinks.values()), return_exceptions=True)
+        await _let_go(self._sinks)
 
     async def measure(self) -> None:
         """Note what each sink has not got yet."""
@@ -192,9 +199,9 @@ class _Run:
                 continue
             left = await self._try(head, *found)
             if left is None:
-                await self._settle(drop=[head])
+                await self._settle(self._state, drop=[head])
             else:
-                await self._settle(put=[left])
+                await self._settle(self._state, put=[left])
                 if not left.dead_at:
                     return
             lane.popleft()
@@ -219,10 +226,10 @@ class _Run:
             left = await self._try(fresh, event, mac)
         if left is None:
             return
+        # In one write, or neither: a position behind an event that nobody queued would lose the event.
+        await self._settle(dataclasses.replace(self._state, position=event.position), put=[left])
         if not left.dead_at:
             self._lanes.setdefault(event.subject, deque()).append(left)
-        self._state = dataclasses.replace(self._state, position=event.position)
-        await self._settle(put=[left])
         if sum(map(len, self._lanes.values())) >= delivery.MOST_WAITING:
             raise _Stop
 
@@ -260,9 +267,16 @@ class _Run:
         self._courier.given_up(self._name, event, error)
         return dataclasses.replace(head, dead_at=now, error=error)
 
-    async def _settle(self, put: list[Delivery] | None = None, drop: list[Delivery] | None = None) -> None:
-        await self._outbox.settle(self._state, put or (), drop or ())
-        self._kept = self._state
+    async def _settle(
+        self, state: SinkState, put: Sequence[Delivery] = (), drop: Sequence[Delivery] = ()
+    ) -> None:
+        """Write down what became of deliveries; the state is the sink's once that is done."""
+        await self._outbox.settle(state, put, drop)
+        self._state = self._kept = state
+
+
+async def _let_go(sinks: Mapping[str, Sink]) -> None:
+    await asyncio.gather(*(sink.close() for sink in sinks.values()), return_exceptions=True)
 
 
 def _chance() -> float:

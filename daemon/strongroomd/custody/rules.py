@@ -7,7 +7,9 @@ idempotency key made of rule and event, so that a worker that dies in between ma
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from strongroomd.custody.clock import Clock
@@ -24,6 +26,7 @@ from strongroomd.telemetry import logs
 _log = logs.get("events")
 _BATCH: Final = 100
 _SECONDS: Final = 10.0  # of an action
+_UNWRITTEN: Final = 1.0  # seconds: what rules that come after a kill may look at again
 _LATER: Final = frozenset(
     {
         Reason.QUOTA_EXCEEDED,
@@ -35,6 +38,24 @@ _LATER: Final = frozenset(
     }
 )
 """Failures that pass: the rules wait for that. Any other ends this one action, so that no event stops all."""
+_NARROW: Final = frozenset({Reason.QUOTA_EXCEEDED, Reason.DEADLINE_EXCEEDED})
+"""Those of them that may be one key's or account's own: the others' rules wait for them only so long."""
+_PATIENCE: Final = 60.0  # seconds
+
+
+@dataclass
+class _AtHand:
+    """The event that rules are applied to, as long as it is tried again.
+
+    Attributes:
+        position: the event's.
+        done: names of the rules that are done with it.
+        since: when each rule's action first failed for a reason of its own, on the monotonic clock.
+    """
+
+    position: int = 0
+    done: set[str] = field(default_factory=set)
+    since: dict[str, float] = field(default_factory=dict)
 
 
 class Rules:
@@ -69,11 +90,13 @@ class Rules:
         self.principal = principal
         self._rules: tuple[Rule, ...] = ()
         self._routes: dict[str, Route] = {}
-        self._idle = 0  # events up to here concern no rule: known to this worker, not written down yet
+        self._at_hand = _AtHand()
+        self._seen = 0  # events up to here were looked at: known to this worker, maybe not written down yet
+        self._written = -math.inf  # when that was, on the monotonic clock
 
     def use(self, rules: Sequence[Rule], routes: Mapping[str, Route]) -> None:
-        """Take over rules, and the routes of the sinks that they notify."""
-        self._rules, self._routes, self._idle = tuple(rules), dict(routes), 0
+        """Take over rules, and the routes of the sinks that they notify; for events not looked at yet."""
+        self._rules, self._routes = tuple(rules), dict(routes)
 
     async def apply(self) -> None:
         """Look at the events since the last time. What cannot be done now is done the next time.
@@ -81,24 +104,46 @@ class Rules:
         Raises:
             StrongroomError: something that an action needs is away.
         """
-        state = next((each for each in await self._outbox.sinks() if each.name == RULES), None)
+        state = await self._state()
         if state is None:
             return
-        self._idle = max(self._idle, state.position)
-        while batch := await self._outbox.events(self._idle, _BATCH):
+        self._seen = max(self._seen, state.position)
+        while batch := await self._outbox.events(self._seen, _BATCH):
             state = await self._look_at(state, batch)
+        if self._is_due(state):
+            await self._note(state)
+
+    async def settle(self) -> None:
+        """Write down up to where events were looked at: before others look, or other rules do."""
+        state = await self._state()
+        if state is not None and self._seen > state.position:
+            await self._note(state)
+
+    async def _state(self) -> SinkState | None:
+        return next((each for each in await self._outbox.sinks() if each.name == RULES), None)
 
     async def _look_at(self, state: SinkState, batch: list[tuple[Event, bytes]]) -> SinkState:
-        """Judge some events, and note the position when a rule acted or it moved on far enough."""
+        """Judge some events, and note the position when a rule acted or it is time to."""
         acted = False
         try:
             for event, mac in batch:
                 acted = await self._judge(event, mac) or acted
-                self._idle = event.position
+                self._seen = event.position
         finally:
-            if acted or self._idle - state.position >= _BATCH:
-                state = dataclasses.replace(state, position=self._idle)
-                await self._outbox.settle(state)
+            if acted or self._is_due(state):
+                state = await self._note(state)
+        return state
+
+    def _is_due(self, state: SinkState) -> bool:
+        """Say whether the position moved and is to be written; not for each event that concerns no rule."""
+        moved = self._seen - state.position
+        waited = self._clock.monotonic() - self._written
+        return moved >= _BATCH or (moved > 0 and waited >= _UNWRITTEN)
+
+    async def _note(self, state: SinkState) -> SinkState:
+        state = dataclasses.replace(state, position=self._seen)
+        await self._outbox.settle(state)
+        self._written = self._clock.monotonic()
         return state
 
     async def _judge(self, event: Event, mac: bytes) -> bool:
@@ -109,8 +154,12 @@ class Rules:
         if not await self._scribe.is_ours(event, mac):
             _log.error("an event's MAC is wrong; no rule acts on it", position=event.position)
             return False
+        if self._at_hand.position != event.position:
+            self._at_hand = _AtHand(event.position)
         for rule in matching:
-            await self._fire(rule, event)
+            if rule.name not in self._at_hand.done:
+                await self._fire(rule, event)
+                self._at_hand.done.add(rule.name)
         return True
 
     async def _fire(self, rule: Rule, event: Event) -> None:
@@ -121,7 +170,7 @@ class Rules:
         try:
             await self._act(rule, event)
         except StrongroomError as error:
-            if error.reason in _LATER:
+            if self._is_postponed(rule, error.reason):
                 self._meter.fired(rule.name, "postponed")
                 raise
             self._meter.fired(rule.name, "refused")
@@ -129,6 +178,13 @@ class Rules:
             await self._say(EventType.RULE_FAILED, rule, event, {"reason": error.reason.value})
         else:
             self._meter.fired(rule.name, "done")
+
+    def _is_postponed(self, rule: Rule, reason: Reason) -> bool:
+        """Say whether an action that failed is tried again."""
+        if reason not in _NARROW:
+            return reason in _LATER
+        now = self._clock.monotonic()
+        return now - self._at_hand.since.setdefault(rule.name, now) < _PATIENCE
 
     async def _act(self, rule: Rule, event: Event) -> None:
         match rule.action:

@@ -191,9 +191,9 @@ class SqlOutbox(Outbox):
             newest = int(connection.execute(_NEWEST).scalar() or 0)
             connection.execute(_REGISTER, [encode(SinkState(name, newest)) for name in names])
 
-        self._consumers = tuple(names)
         if set(names) - {state.name for state in await self.sinks()}:
             await self._write(work)
+        self._consumers = tuple(names)
 
     async def note(self, state: SinkState) -> None:
         """Keep a state that is not there yet."""

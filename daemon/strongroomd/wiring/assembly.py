@@ -290,6 +290,7 @@ class WorkerAssembly:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._guarded(opened.core.usage.flush)
         await self._guarded(opened.core.eventing.alarms.flush)
+        await self._guarded(opened.core.eventing.rules.settle)
         await opened.core.eventing.courier.close()
         if led:
             await self._guarded(opened.core.upkeep.checkpoint)

@@ -78,8 +78,14 @@ class Eventing:
         self._adopt(settings)
 
     async def use(self, settings: Settings) -> None:
-        """Take over reloaded settings. Raises CONFIGURATION, and then changes nothing."""
-        await self.courier.use(routes(settings), sinks(settings))
+        """Take over reloaded settings.
+
+        Raises:
+            StrongroomError: CONFIGURATION or STORE_UNAVAILABLE, and then changes nothing.
+        """
+        wanted = sinks(settings)
+        await self.rules.settle()
+        await self.courier.use(routes(settings), wanted)
         self._adopt(settings)
 
     def _adopt(self, settings: Settings) -> None:

@@ -238,6 +238,60 @@ async def test_a_rule_acts_so_often_an_hour_and_after_the_hour_again(core: Core)
     assert core.events.counted["fired", "keep", "done"] == 4
 
 
+async def test_a_new_rule_looks_at_new_events_only(core: Core) -> None:
+    old, new = await core.create(), await core.create()
+    at_work = rules(core)
+    await at_work.apply()
+    await core.keys.disable(core.caller(), old.key_id)
+    await at_work.apply()
+
+    at_work.use([enabling()], {})
+    await core.keys.disable(core.caller(), new.key_id)
+    await at_work.apply()
+
+    assert [await state(core, key) for key in (old, new)] == [KeyState.DISABLED, KeyState.ENABLED]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_worker_that_comes_with_a_new_rule_begins_where_the_last_one_was(
+    core: Core, ended: bool
+) -> None:
+    key = await core.create()
+    first = rules(core)
+    await first.apply()
+    await core.keys.disable(core.caller(), key.key_id)
+    await first.apply()
+    if ended:
+        await first.settle()
+    else:  # killed, but not within the second
+        core.clock.pass_time(1.0)
+        await first.apply()
+
+    await rules(core, enabling()).apply()
+
+    assert await state(core, key) is KeyState.DISABLED
+
+
+async def test_events_that_concern_no_rule_are_not_a_write_each(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, settle, writes = rules(core), core.store.outbox.settle, 0
+
+    async def counted(*what: Any) -> None:
+        nonlocal writes
+        writes += 1
+        await settle(*what)
+
+    moment = core.clock.monotonic()
+    monkeypatch.setattr(core.clock, "monotonic", lambda: moment)
+    monkeypatch.setattr(core.store.outbox, "settle", counted)
+    for _ in range(5):
+        await core.create()
+        await at_work.apply()
+
+    assert writes == 1
+
+
 async def test_two_rules_that_fight_come_to_rest(core: Core) -> None:
     key = await core.create()
     against = Rule(
@@ -311,6 +365,52 @@ async def test_an_action_that_cannot_be_done_now_is_done_later(
     assert await state(core, key) is KeyState.ENABLED
 
 
+@pytest.mark.parametrize("reason", [Reason.QUOTA_EXCEEDED, Reason.DEADLINE_EXCEEDED])
+async def test_what_one_key_has_not_got_stops_the_others_for_a_minute_only(
+    core: Core, monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    short, other = await core.create(), await core.create()
+    for key in (short, other):
+        await core.keys.disable(core.caller(), key.key_id)
+    at_work, enable = rules(core, enabling()), core.keys.enable
+
+    async def short_of_it(caller: Caller, subject: str, *more: str) -> Any:
+        if subject.endswith(short.key_id):
+            raise StrongroomError(reason)
+        return await enable(caller, subject, *more)
+
+    monkeypatch.setattr(core.keys, "enable", short_of_it)
+    for _ in range(2):
+        with pytest.raises(StrongroomError):
+            await at_work.apply()
+        core.clock.pass_time(30.5)
+    await at_work.apply()
+
+    assert [await state(core, key) for key in (short, other)] == [KeyState.DISABLED, KeyState.ENABLED]
+    failed = [event.facts() for event in await happened(core) if event.type == "strongroom.rule.failed"]
+    assert [fact["reason"] for fact in failed] == [reason.value]
+    assert core.events.counted["fired", "keep", "refused"] == 1
+
+
+async def test_what_nobody_has_is_waited_for(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await core.create()
+    await core.keys.disable(core.caller(), key.key_id)
+    at_work = rules(core, enabling())
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(core.keys, "enable", away)
+        for _ in range(2):
+            with pytest.raises(StrongroomError):
+                await at_work.apply()
+            core.clock.pass_time(HOUR)
+    await at_work.apply()
+
+    assert await state(core, key) is KeyState.ENABLED
+
+
 async def test_a_notice_is_queued_for_its_sink_and_only_there(core: Core) -> None:
     patience = Patience(5, 1)
     routes = {"quiet": Route("quiet", None, patience), "all": Route("all", Pattern(), patience)}
@@ -323,6 +423,32 @@ async def test_a_notice_is_queued_for_its_sink_and_only_there(core: Core) -> Non
     queued = await core.store.outbox.deliveries("quiet", dead=False, after=0, limit=10)
     assert [each.position for each in queued] == [1]
     assert await core.store.outbox.deliveries("all", dead=False, after=0, limit=10) == [], "it gets it anyway"
+
+
+async def test_a_notice_is_sent_once_however_often_the_next_rule_is_postponed(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = {"quiet": Route("quiet", None, Patience(5, 1))}
+    tell = Rule("tell", enabling().pattern, RuleAction.NOTIFY, "", "quiet", 5)
+    key = await core.create()
+    await core.keys.disable(core.caller(), key.key_id)
+    at_work = rules(core, tell, enabling(), routes=routes)
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(core.keys, "enable", away)
+        for _ in range(3):
+            with pytest.raises(StrongroomError):
+                await at_work.apply()
+            sent = await core.store.outbox.deliveries("quiet", dead=False, after=0, limit=10)
+            await core.store.outbox.settle(None, drop=sent)
+    await at_work.apply()
+
+    assert core.events.counted["fired", "tell", "done"] == 1
+    assert await core.store.outbox.deliveries("quiet", dead=False, after=0, limit=10) == []
+    assert await state(core, key) is KeyState.ENABLED
 
 
 def compliance(core: Core, every: int = 3_600, unused: int = 90) -> Compliance:
