@@ -307,3 +307,25 @@ async def test_something_that_is_no_nats_server_is_the_sinks_failure() -> None:
         with pytest.raises(Undelivered):
             await sink.send(EVENT)
         await sink.close()
+
+
+async def test_a_nats_token_never_leaves_in_clear_where_tls_was_asked_for() -> None:
+    heard = bytearray()
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'INFO {"server_id":"x","version":"2.10.0","auth_required":true,"max_payload":1048576}\r\n'
+        )
+        while piece := await reader.read(4_096):
+            heard.extend(piece)
+            if b"PING" in piece:
+                writer.write(b"PONG\r\n")
+
+    async with server(plain) as port:
+        sink = JetStream(NatsSettings((f"tls://127.0.0.1:{port}",), "s", "token-1", 1.0, None, "/s"))
+        with pytest.raises(Undelivered, match="does not offer the TLS") as caught:
+            await sink.send(EVENT)
+        await sink.close()
+
+    assert caught.value.blame is Blame.SINK
+    assert heard == b""
