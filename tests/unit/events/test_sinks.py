@@ -245,6 +245,7 @@ async def test_tls_verifies_the_name_while_the_checked_address_is_connected_to(
         "0.1.2.3", "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "240.0.0.1",
         "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
+        "fec0::1", "feff::1", "192.0.0.1", "192.0.0.9", "192.0.0.170", "192.0.0.255", "::ffff:192.0.0.9",
     ],
 )  # fmt: skip
 def test_addresses_of_private_networks_are_refused(address: str) -> None:
