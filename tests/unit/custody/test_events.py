@@ -11,12 +11,13 @@ from tests.faults.core import ADMIN, Core, make_core
 from tests.hsmkeys import OpenedVault
 
 from strongroomd.custody.alarms import GAP_SECONDS, STREAK_SECONDS, Alarms, Streaks
+from strongroomd.custody.bulletin import Bulletin
 from strongroomd.custody.compliance import Compliance
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.rules import Rules
 from strongroomd.custody.scribe import Scribe
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
-from strongroomd.domain.delivery import RULES, Patience, Route
+from strongroomd.domain.delivery import RULES, Delivery, Patience, Route, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern
 from strongroomd.domain.principals import Caller, parse_principal
@@ -129,6 +130,41 @@ async def test_a_repeated_call_is_one_event(core: Core) -> None:
 
     assert first == again
     assert await types(core) == ["key.created"]
+
+
+async def watched(core: Core, cursor: str) -> list[int | str]:
+    """Positions that a watcher gets up to the newest, and the reason it ends for, if it does before."""
+    bulletin = Bulletin(core.gate, core.store.outbox, scribe(core), lambda: ())
+    newest = str((await core.store.outbox.span())[1])
+    found: list[int | str] = []
+    try:
+        async for event, place in bulletin.watch(core.caller(), (), (), cursor):
+            found.append(event.position)
+            if place == newest:
+                break
+    except StrongroomError as error:
+        found.append(error.reason.value)
+    return found
+
+
+async def test_no_watcher_skips_what_was_purged_between_dead_letters(core: Core) -> None:
+    for _ in range(5):
+        await core.create()
+    outbox = core.store.outbox
+    letters = [Delivery("s", position, "x", dead_at=core.clock.wall_ms()) for position in (2, 4)]
+    await outbox.settle(SinkState(RULES, 5), put=letters)
+    core.clock.pass_time(8 * DAY)
+    assert await outbox.purge(events_before=core.clock.wall_ms(), dead_before=0, limit=100) == 3
+    await core.create()
+
+    assert {cursor: await watched(core, cursor) for cursor in "012345"} == {
+        "0": [2, 4, 6],
+        "1": [2, "NOT_FOUND"],
+        "2": ["NOT_FOUND"],
+        "3": [4, "NOT_FOUND"],
+        "4": ["NOT_FOUND"],
+        "5": [6],
+    }
 
 
 def alarms(core: Core) -> Alarms:
