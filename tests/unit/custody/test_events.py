@@ -24,6 +24,7 @@ from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState
 from strongroomd.domain.rules import Rule, RuleAction
 from strongroomd.storage import audit_log
+from strongroomd.storage.store import SqlStore
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -218,6 +219,62 @@ async def test_alarms_outlive_a_store_that_is_away(core: Core, monkeypatch: pyte
     await worker.flush()
 
     assert await types(core) == ["audit.failure"]
+
+
+async def test_alarms_outlive_a_store_that_does_not_even_read(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await core.create()
+    worker = alarms(core)
+    for _ in range(14):
+        worker.refused(throttled(f"KEY/{key.key_id}"))
+        core.clock.pass_time(5.0)
+    worker.audit_failed()
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.STORE_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlStore, "get", away)
+        with pytest.raises(StrongroomError):
+            await worker.flush()
+    await worker.flush()
+
+    assert await types(core) == ["key.created", "quota.exceeded", "audit.failure"]
+
+
+async def test_a_damaged_record_silences_no_alarm(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await core.create()
+    worker = alarms(core)
+    for _ in range(14):
+        worker.refused(throttled(f"KEY/{key.key_id}"))
+        core.clock.pass_time(5.0)
+    worker.mac_failed()
+
+    async def damaged(*_: Any) -> None:
+        raise StrongroomError(Reason.INTEGRITY_FAILURE)
+
+    monkeypatch.setattr(SqlStore, "get", damaged)
+    await worker.flush()
+
+    assert await types(core) == ["key.created", "quota.exceeded", "record.mac_failure"]
+
+
+async def test_what_fails_within_the_minute_is_counted_in_the_next_event(core: Core) -> None:
+    workers = [alarms(core), alarms(core)]
+    for worker in workers:
+        worker.audit_failed()
+        await worker.flush()
+    workers[0].audit_failed()
+    workers[0].audit_failed()
+    for worker in workers:
+        await worker.flush()
+        core.clock.pass_time(61.0)
+        await worker.flush()
+        await worker.flush()
+
+    told = [event.facts() for event in await happened(core)]
+    assert told == [{"count": 1}, {"count": 2}, {"count": 1}]
 
 
 def test_a_streak_ends_with_a_pause() -> None:
