@@ -1,6 +1,8 @@
 """Events of a real daemon: to webhooks that are there, away or unwilling, to a stream, and to rules."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -346,3 +348,32 @@ def test_sinks_and_rules_are_taken_over_by_a_reload(tmp_path: Path) -> None:
             wait_until(lambda: "configuration refused" in daemon.log, 10.0)
             another = client.create_key()
             wait_until(lambda: types_of(later, another.arn) == ["key.created"], 10.0)
+
+
+def test_a_worker_starts_although_a_sink_lost_its_secret(tmp_path: Path) -> None:
+    with receiving() as receiver, receiving() as other:
+        text = sink("broken", receiver.url) + sink("other", other.url).replace(
+            "webhook-secret", "other-secret"
+        )
+        (tmp_path / "other-secret").write_bytes(SECRET)
+        (tmp_path / "other-secret").chmod(0o600)
+        text = text.replace("other-secret", str(tmp_path / "other-secret"))
+        with running(make_eventful(tmp_path / "lost", text, 1)) as daemon, daemon.client() as client:
+            secret = tmp_path / "lost-secret"
+            kept = secret.read_bytes()
+            secret.unlink()
+            before = daemon.workers()
+
+            os.kill(before[0], signal.SIGKILL)
+            wait_until(
+                lambda: daemon.workers() not in ([], before) and daemon.state["state"] == "ready", 20.0
+            )
+            key = client.create_key()
+
+            wait_until(lambda: types_of(other, key.arn) == ["key.created"], 10.0)
+            assert types_of(receiver, key.arn) == []
+            assert "this sink gets nothing before" in daemon.log
+            secret.write_bytes(kept)
+            secret.chmod(0o600)
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: types_of(receiver, key.arn) == ["key.created"], 20.0)

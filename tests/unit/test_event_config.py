@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.test_config import GOOD, folder, mistakes, settings
+from structlog.testing import capture_logs
+from tests.unit.events.test_sinks import EVENT
+from tests.unit.test_config import GOOD, folder, mistakes, settings, write
 
-from strongroomd.domain.errors import StrongroomError
+from strongroomd.config import load
+from strongroomd.domain.delivery import Blame, Undelivered
+from strongroomd.events.broken import Broken
+from strongroomd.frontends.grpc.pki import Authority
 from strongroomd.wiring import eventing
 
 __all__ = ["folder"]
@@ -108,5 +113,48 @@ def test_a_secret_that_others_can_read_is_refused(folder: Path, secret: Path, mo
 def test_a_short_secret_is_refused(folder: Path, secret: Path) -> None:
     secret.write_bytes(b"0123456789abcde\n")
 
-    with pytest.raises(StrongroomError, match="at least 16 bytes"):
-        eventing.sinks(settings(folder, GOOD + HOOK))
+    assert mistakes(folder, GOOD + HOOK) == ["[events] sinks.#1.secret_file: must hold at least 16 bytes"]
+
+
+@pytest.mark.parametrize("sink", [HOOK, BUS])
+def test_authorities_that_are_no_pem_are_refused(folder: Path, secret: Path, sink: str) -> None:
+    (folder / "authorities").write_bytes(b"no certificate")
+
+    assert mistakes(folder, GOOD + sink + 'ca_file = "authorities"') == [
+        "[events] sinks.#1.ca_file: must hold certificates in PEM"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "authorities", "token"])
+async def test_a_sink_that_broke_later_fails_alone(folder: Path, secret: Path, damage: str) -> None:
+    text = HOOK + 'ca_file = "authorities"' + BUS.replace("bus", "other") + BUS + 'token_file = "token"'
+    made = load(write(folder, GOOD + text), check_files=False)
+    break_one(folder, damage)
+
+    with capture_logs() as lines:
+        sinks = eventing.sinks(made)
+
+    broken = "bus" if damage == "token" else "hook"
+    assert [name for name, sink in sinks.items() if isinstance(sink, Broken)] == [broken]
+    with pytest.raises(Undelivered) as caught:
+        await sinks[broken].send(EVENT)
+    assert caught.value.blame is Blame.SINK
+    assert [(line["log_level"], line["sink"], line["cause"]) for line in lines] == [
+        ("error", broken, caught.value.error)
+    ]
+    await sinks[broken].close()
+
+
+def break_one(folder: Path, damage: str) -> None:
+    """Write the files of good sinks, one of them of no use."""
+    (folder / "authorities").write_bytes(Authority.make().certificate)
+    (folder / "token").write_bytes(b"0123456789abcdef")
+    match damage:
+        case "missing":
+            (folder / "hook-secret").unlink()
+        case "short":
+            (folder / "hook-secret").write_bytes(b"short")
+        case "authorities":
+            (folder / "authorities").write_bytes(b"no certificate")
+        case "token":
+            (folder / "token").unlink()

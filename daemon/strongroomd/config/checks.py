@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from strongroomd.config.eventchecks import event_conflicts, event_files
+from strongroomd.config.eventchecks import event_conflicts, event_content, event_files
 from strongroomd.config.mistakes import Mistake
 from strongroomd.config.sections import (
     AccessSection,
@@ -82,8 +82,9 @@ def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
                 yield from _file("[hsm] recovery_public_key", hsm.recovery_public_key, stat.S_IWOTH)
     match sections.get("events"):
         case EventsSection() as events:
-            for place, path, secret in event_files(events):
-                yield from _file(place, path, _OWNER_ONLY if secret else stat.S_IWOTH)
+            for place, path, name in event_files(events):
+                found = list(_file(place, path, stat.S_IWOTH if name == "ca_file" else _OWNER_ONLY))
+                yield from found or event_content(place, path, name)
 
 
 def _file(place: str, path: Path, forbidden: int) -> Iterator[Mistake]:

@@ -1,5 +1,6 @@
 """Rules between the settings of sinks and rules."""
 
+import ssl
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from strongroomd.config.sections import EventsSection, RuleSection, SinkSection
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.events import check_pattern, check_type_pattern
 
+LEAST_SECRET: Final = 16  # bytes
 _WEBHOOKS_OWN: Final = ("url", "secret_file", "allow_networks", "allow_plain_http")
 _NATS_OWN: Final = ("servers", "subject", "token_file")
 
@@ -26,14 +28,31 @@ def event_conflicts(events: EventsSection) -> Iterator[Mistake]:
         yield from _rule(f"[events] rules.#{number}", rule, sinks)
 
 
-def event_files(events: EventsSection) -> Iterator[tuple[str, Path, bool]]:
-    """Give each file that sinks name: where, which, and whether it is a secret."""
+def event_files(events: EventsSection) -> Iterator[tuple[str, Path, str]]:
+    """Give each file that sinks name: where, which, and the setting's name."""
     for number, sink in enumerate(events.sinks, start=1):
-        place = f"[events] sinks.#{number}"
-        for name, secret in (("secret_file", True), ("token_file", True), ("ca_file", False)):
+        for name in ("secret_file", "token_file", "ca_file"):
             path = getattr(sink, name)
             if path is not None:
-                yield f"{place}.{name}", path, secret
+                yield f"[events] sinks.#{number}.{name}", path, name
+
+
+def event_content(place: str, path: Path, name: str) -> Iterator[Mistake]:
+    """Look into a file that a sink names, which is there and readable."""
+    try:
+        if name == "secret_file" and len(secret_in(path)) < LEAST_SECRET:
+            yield Mistake(place, f"must hold at least {LEAST_SECRET} bytes")
+        if name == "ca_file":
+            ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        yield Mistake(place, "must hold certificates in PEM")
+    except OSError as error:
+        yield Mistake(place, f"cannot be read: {error.strerror}")
+
+
+def secret_in(path: Path) -> bytes:
+    """Read a secret from its file, without the line's end. Raises OSError."""
+    return path.read_bytes().rstrip(b"\r\n")
 
 
 def _repeated(what: str, names: Sequence[str]) -> Iterator[Mistake]:

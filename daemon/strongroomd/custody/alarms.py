@@ -90,25 +90,44 @@ class Alarms:
         self._counts[EventType.RECORD_MAC_FAILURE] += 1
 
     async def flush(self) -> None:
-        """Announce what was gathered; it is kept for the next time if the store refuses."""
+        """Announce what was gathered.
+
+        All of it is kept for the next time if the store refuses, and counts also while their kind was told
+        less than a minute ago. A full bucket is the same for all workers: who comes later adds nothing.
+        """
         exceeded, self._exceeded = self._exceeded, {}
         counts, self._counts = self._counts, Counter()
-        drafts = [await self._quota(bucket, refusals) for bucket, refusals in exceeded.items()]
-        drafts += [Draft(type_, f"node/{self._node}", {"count": n}) for type_, n in counts.items()]
-        if not drafts:
-            return
         try:
-            await self._scribe.announce(self._store, drafts, quiet_ms=QUIET_MS)
+            told = await self._announce(exceeded, counts)
         except BaseException:
             self._exceeded = exceeded | self._exceeded
             self._counts += counts
             raise
+        self._counts += Counter({type_: n for type_, n in counts.items() if type_ not in told})
+
+    async def _announce(self, exceeded: dict[str, int], counts: Counter[EventType]) -> set[str]:
+        """Write the events; gives the types of those that were not said just before."""
+        drafts = [await self._quota(bucket, refusals) for bucket, refusals in exceeded.items()]
+        drafts += [Draft(type_, f"node/{self._node}", {"count": n}) for type_, n in counts.items()]
+        if not drafts:
+            return set()
+        events = await self._scribe.announce(self._store, drafts, quiet_ms=QUIET_MS)
+        return {event.type for event in events}
 
     async def _quota(self, bucket: str, refusals: int) -> Draft:
         scope, _, subject = bucket.partition("/")
         facts = {"bucket": bucket, "scope": scope, "refusals": refusals, "seconds": int(STREAK_SECONDS)}
         about = f"quota/{bucket}"
         if scope == LimitScope.KEY:
-            stored = await self._store.get(KeyRecord, subject)
-            about = self._scribe.realm.key_arn(subject, stored.record.account if stored else "")
+            about = self._scribe.realm.key_arn(subject, await self._account(subject))
         return Draft(EventType.QUOTA_EXCEEDED, about, facts)
+
+    async def _account(self, key_id: str) -> str:
+        """Give a key's account; empty if its record is gone or damaged, which must not silence the rest."""
+        try:
+            stored = await self._store.get(KeyRecord, key_id)
+        except StrongroomError as error:
+            if error.reason is not Reason.INTEGRITY_FAILURE:
+                raise
+            return ""
+        return stored.record.account if stored else ""

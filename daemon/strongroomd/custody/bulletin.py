@@ -98,13 +98,15 @@ class Bulletin(UseCases):
         """Follow events; the right to is decided and audited before the first. Gives each with its cursor.
 
         Raises:
-            StrongroomError: NOT_FOUND for a cursor whose next events were purged; INTEGRITY_FAILURE for an
-                event that the daemon did not write.
+            StrongroomError: NOT_FOUND where the next event was purged, but for cursor 0, which takes what
+                is kept; INTEGRITY_FAILURE for an event that the daemon did not write.
         """
-        wanted, position = await self._begin_watch(caller, types, subjects, cursor)
+        wanted, position, gapless = await self._begin_watch(caller, types, subjects, cursor)
         while True:
             batch = await self._outbox.events(position, _BATCH)
             for event, mac in batch:
+                if gapless and event.position != position + 1:
+                    raise _gone()
                 position = event.position
                 if not await self._scribe.is_ours(event, mac):
                     raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="an event's MAC is wrong")
@@ -116,7 +118,8 @@ class Bulletin(UseCases):
     @gated(Action.WATCH_EVENTS)
     async def _begin_watch(
         self, passage: Passage, types: tuple[str, ...], subjects: tuple[str, ...], cursor: str
-    ) -> tuple[Pattern, int]:
+    ) -> tuple[Pattern, int, bool]:
+        """Give what is wanted, behind which position, and whether no event may be missing there."""
         passage.claim_keyless()
         for field, patterns in (("types", types), ("subjects", subjects)):
             if len(patterns) > MAX_PATTERNS:
@@ -130,10 +133,11 @@ class Bulletin(UseCases):
         if position > newest:
             raise invalid("cursor", "must be the cursor of an event")
         if position == 0:  # whatever is kept, from its beginning
-            return Pattern(types, subjects), max(oldest - 1, 0)
-        if position < newest and (oldest == 0 or position + 1 < oldest):
-            raise StrongroomError(Reason.NOT_FOUND, "the events behind this cursor are gone", field="cursor")
-        return Pattern(types, subjects), position
+            return Pattern(types, subjects), max(oldest - 1, 0), False
+        # Dead letters outlive their neighbours, so the oldest event says nothing of those behind it.
+        if position < newest and await self._outbox.event(position + 1) is None:
+            raise _gone()
+        return Pattern(types, subjects), position, True
 
     @gated(Action.LIST_SINKS)
     async def sinks(self, passage: Passage) -> list[SinkStatus]:
@@ -226,6 +230,10 @@ class Bulletin(UseCases):
         shown, more = found[:limit], len(found) > limit
         next_token = pages.encode(f"{shown[-1].subject}/{shown[-1].check}", *binding) if more else ""
         return Report(state.last_success, state.position, shown, next_token)
+
+
+def _gone() -> StrongroomError:
+    return StrongroomError(Reason.NOT_FOUND, "the events behind this cursor are gone", field="cursor")
 
 
 def _cursor(position: int) -> str:

@@ -16,6 +16,10 @@ from strongroomd.domain.delivery import Blame, Undelivered
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_NEVER_PUBLIC: Final[tuple[Network, ...]] = (
+    ipaddress.IPv6Network("fec0::/10"),  # site-local: deprecated, so that the library takes it for global
+    ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments: some of it is global, none of it a sink's
+)
 _MOST: Final = 32  # addresses of a name that are looked at
 
 
@@ -36,9 +40,15 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
         networks: ranges that the configuration allows although they are not public.
     """
     meant = plain(address)
-    if any(meant.version == network.version and meant in network for network in networks):
+    if _within(meant, networks):
         return True
+    if _within(meant, _NEVER_PUBLIC):
+        return False
     return meant.is_global and not meant.is_multicast and not meant.is_reserved and not meant.is_unspecified
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
 
 async def resolve(host: str, port: int, networks: Sequence[Network]) -> list[str]:

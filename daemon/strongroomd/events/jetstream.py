@@ -44,6 +44,23 @@ class NatsSettings:
     source: str
 
 
+class _Client(Client):
+    """A client that keeps its token where `tls://` was promised and the server did not ask for TLS.
+
+    The library begins TLS only if the server's INFO, which comes in clear, requires it.
+    """
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise _PlainServerError
+        return super()._connect_command()
+
+
+class _PlainServerError(nats.errors.Error):
+    """The server's URL says TLS, the server does not."""
+
+
 class JetStream(Sink):
     """One stream; connects when it first has something to send, and again after any failure."""
 
@@ -76,7 +93,7 @@ class JetStream(Sink):
         client = self._client
         if client is None or not client.is_connected:
             await self._drop()
-            client = self._client = Client()  # kept first, so that a failed attempt is closed as well
+            client = self._client = _Client()  # kept first, so that a failed attempt is closed as well
             await client.connect(**self._options())
         return client
 
@@ -113,6 +130,8 @@ def _undelivered(error: Exception) -> Undelivered:
             return Undelivered(Blame.EVENT, "the event is larger than the server takes")
         case nats.js.errors.NoStreamResponseError():
             return Undelivered(Blame.SINK, "no stream takes this subject")
+        case _PlainServerError():
+            return Undelivered(Blame.SINK, "the server does not offer the TLS that its URL asks for")
         case TimeoutError():
             return Undelivered(Blame.SINK, "no acknowledgement in time")
     return Undelivered(Blame.SINK, type(error).__name__)

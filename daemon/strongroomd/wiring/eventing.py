@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroomd.config import Settings
+from strongroomd.config.eventchecks import LEAST_SECRET, secret_in
 from strongroomd.config.sections import RuleSection, SinkSection
 from strongroomd.custody.alarms import Alarms
 from strongroomd.custody.bulletin import Bulletin
@@ -22,14 +23,16 @@ from strongroomd.domain.delivery import Patience, Route
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Pattern
 from strongroomd.domain.rules import HOUR_MS, Rule, RuleAction
+from strongroomd.events.broken import Broken
 from strongroomd.events.jetstream import JetStream, NatsSettings
 from strongroomd.events.webhook import Webhook, WebhookSettings
 from strongroomd.ports import Outbox, Sink, Store, Vault
+from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
 from strongroomd.wiring.meters import EventMetrics
 
-_LEAST_SECRET: Final = 16  # bytes
+_log = logs.get("events")
 _PURGE: Final = 5_000  # events forgotten at once
 
 
@@ -78,14 +81,13 @@ class Eventing:
         self._adopt(settings)
 
     async def use(self, settings: Settings) -> None:
-        """Take over reloaded settings.
+        """Take over reloaded settings; a sink that cannot be made from them fails alone.
 
         Raises:
-            StrongroomError: CONFIGURATION or STORE_UNAVAILABLE, and then changes nothing.
+            StrongroomError: STORE_UNAVAILABLE, and then changes nothing.
         """
-        wanted = sinks(settings)
         await self.rules.settle()
-        await self.courier.use(routes(settings), wanted)
+        await self.courier.use(routes(settings), sinks(settings))
         self._adopt(settings)
 
     def _adopt(self, settings: Settings) -> None:
@@ -141,21 +143,28 @@ def _route(entry: SinkSection) -> Route:
 
 
 def sinks(settings: Settings) -> dict[str, Sink]:
-    """Make the sinks.
-
-    Raises:
-        StrongroomError: CONFIGURATION for a secret that cannot be read or is too short.
-    """
+    """Make the sinks; one whose files are of no use fails at each try, and holds nobody else back."""
     source = rooms.event_source(settings)
-    make = {"webhook": _webhook, "nats": _nats}
-    return {entry.name: make[entry.kind](entry, source) for entry in settings.events.sinks}
+    return {entry.name: _sink(entry, source) for entry in settings.events.sinks}
+
+
+def _sink(entry: SinkSection, source: str) -> Sink:
+    make = {"webhook": _webhook, "nats": _nats}[entry.kind]
+    try:
+        return make(entry, source)
+    except StrongroomError as error:
+        why = error.message
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one sink, keys are still served
+        why = f"the sink cannot be made: {type(error).__name__}"
+    _log.error("this sink gets nothing before its configuration is mended", sink=entry.name, cause=why)
+    return Broken(why)
 
 
 def _webhook(entry: SinkSection, source: str) -> Sink:
     field = f"events.sinks.{entry.name}.secret_file"
     secret = _secret(entry.secret_file, field)
-    if len(secret) < _LEAST_SECRET:
-        text = f"the secret must have at least {_LEAST_SECRET} bytes"
+    if len(secret) < LEAST_SECRET:
+        text = f"secret_file must hold at least {LEAST_SECRET} bytes"
         raise StrongroomError(Reason.CONFIGURATION, text, field=field)
     return Webhook(
         WebhookSettings(
@@ -184,13 +193,12 @@ def _nats(entry: SinkSection, source: str) -> Sink:
 
 
 def _secret(path: Path | None, field: str) -> bytes:
-    """Read a secret from its file, without the line's end."""
-    if path is None:
-        return b""
+    """Read a secret. Raises CONFIGURATION."""
     try:
-        return path.read_bytes().rstrip(b"\r\n")
+        return b"" if path is None else secret_in(path)
     except OSError:
-        raise StrongroomError(Reason.CONFIGURATION, "the file cannot be read", field=field) from None
+        text = f"{field.rpartition('.')[2]} cannot be read"
+        raise StrongroomError(Reason.CONFIGURATION, text, field=field) from None
 
 
 def _rule(entry: RuleSection) -> Rule:

@@ -11,18 +11,20 @@ from tests.faults.core import ADMIN, Core, make_core
 from tests.hsmkeys import OpenedVault
 
 from strongroomd.custody.alarms import GAP_SECONDS, STREAK_SECONDS, Alarms, Streaks
+from strongroomd.custody.bulletin import Bulletin
 from strongroomd.custody.compliance import Compliance
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.rules import Rules
 from strongroomd.custody.scribe import Scribe
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
-from strongroomd.domain.delivery import RULES, Patience, Route
+from strongroomd.domain.delivery import RULES, Delivery, Patience, Route, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern
 from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState
 from strongroomd.domain.rules import Rule, RuleAction
 from strongroomd.storage import audit_log
+from strongroomd.storage.store import SqlStore
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -131,6 +133,41 @@ async def test_a_repeated_call_is_one_event(core: Core) -> None:
     assert await types(core) == ["key.created"]
 
 
+async def watched(core: Core, cursor: str) -> list[int | str]:
+    """Positions that a watcher gets up to the newest, and the reason it ends for, if it does before."""
+    bulletin = Bulletin(core.gate, core.store.outbox, scribe(core), lambda: ())
+    newest = str((await core.store.outbox.span())[1])
+    found: list[int | str] = []
+    try:
+        async for event, place in bulletin.watch(core.caller(), (), (), cursor):
+            found.append(event.position)
+            if place == newest:
+                break
+    except StrongroomError as error:
+        found.append(error.reason.value)
+    return found
+
+
+async def test_no_watcher_skips_what_was_purged_between_dead_letters(core: Core) -> None:
+    for _ in range(5):
+        await core.create()
+    outbox = core.store.outbox
+    letters = [Delivery("s", position, "x", dead_at=core.clock.wall_ms()) for position in (2, 4)]
+    await outbox.settle(SinkState(RULES, 5), put=letters)
+    core.clock.pass_time(8 * DAY)
+    assert await outbox.purge(events_before=core.clock.wall_ms(), dead_before=0, limit=100) == 3
+    await core.create()
+
+    assert {cursor: await watched(core, cursor) for cursor in "012345"} == {
+        "0": [2, 4, 6],
+        "1": [2, "NOT_FOUND"],
+        "2": ["NOT_FOUND"],
+        "3": [4, "NOT_FOUND"],
+        "4": ["NOT_FOUND"],
+        "5": [6],
+    }
+
+
 def alarms(core: Core) -> Alarms:
     return Alarms(scribe(core), core.store, core.clock, "n1")
 
@@ -182,6 +219,62 @@ async def test_alarms_outlive_a_store_that_is_away(core: Core, monkeypatch: pyte
     await worker.flush()
 
     assert await types(core) == ["audit.failure"]
+
+
+async def test_alarms_outlive_a_store_that_does_not_even_read(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await core.create()
+    worker = alarms(core)
+    for _ in range(14):
+        worker.refused(throttled(f"KEY/{key.key_id}"))
+        core.clock.pass_time(5.0)
+    worker.audit_failed()
+
+    async def away(*_: Any) -> None:
+        raise StrongroomError(Reason.STORE_UNAVAILABLE)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlStore, "get", away)
+        with pytest.raises(StrongroomError):
+            await worker.flush()
+    await worker.flush()
+
+    assert await types(core) == ["key.created", "quota.exceeded", "audit.failure"]
+
+
+async def test_a_damaged_record_silences_no_alarm(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await core.create()
+    worker = alarms(core)
+    for _ in range(14):
+        worker.refused(throttled(f"KEY/{key.key_id}"))
+        core.clock.pass_time(5.0)
+    worker.mac_failed()
+
+    async def damaged(*_: Any) -> None:
+        raise StrongroomError(Reason.INTEGRITY_FAILURE)
+
+    monkeypatch.setattr(SqlStore, "get", damaged)
+    await worker.flush()
+
+    assert await types(core) == ["key.created", "quota.exceeded", "record.mac_failure"]
+
+
+async def test_what_fails_within_the_minute_is_counted_in_the_next_event(core: Core) -> None:
+    workers = [alarms(core), alarms(core)]
+    for worker in workers:
+        worker.audit_failed()
+        await worker.flush()
+    workers[0].audit_failed()
+    workers[0].audit_failed()
+    for worker in workers:
+        await worker.flush()
+        core.clock.pass_time(61.0)
+        await worker.flush()
+        await worker.flush()
+
+    told = [event.facts() for event in await happened(core)]
+    assert told == [{"count": 1}, {"count": 2}, {"count": 1}]
 
 
 def test_a_streak_ends_with_a_pause() -> None:

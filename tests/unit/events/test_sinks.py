@@ -245,6 +245,7 @@ async def test_tls_verifies_the_name_while_the_checked_address_is_connected_to(
         "0.1.2.3", "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "240.0.0.1",
         "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
+        "fec0::1", "feff::1", "192.0.0.1", "192.0.0.9", "192.0.0.170", "192.0.0.255", "::ffff:192.0.0.9",
     ],
 )  # fmt: skip
 def test_addresses_of_private_networks_are_refused(address: str) -> None:
@@ -307,3 +308,25 @@ async def test_something_that_is_no_nats_server_is_the_sinks_failure() -> None:
         with pytest.raises(Undelivered):
             await sink.send(EVENT)
         await sink.close()
+
+
+async def test_a_nats_token_never_leaves_in_clear_where_tls_was_asked_for() -> None:
+    heard = bytearray()
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'INFO {"server_id":"x","version":"2.10.0","auth_required":true,"max_payload":1048576}\r\n'
+        )
+        while piece := await reader.read(4_096):
+            heard.extend(piece)
+            if b"PING" in piece:
+                writer.write(b"PONG\r\n")
+
+    async with server(plain) as port:
+        sink = JetStream(NatsSettings((f"tls://127.0.0.1:{port}",), "s", "token-1", 1.0, None, "/s"))
+        with pytest.raises(Undelivered, match="does not offer the TLS") as caught:
+            await sink.send(EVENT)
+        await sink.close()
+
+    assert caught.value.blame is Blame.SINK
+    assert heard == b""
