@@ -150,6 +150,9 @@ class Trail:
         while True:
             yield {"chain": "c", "seq": 1, "time": "2026-11-22T00:00:00.000Z", "hash": b"", "body": b""}
 
+    def require_right(self, _: object) -> None:
+        """Nobody loses it."""
+
 
 @pytest.mark.parametrize(("after", "reason"), [(_REMOVED, "UNAUTHENTICATED_PEER"), (_ALICE, "ACCESS_DENIED")])
 async def test_a_tail_ends_with_its_administrators_rights(

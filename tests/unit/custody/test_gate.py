@@ -56,10 +56,10 @@ class Fakes:
         if cost > self.quota_left:
             raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
 
-    def spend_refusal(self, arn: str) -> None:
-        if not self.refusals_left:
+    def spend_refusal(self, arn: str, cost: int = 1) -> None:
+        if self.refusals_left < cost:
             raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=0.02)
-        self.refusals_left -= 1
+        self.refusals_left -= cost
 
     async def write(self, record: dict[str, Any]) -> None:
         self.asked.append(record["kind"])
