@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.harness import ADMIN, OTHER, OTHER_ACCOUNT, SERVICE, Daemon, allow, entitled, fresh_id, wait_until
+from tests.harness import OTHER, OTHER_ACCOUNT, SERVICE, Daemon, allow, entitled, fresh_id, wait_until
 
 from strongroom import Client
 from strongroom.errors import StrongroomError
@@ -99,21 +99,6 @@ def test_a_tail_ends_with_the_policy_that_allowed_it(admin: Client, service: Cli
             next(tail)
 
         assert reason(lambda: list(tail)) == "ACCESS_DENIED"
-
-
-@pytest.mark.parametrize("action", ["strongroom:DisablePrincipal", "strongroom:CreateAccessKey"])
-def test_a_policy_makes_nobody_master_of_an_administrator(
-    admin: Client, service: Client, action: str
-) -> None:
-    calls: dict[str, Callable[[str], object]] = {
-        "strongroom:DisablePrincipal": service.disable_principal,
-        "strongroom:CreateAccessKey": service.create_access_key,
-    }
-    made = f"{SERVICE.rpartition('/')[0]}/{fresh_id()}"
-    admin.create_principal(made)
-
-    with able(admin, SERVICE, action, test=lambda: calls[action](made)):
-        assert reason(lambda: calls[action](ADMIN)) == "ACCESS_DENIED"
 
 
 def test_items_of_a_batch_that_are_refused_are_paid_for(daemon: Daemon, admin: Client) -> None:

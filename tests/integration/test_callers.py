@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,28 @@ def test_an_administrator_does_not_become_an_operator_or_a_trusted_service(
         ordinary = f"{USER}{fresh_id()}"
         second.create_principal(ordinary)
         assert len(second.create_access_key(ordinary).secret_access_key) == 40
+
+
+def test_a_policy_makes_nobody_master_of_an_administrator(house: Daemon, admin: Client) -> None:
+    deputy, ordinary = f"{USER}{fresh_id()}", f"{USER}{fresh_id()}"
+    name = settle(house, admin, deputy)
+    admin.create_principal(ordinary)
+    with suppress(StrongroomError):
+        admin.create_principal(SECOND)
+    admin.put_identity_policy(deputy, "all", ANYTHING)
+    time.sleep(IN_FORCE)
+    with house.client(name, timeout=30.0) as client:
+
+        def answers(arn: str) -> set[str]:
+            return {
+                reason(lambda: client.tag_principal(arn, {"a": "b"})),
+                reason(lambda: client.put_identity_policy(arn, "p", ANYTHING)),
+                reason(lambda: client.create_access_key(arn)),
+                reason(lambda: client.disable_principal(arn)),
+            }
+
+        assert answers(ordinary) == {"OK"}
+        assert answers(SECOND) == {"ACCESS_DENIED"}
 
 
 # --- changes are in force within a second
