@@ -1,11 +1,12 @@
 """Policies checked and tried out on a real daemon, and that a trial says what the request then meets."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from tests.harness import ADMIN, OTHER, SERVICE, allow, entitled, refused, wait_until
+from tests.harness import ADMIN, OTHER, SERVICE, allow, entitled, fresh_id, refused, wait_until
 
 from strongroom import Client
 from strongroom.errors import AccessDenied, InvalidRequest
@@ -137,6 +138,19 @@ def test_a_circumstance_that_is_none_is_refused_without_its_value(
         admin.simulate_policy("kms:Encrypt", circumstances={name: value})
 
     assert value not in str(caught.value)
+
+
+def test_tags_of_the_principal_and_the_name_of_the_key_count(admin: Client) -> None:
+    alias, who = f"alias/{fresh_id()}", f"{SERVICE.rpartition('/')[0]}/{fresh_id()}"
+    condition = {"StringEquals": {"aws:PrincipalTag/team": "blue", "kms:RequestAlias": alias}}
+    key = admin.create_key(policy=conditional(who, condition)).key_id
+    admin.create_alias(alias, key)
+    admin.create_principal(who, tags={"team": "blue"})
+    time.sleep(1.0)  # until every worker knows
+
+    assert admin.simulate_policy("kms:Encrypt", principal=who, key=alias).allowed
+    assert not admin.simulate_policy("kms:Encrypt", principal=who, key=key).allowed
+    assert not admin.simulate_policy("kms:Encrypt", principal=SERVICE, key=alias).allowed
 
 
 def test_an_action_that_is_none_is_refused(admin: Client) -> None:

@@ -72,7 +72,7 @@ def make_request(
         call=call_of(clock, caller),
         target=Target(entry.arn, entry.key, entry.aliases),
         principal_tags=dict(caller.principal.tags),
-        brought={"kms:requestalias": _alias(named), **brought.facts},
+        brought={"kms:requestalias": alias_in(named), **brought.facts},
         encryption_context=brought.encryption_context,
         request_tags=brought.request_tags,
     )
@@ -100,7 +100,8 @@ def subject_of(name: str) -> Subject:
 
 
 @lru_cache(maxsize=4_096)
-def _alias(named: str) -> str | None:
+def alias_in(named: str) -> str | None:
+    """Give the alias by which a key was named, kms:RequestAlias; None where it was named otherwise."""
     match = _ALIAS.fullmatch(named)
     return match[1] if match else None
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from strongroomd.custody.asking import pairs
+from strongroomd.custody.asking import alias_in, pairs
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
+from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
-from strongroomd.custody.judging import Standings
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.context import EMPTY, Context
@@ -16,12 +16,12 @@ from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_larg
 from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.policy import PolicyKind, Request, Resource
 from strongroomd.domain.policy import lint as linting
-from strongroomd.domain.policy.circumstances import Call, Circumstances, Target
+from strongroomd.domain.policy.circumstances import Call, Target
 from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.policy.explain import Explanation, explain
 from strongroomd.domain.policy.request import Value
 from strongroomd.domain.policy.supposing import Supposed, supposed_value
-from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.principals import Principal, parse_principal
 
 MAX_CIRCUMSTANCES: Final = 64
 _NO_KEY_YET: Final = "00000000-0000-4000-8000-000000000000"
@@ -55,14 +55,14 @@ class Policies(UseCases):
     Args:
         gate: the one way in.
         catalog: spells names.
-        standings: what is attached to callers.
+        directory: who callers are, and what is attached to them.
         clock: the time that a simulation takes for now.
     """
 
-    def __init__(self, gate: Gate, catalog: Catalog, standings: Standings, clock: Clock) -> None:
+    def __init__(self, gate: Gate, catalog: Catalog, directory: Directory, clock: Clock) -> None:
         super().__init__(gate)
         self._catalog = catalog
-        self._standings = standings
+        self._directory = directory
         self._clock = clock
 
     @gated(Action.CHECK_POLICY)
@@ -86,30 +86,30 @@ class Policies(UseCases):
         if action is None:
             raise invalid("action", "must name an action, such as kms:Encrypt")
         principal = self._principal(passage, wanted.principal)
-        given = _given(wanted.circumstances or {})
+        name = principal.arn if wanted.principal else passage.caller.name
         authority, target = await self._authority(passage, wanted)
-        subject = policy.subject_named(principal)
-        context = Circumstances(
+        subject = policy.subject_named(name)
+        context = Supposed(
             action=action,
             subject=subject,
-            call=Call(self._clock.wall_ms() / 1000),
+            call=Call(self._clock.wall_ms() / 1000, by_service=principal.trusted),
             target=target,
+            principal_tags=dict(principal.tags),
+            brought={"kms:requestalias": alias_in(wanted.key)},
             encryption_context=pairs(wanted.context),
+            given=_given(wanted.circumstances or {}),
         )
-        request = Request(
-            action, subject, authority.resource, Supposed(context, given), pairs(wanted.context)
-        )
-        return explain(authority, request, self._standings.standing(subject.arn))
+        request = Request(action, subject, authority.resource, context, pairs(wanted.context))
+        return explain(authority, request, self._directory.standing(subject.arn))
 
-    @staticmethod
-    def _principal(passage: Passage, arn: str) -> str:
+    def _principal(self, passage: Passage, arn: str) -> Principal:
         caller = passage.caller.principal
         if not arn:
-            return passage.caller.name
+            return caller
         wanted = parse_principal(arn, "principal")
         if wanted.account != caller.account and not caller.operator:
             raise StrongroomError(Reason.ACCESS_DENIED, "the principal is of another account")
-        return wanted.arn
+        return self._directory.admit(wanted.arn) or wanted
 
     async def _authority(self, passage: Passage, wanted: Supposition) -> tuple[Authority, Target | None]:
         """Find whose policies decide: those of a key, of a key that is to be, or of the principal alone."""

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from strongroomd.domain.errors import Reason, StrongroomError, invalid
+from strongroomd.domain.errors import invalid
 from strongroomd.domain.policy import keys
 from strongroomd.domain.policy.circumstances import Circumstances
 from strongroomd.domain.policy.keys import Kind
@@ -15,28 +15,22 @@ from strongroomd.domain.policy.request import Value
 _FIELD: Final = "circumstances"
 
 
-@dataclass(frozen=True, slots=True)
-class Supposed:
+@dataclass(slots=True)
+class Supposed(Circumstances):
     """What is supposed first, then what is known; what neither has is not there.
 
     Attributes:
-        known: of the key and the principal.
         given: by condition key in lower case.
     """
 
-    known: Circumstances
-    given: Mapping[str, Value]
+    given: Mapping[str, Value] = field(default_factory=dict)
 
     def get(self, name: str, /) -> Value | None:
-        """Give a condition key's value."""
-        if name in self.given:
-            return self.given[name]
-        try:
-            return self.known.get(name)
-        except StrongroomError as error:
-            if error.reason is not Reason.ACCESS_DENIED:
-                raise
-            return None  # a request that is made would bring it
+        """Give a condition key's value. Raises ACCESS_DENIED as its base does for names spelt alike."""
+        return self.given[name] if name in self.given else Circumstances.get(self, name)
+
+    def missing(self, _name: str) -> None:
+        """Give nothing: a request that is made would bring it."""
 
 
 def supposed_value(name: str, text: str) -> tuple[str, Value]:
