@@ -36,9 +36,6 @@ class Directory:
     def admit(self, arn: str) -> Principal | None:
         return self.principals.get(arn)
 
-    def is_listed(self, arn: str) -> bool:
-        return arn in self.principals
-
     def require_fresh(self) -> None:
         if self.stale:
             raise StrongroomError(Reason.STORE_UNAVAILABLE)
@@ -142,7 +139,7 @@ def test_a_removed_or_disabled_principal_is_nobody_at_the_next_call(
     assert refused(known, bob) is _NOBODY  # disabled is disabled, whoever configured it
 
 
-def test_who_is_known_from_the_directory_only_is_refused_while_its_changes_are_not_known(
+def test_nobody_is_known_while_changes_of_the_directory_are_not(
     authority: Authority, directory: Directory
 ) -> None:
     directory.bound[uri_fact(URI).record_id] = ALICE.arn
@@ -150,7 +147,11 @@ def test_who_is_known_from_the_directory_only_is_refused_while_its_changes_are_n
     rule = IdentityRule(carol, uri="spiffe://example.org/carol")
     known = identities(authority, directory, rule)
     alice = certificate(authority, x509.UniformResourceIdentifier(URI))
+    configured = certificate(authority, x509.UniformResourceIdentifier("spiffe://example.org/carol"))
+    directory.principals[carol.arn] = carol
     known.peer(alice)
+    known.peer(configured)
     directory.stale = True
 
     assert refused(known, alice) is Reason.STORE_UNAVAILABLE
+    assert refused(known, configured) is Reason.STORE_UNAVAILABLE  # a guard rail may be new

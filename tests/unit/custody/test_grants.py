@@ -58,6 +58,13 @@ async def refusal(call: object) -> StrongroomError:
     return caught.value
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_service_calls_for_its_resource_by_trust_and_not_by_its_name(trusted: bool) -> None:
+    named = Principal(f"arn:aws:iam::{ACCOUNT}:service/backup", ACCOUNT, trusted=trusted)
+
+    assert use_cases.for_service(Caller(named, "id", 0.0)) is trusted
+
+
 async def test_a_caller_without_grants_is_decided_by_a_look_up(core: Core) -> None:
     key, other = await core.create(), await core.create()
     await grant(core, other)

@@ -43,13 +43,11 @@ class Peer:
     Attributes:
         fingerprint: SHA-256 of the certificate's DER, hex.
         not_after: seconds since the Unix epoch after which the certificate is void.
-        listed: the directory knows it: it is known only as long as changes of the directory are.
     """
 
     principal: Principal
     fingerprint: str
     not_after: float
-    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +109,12 @@ class Identities:
         card = self._cards.get(pem)
         if card is None:
             card = self._read(pem)
-        principal, listed = self._principal(card.identities)
+        principal = self._principal(card.identities)
         if len(self._cards) >= _MOST_REMEMBERED:
             self._cards.clear()
             self._known.clear()
         self._cards[pem] = card
-        return Peer(principal, card.fingerprint, card.not_after, listed)
+        return Peer(principal, card.fingerprint, card.not_after)
 
     def _read(self, pem: bytes) -> _Card:
         try:
@@ -143,16 +141,14 @@ class Identities:
             found.append(identity_id(IdentityKind.SUBJECT, subject, issuer))
         return tuple(found)
 
-    def _principal(self, identities: tuple[str, ...]) -> tuple[Principal, bool]:
-        """Give the principal, and whether the directory knows it."""
+    def _principal(self, identities: tuple[str, ...]) -> Principal:
         rule = next((self._configured[each] for each in identities if each in self._configured), None)
         if self._directory is None:
-            return _somebody(rule), False
+            return _somebody(rule)
         arn = rule.arn if rule else self._directory.holder(identities)
         if not arn:
             raise _unknown("no identity is known for the certificate")
-        principal = self._directory.admit(arn)
-        return _somebody(principal), rule is None or self._directory.is_listed(arn)
+        return _somebody(self._directory.admit(arn))
 
     def _issuer(self, certificate: x509.Certificate) -> str:
         for issuer in self._issuers:

@@ -39,6 +39,15 @@ def here(action: Action = Action.ENCRYPT, who: str = ALICE, **changes: Any) -> C
     return dataclasses.replace(made, **changes)
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_service_is_one_by_trust_and_not_by_its_name(trusted: bool) -> None:
+    named = f"arn:aws:iam::{HOME}:service/backup"
+
+    where = here(who=named, call=dataclasses.replace(CALL, by_service=trusted))
+
+    assert where.get("aws:principalisawsservice") is trusted
+
+
 def refused(where: Circumstances, name: str) -> StrongroomError:
     with pytest.raises(StrongroomError) as caught:
         where.get(name)
