@@ -1,4 +1,4 @@
-"""`scripts/bench`: efficiency, store size, grants, oracle."""
+"""`scripts/bench`: efficiency, store size, access, oracle."""
 
 import tempfile
 from pathlib import Path
@@ -53,15 +53,18 @@ def oracle(
 
 
 @app.command()
-def grants(
+def access(
     rounds: Rounds = 7,
-    number: Annotated[int, typer.Option("--grants", min=10, help="Grants of one key.")] = 50_000,
+    policies: Annotated[
+        int, typer.Option(min=20, help="Key and identity policies, as many of each.")
+    ] = 10_000,
+    grants: Annotated[int, typer.Option(min=100, help="Grants, a fifth of them of one key.")] = 50_000,
 ) -> None:
-    """Start and decisions with many grants against none."""
-    from tests.bench import grants as bench
+    """Start and decisions with many policies and grants against few."""
+    from tests.bench import access as bench
 
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
-        bench.run(Path(folder), rounds=rounds, grants=number)
+        bench.run(Path(folder), rounds=rounds, policies=policies, grants=grants)
 
 
 if __name__ == "__main__":

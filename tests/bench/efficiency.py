@@ -80,8 +80,8 @@ def run(folder: Path, *, rounds: int, seconds: float, callers: int, workers: int
     with (
         rig.daemon(config) as daemon,
         rig.echo(daemon.tls, workers, 200) as echo,
-        rig.helper("load.py", daemon.tls, wait=False) as load,
-        rig.helper("raw.py", *_raw_arguments(config), env=env) as raw,
+        rig.helper("load", daemon.tls, wait=False) as load,
+        rig.helper("raw", *_raw_arguments(config), env=env) as raw,
         daemon.client() as client,
     ):
         print(f"callers {callers}, workers {workers}, {rounds} rounds of {seconds} s each, taken in turns")

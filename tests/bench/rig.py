@@ -13,7 +13,7 @@ from pathlib import Path
 
 from strongroom import Client
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 UNLIMITED = "\n".join(
     f"[quota.{name}]\nper_second = 1000000\nburst = 1000000"
     for name in ("symmetric", "rsa", "ecc", "management")
@@ -40,11 +40,12 @@ class Rounds:
 
 @contextmanager
 def helper(
-    script: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True
+    module: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True
 ) -> Iterator[Rounds]:
-    """Run a helper script of this folder."""
+    """Run a module of this folder as a helper."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / script), *map(str, arguments)],
+        [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -129,7 +130,7 @@ def echo(tls: Path, workers: int, reply: int) -> Iterator[str]:
         placeholder.bind(("127.0.0.1", 0))
         port = placeholder.getsockname()[1]
         for _ in range(workers):
-            stack.enter_context(helper("echo.py", tls, port, reply))
+            stack.enter_context(helper("echo", tls, port, reply))
         yield f"127.0.0.1:{port}"
 
 

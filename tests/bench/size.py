@@ -25,8 +25,8 @@ def run(folder: Path, *, rounds: int, seconds: float, keys: int) -> None:
     with (
         rig.daemon(configs[0]) as few,
         rig.daemon(configs[1]) as many,
-        rig.helper("load.py", few.tls, wait=False) as load_few,
-        rig.helper("load.py", many.tls, wait=False) as load_many,
+        rig.helper("load", few.tls, wait=False) as load_few,
+        rig.helper("load", many.tls, wait=False) as load_many,
     ):
         requests = [_request(daemon) for daemon in (few, many)]
         ratios = []
