@@ -120,7 +120,8 @@ def fuzz_names(source: random.Random) -> None:
 
 def fuzz_callers(source: random.Random) -> None:
     """Any text is a fact of certificates, a name of a caller or an assertion about one, or is refused."""
-    keys = ("strongroom-session", "strongroom-via-service", "strongroom-caller-account", "strongroom-")
+    said = ("session", "via-service", "caller-account", "source-arn", "source-account", "")
+    keys = tuple(f"strongroom-{each}" for each in said)
     for parse in (
         accounts.uri_fact,
         accounts.dns_fact,

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -479,11 +480,75 @@ def test_a_trusted_service_says_for_whom_it_calls_and_policies_can_ask(
     )  # fmt: skip
 
 
+BUCKET = "arn:aws:s3:::payroll"
+
+
+def test_a_policy_can_ask_for_the_resource_that_a_service_calls_for(admin: Client, trusted: Client) -> None:
+    me = trusted.get_caller_identity().principal_arn
+    condition = {
+        "ArnLike": {"aws:SourceArn": "arn:aws:s3:::pay*"},
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+    }
+    policy = json.loads(allow(me, "kms:Encrypt"))
+    next(s for s in policy["Statement"] if me in s["Principal"]["AWS"])["Condition"] = condition
+    key = admin.create_key(policy=json.dumps(policy)).key_id
+
+    view = trusted.on_behalf_of(source_arn=BUCKET, source_account=ACCOUNT)
+    assert view.encrypt(key, b"x").ciphertext
+    identity = view.get_caller_identity()
+    assert (identity.source_arn, identity.source_account) == (BUCKET, ACCOUNT)
+    for said in (
+        {},
+        {"source_arn": BUCKET},
+        {"source_account": ACCOUNT},
+        {"source_arn": "arn:aws:s3:::other", "source_account": ACCOUNT},
+        {"source_arn": BUCKET, "source_account": OTHER_ACCOUNT},
+    ):
+        with refused("ACCESS_DENIED"):
+            trusted.on_behalf_of(**said).encrypt(key, b"x")
+    with refused("INVALID_FIELD", "strongroom-source-arn"):
+        trusted.on_behalf_of(source_arn="arn:aws:s3:::pay*").encrypt(key, b"x")
+
+
+def test_a_grant_that_asks_for_a_source_counts_only_for_who_may_say_it(
+    house: Daemon, admin: Client, trusted: Client
+) -> None:
+    me, key = trusted.get_caller_identity().principal_arn, admin.create_key().key_id
+    source = {"source_arn": BUCKET, "source_account": ACCOUNT}
+    operations = ["Encrypt", "CreateGrant"]
+    token = [admin.create_grant(key, me, operations, **source).grant_token]  # type: ignore[arg-type]
+    untrusted = [admin.create_grant(key, SERVICE, operations, **source).grant_token]  # type: ignore[arg-type]
+    view = trusted.on_behalf_of(**source)
+
+    assert view.encrypt(key, b"x", grant_tokens=token).ciphertext
+    with view.stream() as stream:
+        assert stream.encrypt(key, b"x").result().ciphertext
+    for said in ({}, {"source_arn": BUCKET}, source | {"source_account": OTHER_ACCOUNT}):
+        assert reason(partial(trusted.on_behalf_of(**said).encrypt, key, b"x")) == "ACCESS_DENIED"
+    with house.client("service") as service:
+        for client in (service, service.on_behalf_of(**source)):
+            assert reason(partial(client.encrypt, key, b"x", grant_tokens=untrusted)) == "ACCESS_DENIED"
+    child = partial(view.create_grant, key, SERVICE, ["Encrypt"], grant_tokens=token)
+    assert reason(partial(child, **source)) == "OK"
+    for narrower in ({}, {"source_arn": BUCKET}, source | {"source_arn": BUCKET + "2"}):
+        assert reason(partial(child, **narrower)) == "ACCESS_DENIED"
+    told = [json.loads(each.canonical_json) for each in admin.pages(admin.list_audit_records, principal=me)]
+    assert [t["source_arn"] for t in told if t["outcome"] == "OK" and t["action"] == "kms:Encrypt"] == [
+        BUCKET
+    ] * 2
+
+
 def test_nobody_else_may_say_so_not_even_an_operator(house: Daemon, admin: Client, role: str) -> None:
     with house.client("service") as service:
         session = service.with_session(service.assume_role(role, "mine").session_token)
         for view in (admin, service, session):
-            for said in ({"via_service": "s3"}, {"caller_account": ACCOUNT}, {"source_principal": ADMIN}):
+            for said in (
+                {"via_service": "s3"},
+                {"caller_account": ACCOUNT},
+                {"source_principal": ADMIN},
+                {"source_arn": BUCKET},
+                {"source_account": ACCOUNT},
+            ):
                 with refused("ACCESS_DENIED"):
                     view.on_behalf_of(**said).get_caller_identity()
         refusal = json.loads(

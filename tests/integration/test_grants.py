@@ -340,6 +340,8 @@ def test_a_child_grant_is_equal_or_stricter_and_outlives_its_parent(
         ({"context_subset": {"k": "x" * 385}}, "constraints.encryption_context_subset"),
         ({"context_subset": {"": "x"}}, "constraints.encryption_context_subset"),
         ({"source_arn": "x"}, "constraints.source_arn"),
+        ({"source_arn": "arn:aws:s3:::buck*"}, "constraints.source_arn"),
+        ({"source_arn": "arn:aws:s3::bucket"}, "constraints.source_arn"),
         ({"source_arn": "arn:" + "x" * 2048}, "constraints.source_arn"),
         ({"source_account": "1"}, "constraints.source_account"),
         ({"name": "x" * 257}, "name"),

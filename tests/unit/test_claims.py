@@ -7,6 +7,8 @@ from strongroomd.domain.principals import NO_BEHALF, Behalf, Principal
 from strongroomd.frontends.grpc.claims import NO_CLAIMS, Claims, read_claims, require_trusted
 
 ALICE = "arn:aws:iam::111122223333:user/alice"
+BUCKET = "arn:aws:s3:::payroll"
+TRAIL = "arn:aws:cloudtrail:eu-central-1:444455556666:trail/all/of-it"
 
 
 @pytest.mark.parametrize("metadata", [None, (), (("user-agent", "x"), ("x-strongroom-session", "t"))])
@@ -20,9 +22,25 @@ def test_everything_that_can_be_said() -> None:
         ("strongroom-via-service", "s3.local-1.example.org"),
         ("strongroom-caller-account", "111122223333"),
         ("strongroom-source-principal", ALICE),
+        ("strongroom-source-arn", BUCKET),
+        ("strongroom-source-account", "444455556666"),
     )
 
-    assert read_claims(metadata) == Claims("token", Behalf("s3.local-1.example.org", "111122223333", ALICE))
+    behalf = Behalf("s3.local-1.example.org", "111122223333", ALICE, BUCKET, "444455556666")
+    assert read_claims(metadata) == Claims("token", behalf)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("strongroom-source-arn", BUCKET, Behalf(source_arn=BUCKET)),
+        ("strongroom-source-arn", TRAIL, Behalf(source_arn=TRAIL)),
+        ("strongroom-source-account", "444455556666", Behalf(source_account="444455556666")),
+        ("strongroom-via-service", "s3", Behalf("s3")),
+    ],
+)
+def test_each_may_be_said_alone(key: str, value: str, expected: Behalf) -> None:
+    assert read_claims(((key, value),)) == Claims("", expected)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +58,21 @@ def test_everything_that_can_be_said() -> None:
         ("strongroom-caller-account", "1" * 13, "strongroom-caller-account"),
         ("strongroom-source-principal", "alice", "strongroom-source-principal"),
         ("strongroom-source-principal", "", "strongroom-source-principal"),
+        ("strongroom-source-arn", "", "strongroom-source-arn"),
+        ("strongroom-source-arn", "bucket", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3::bucket", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::buck*", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::buck?t", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::a b", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3::1234:b", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::b\n", "strongroom-source-arn"),
+        ("strongroom-source-arn", "arn:aws:s3:::" + "b" * 2_036, "strongroom-source-arn"),
+        ("strongroom-source-arn-bin", b"arn:aws:s3:::b", "metadata"),
+        ("strongroom-source-account", "1234", "strongroom-source-account"),
+        ("strongroom-source-account", "1" * 13, "strongroom-source-account"),
+        ("strongroom-source-account", "", "strongroom-source-account"),
+        ("strongroom-source", "x", "metadata"),
     ],
 )
 def test_what_is_badly_said_is_refused_by_name(key: str, value: str | bytes, field: str) -> None:
@@ -49,11 +82,16 @@ def test_what_is_badly_said_is_refused_by_name(key: str, value: str | bytes, fie
     assert caught.value.field == field
 
 
-def test_what_is_said_twice_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("strongroom-session", "a"), ("strongroom-source-arn", BUCKET)],
+    ids=["session", "source"],
+)
+def test_what_is_said_twice_is_refused(key: str, value: str) -> None:
     with pytest.raises(StrongroomError) as caught:
-        read_claims((("strongroom-session", "a"), ("strongroom-session", "a")))
+        read_claims(((key, value), (key, value)))
 
-    assert caught.value.field == "strongroom-session"
+    assert caught.value.field == key
 
 
 def test_only_a_trusted_service_says_for_whom_it_calls() -> None:
@@ -62,6 +100,7 @@ def test_only_a_trusted_service_says_for_whom_it_calls() -> None:
 
     require_trusted(Behalf("s3"), service)
     require_trusted(NO_BEHALF, administrator)
-    with pytest.raises(StrongroomError) as caught:
-        require_trusted(Behalf("s3"), administrator)
-    assert caught.value.reason is Reason.ACCESS_DENIED
+    for said in (Behalf("s3"), Behalf(source_arn=BUCKET), Behalf(source_account="444455556666")):
+        with pytest.raises(StrongroomError) as caught:
+            require_trusted(said, administrator)
+        assert caught.value.reason is Reason.ACCESS_DENIED

@@ -55,11 +55,19 @@ def session_metadata(token: str) -> Metadata:
     return ((SESSION, token),)
 
 
-def behalf_metadata(via_service: str, caller_account: str, source_principal: str) -> Metadata:
+def behalf_metadata(
+    via_service: str,
+    caller_account: str,
+    source_principal: str,
+    source_arn: str = "",
+    source_account: str = "",
+) -> Metadata:
     """Spell for whom a trusted service calls."""
     given = (
         ("strongroom-via-service", via_service),
         ("strongroom-caller-account", caller_account),
         ("strongroom-source-principal", source_principal),
+        ("strongroom-source-arn", source_arn),
+        ("strongroom-source-account", source_account),
     )
     return tuple((name, value) for name, value in given if value)

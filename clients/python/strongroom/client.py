@@ -112,10 +112,26 @@ class Client(Operations, Blocking):
         return self._saying(session_metadata(session_token))
 
     def on_behalf_of(
-        self, *, via_service: str = "", caller_account: str = "", source_principal: str = ""
+        self,
+        *,
+        via_service: str = "",
+        caller_account: str = "",
+        source_principal: str = "",
+        source_arn: str = "",
+        source_account: str = "",
     ) -> Self:
-        """Make a view of a trusted service's client that says for whom it calls; others are refused."""
-        return self._saying(behalf_metadata(via_service, caller_account, source_principal))
+        """Make a view of a trusted service's client that says for whom it calls; others are refused.
+
+        Args:
+            via_service: the service's name, for kms:ViaService.
+            caller_account: the account that it calls for, for kms:CallerAccount.
+            source_principal: ARN of the principal that it calls for, for the audit log.
+            source_arn: ARN of the resource that it calls for, for aws:SourceArn and grants.
+            source_account: the account of that resource, for aws:SourceAccount and grants.
+        """
+        return self._saying(
+            behalf_metadata(via_service, caller_account, source_principal, source_arn, source_account)
+        )
 
     def _saying(self, metadata: Metadata) -> Self:
         view = object.__new__(type(self))
@@ -327,10 +343,26 @@ class AsyncClient(Operations, Awaiting):
         return self._saying(session_metadata(session_token))
 
     def on_behalf_of(
-        self, *, via_service: str = "", caller_account: str = "", source_principal: str = ""
+        self,
+        *,
+        via_service: str = "",
+        caller_account: str = "",
+        source_principal: str = "",
+        source_arn: str = "",
+        source_account: str = "",
     ) -> Self:
-        """Make a view of a trusted service's client that says for whom it calls; others are refused."""
-        return self._saying(behalf_metadata(via_service, caller_account, source_principal))
+        """Make a view of a trusted service's client that says for whom it calls; others are refused.
+
+        Args:
+            via_service: the service's name, for kms:ViaService.
+            caller_account: the account that it calls for, for kms:CallerAccount.
+            source_principal: ARN of the principal that it calls for, for the audit log.
+            source_arn: ARN of the resource that it calls for, for aws:SourceArn and grants.
+            source_account: the account of that resource, for aws:SourceAccount and grants.
+        """
+        return self._saying(
+            behalf_metadata(via_service, caller_account, source_principal, source_arn, source_account)
+        )
 
     def _saying(self, metadata: Metadata) -> Self:
         view = object.__new__(type(self))

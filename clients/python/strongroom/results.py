@@ -387,6 +387,8 @@ class Identity:
     via_service: str = ""
     caller_account: str = ""
     source_principal: str = ""
+    source_arn: str = ""
+    source_account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

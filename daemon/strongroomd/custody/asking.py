@@ -89,6 +89,8 @@ def call_of(clock: Clock, caller: Caller) -> Call:
         source_ip(caller.source),
         via_service=caller.behalf.via_service,
         caller_account=caller.behalf.caller_account,
+        source_arn=caller.behalf.source_arn,
+        source_account=caller.behalf.source_account,
         by_service=caller.principal.trusted,
     )
 

@@ -21,10 +21,10 @@ from strongroomd.custody.mutations import Mutations
 from strongroomd.domain import grants as granting
 from strongroomd.domain import names
 from strongroomd.domain.actions import Action
-from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid, too_large
+from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid
 from strongroomd.domain.grants import NewGrant
 from strongroomd.domain.lifecycle import Act, require
-from strongroomd.domain.limits import MAX_GRANTS_PER_KEY, MAX_SOURCE_ARN
+from strongroomd.domain.limits import MAX_GRANTS_PER_KEY
 from strongroomd.domain.policy.request import Basis
 from strongroomd.domain.principals import Caller, is_principal
 from strongroomd.domain.records import GrantRecord, KeyRecord
@@ -281,11 +281,8 @@ def _check(wanted: NewGrant, entry: Entry) -> None:
     """Check what is wanted of a key, once its caller may know the key."""
     granting.check(wanted, entry.key.spec, entry.key.usage)
     names.plain_text(wanted.name, "name")
-    source = wanted.constraints.source_arn
-    if len(source) > MAX_SOURCE_ARN:
-        raise too_large("constraints.source_arn", MAX_SOURCE_ARN, "characters")
-    if source and not names.plain_text(source, "constraints.source_arn").startswith("arn:"):
-        raise invalid("constraints.source_arn", "must be an ARN")
+    if wanted.constraints.source_arn:
+        names.source_arn(wanted.constraints.source_arn, "constraints.source_arn")
     if wanted.constraints.source_account:
         names.account_id(wanted.constraints.source_account, "constraints.source_account")
 

@@ -222,7 +222,7 @@ _BY_CONFIGURATION: Final = Decision(
 def _retirement(brought: Brought, request: Request) -> Decision:
     """Decide by the grant alone who may retire it: no policy gives that right (AWS: retiring grants)."""
     grant = brought.retired
-    if grant is None or not may_retire(grant, request.subject):
+    if grant is None or not may_retire(grant, request):
         return DEFAULT_DENY
     return _lent(grant.grant_id)
 

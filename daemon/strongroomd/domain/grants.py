@@ -15,7 +15,7 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
 from strongroomd.domain.errors import invalid, too_large
 from strongroomd.domain.limits import MAX_GRANT_NAME, MAX_GRANT_PAIRS, MAX_GRANT_VALUE
-from strongroomd.domain.policy.request import Request, Subject, Value
+from strongroomd.domain.policy.request import Request, Value
 from strongroomd.domain.principals import is_principal
 
 _DATA_KEYS: Final = (
@@ -275,14 +275,15 @@ def condition_facts(wanted: NewGrant, *, for_service: bool) -> dict[str, Value |
     }
 
 
-def may_retire(grant: Grant, subject: Subject) -> bool:
+def may_retire(grant: Grant, request: Request) -> bool:
     """Say whether a caller may retire a grant: its retiring principal, its maker, its grantee if so granted.
 
-    The root of the maker's account stands for the account.
+    The root of the maker's account stands for the account; a constraint on the source binds the grantee.
     """
-    lent = grant.lent
+    lent, subject = grant.lent, request.subject
     if not subject.names.isdisjoint({lent.retiring, grant.issuer}):
         return True
     if subject.is_root and subject.account == grant.issuer.split(":")[4]:
         return True
-    return Action.RETIRE_GRANT in lent.operations and lent.grantee in subject.names
+    granted = Action.RETIRE_GRANT in lent.operations and lent.grantee in subject.names
+    return granted and _source_fits(lent.constraints, request)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from strongroomd.domain.errors import invalid, too_large
-from strongroomd.domain.limits import MAX_ALIAS, MAX_DESCRIPTION, MAX_KEY_NAME
+from strongroomd.domain.limits import MAX_ALIAS, MAX_DESCRIPTION, MAX_KEY_NAME, MAX_SOURCE_ARN
 
 _KEY_ID = re.compile(
     r"(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})", re.ASCII
@@ -17,6 +17,7 @@ _ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]+", re.ASCII)
 _ARN = re.compile(r"arn:aws:kms:([a-z0-9-]{1,32}):([0-9]{12}):(key|alias)/(.+)", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+_SOURCE = re.compile(r"arn:[a-z0-9-]+:[A-Za-z0-9-]+:[a-z0-9-]*:(?:[0-9]{12})?:[!-)+->@-~]+", re.ASCII)
 RESERVED_ALIAS = "alias/aws/"
 
 
@@ -109,6 +110,19 @@ def account_id(text: str, field: str = "account") -> str:
     """Check an account id: 12 digits."""
     if not _ACCOUNT.fullmatch(text):
         raise invalid(field, "must be 12 digits")
+    return text
+
+
+def source_arn(text: str, field: str = "source_arn") -> str:
+    """Check the ARN of the resource that a service calls for: `arn:` and five more parts, no wildcards.
+
+    Raises:
+        StrongroomError: INVALID_FIELD or FIELD_TOO_LARGE.
+    """
+    if len(text) > MAX_SOURCE_ARN:
+        raise too_large(field, MAX_SOURCE_ARN, "characters")
+    if not _SOURCE.fullmatch(text):
+        raise invalid(field, "must be the whole ARN of one resource, such as arn:aws:s3:::bucket")
     return text
 
 

@@ -88,11 +88,15 @@ class Behalf:
         via_service: the service's name, for kms:ViaService.
         caller_account: the account that it calls for, for kms:CallerAccount.
         source_principal: ARN of the principal that it calls for.
+        source_arn: ARN of the resource that it calls for, for aws:SourceArn and grants that ask for it.
+        source_account: the account of that resource, for aws:SourceAccount likewise.
     """
 
     via_service: str = ""
     caller_account: str = ""
     source_principal: str = ""
+    source_arn: str = ""
+    source_account: str = ""
 
 
 NO_BEHALF: Final = Behalf()
@@ -142,4 +146,4 @@ class Caller:
         return facts
 
 
-_BEHALF: Final = ("via_service", "caller_account", "source_principal")
+_BEHALF: Final = ("via_service", "caller_account", "source_principal", "source_arn", "source_account")

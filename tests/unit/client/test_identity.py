@@ -75,7 +75,11 @@ async def test_asyncio_does_the_same(daemon: FakeDaemon) -> None:
 
 def test_views_add_what_they_say_and_leave_the_client_alone(client: Client, daemon: FakeDaemon) -> None:
     view = client.with_session("t").on_behalf_of(
-        via_service="s3.local-1", caller_account="444455556666", source_principal=ROLE
+        via_service="s3.local-1",
+        caller_account="444455556666",
+        source_principal=ROLE,
+        source_arn="arn:aws:s3:::b",
+        source_account="444455556666",
     )
 
     view.generate_random(16)
@@ -88,6 +92,8 @@ def test_views_add_what_they_say_and_leave_the_client_alone(client: Client, daem
             "strongroom-via-service": "s3.local-1",
             "strongroom-caller-account": "444455556666",
             "strongroom-source-principal": ROLE,
+            "strongroom-source-arn": "arn:aws:s3:::b",
+            "strongroom-source-account": "444455556666",
         },
         {},
     ]

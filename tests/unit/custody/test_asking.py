@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from tests.policy_cases import ALICE, HOME, KEY, allow, deny, document
 
-from strongroomd.custody.asking import Brought, make_request, pairs, source_ip
+from strongroomd.custody.asking import Brought, call_of, make_request, pairs, source_ip
 from strongroomd.custody.clock import Clock
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.context import parse_context
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.policy import Question, Request
-from strongroomd.domain.principals import Caller, Principal
+from strongroomd.domain.principals import Behalf, Caller, Principal
 
 
 class Noon(Clock):
@@ -29,6 +29,14 @@ def request(named: str = "", peer: str = "ipv4:192.0.2.1:1234", brought: Brought
     entry: Any = SimpleNamespace(arn=KEY, key=SimpleNamespace(account=HOME), aliases=None)
     caller = Caller(Principal(ALICE, HOME), "id", time.monotonic(), peer)
     return make_request(Noon(), caller, Action.ENCRYPT, entry, brought or Brought(), named)
+
+
+def test_policies_hear_for_which_resource_a_service_calls() -> None:
+    behalf = Behalf("s3", "444455556666", source_arn="arn:aws:s3:::b", source_account="777788889999")
+    call = call_of(Noon(), Caller(Principal(ALICE, HOME, trusted=True), "id", 0.0, behalf=behalf))
+
+    assert (call.via_service, call.caller_account) == ("s3", "444455556666")
+    assert (call.source_arn, call.source_account) == ("arn:aws:s3:::b", "777788889999")
 
 
 @pytest.mark.parametrize(

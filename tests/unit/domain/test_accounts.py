@@ -180,7 +180,7 @@ def test_what_audit_records_say_of_a_caller() -> None:
     session = RoleSession("arn:aws:iam::1:role/ops", "s", "arn:aws:iam::1:user/a", "ab", 1, "", 0)
     caller = Caller(
         Principal(session.role, "1"), "id", 0.0, identity="certificate:ab", session=session,
-        behalf=Behalf("s3.local-1", "444455556666"),
+        behalf=Behalf("s3.local-1", "444455556666", source_arn="arn:aws:s3:::b", source_account="444455556666"),
     )  # fmt: skip
 
     assert caller.told() == {
@@ -189,6 +189,8 @@ def test_what_audit_records_say_of_a_caller() -> None:
         "session_source": "arn:aws:iam::1:user/a",
         "via_service": "s3.local-1",
         "caller_account": "444455556666",
+        "source_arn": "arn:aws:s3:::b",
+        "source_account": "444455556666",
     }
     assert caller.name == "arn:aws:sts::1:assumed-role/ops/s"
     assert Caller(Principal("arn", "1"), "id", 0.0).told() == {}

@@ -9,6 +9,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.grants import Constraints, ConstraintType, Grant, NewGrant
 from strongroomd.domain.policy import subject_named
 from strongroomd.domain.policy.circumstances import to_bring
+from strongroomd.domain.policy.request import Request
 
 ALICE = "arn:aws:iam::111122223333:user/alice"
 BOB = "arn:aws:iam::111122223333:user/bob"
@@ -163,8 +164,13 @@ def test_what_a_grant_lacks_is_told_as_nothing() -> None:
     assert facts["kms:grantisforawsresource"] is False
 
 
-def made(operations: frozenset[Action] = DECRYPT, retiring: str = "") -> Grant:
-    return Grant("g", "key", ALICE, NewGrant(BOB, operations, retiring=retiring))
+def made(operations: frozenset[Action] = DECRYPT, retiring: str = "", source: str = "") -> Grant:
+    constraints = Constraints(source_arn=source)
+    return Grant("g", "key", ALICE, NewGrant(BOB, operations, constraints, retiring=retiring))
+
+
+RETIRE = frozenset({Action.DECRYPT, Action.RETIRE_GRANT})
+BUCKET = "arn:aws:s3:::b"
 
 
 @pytest.mark.parametrize(
@@ -176,9 +182,20 @@ def made(operations: frozenset[Action] = DECRYPT, retiring: str = "") -> Grant:
         (made(), ROOT, True),
         (made(), "arn:aws:iam::444455556666:root", False),
         (made(), BOB, False),
-        (made(frozenset({Action.DECRYPT, Action.RETIRE_GRANT})), BOB, True),
-        (made(frozenset({Action.DECRYPT, Action.RETIRE_GRANT})), CAROL, False),
+        (made(RETIRE), BOB, True),
+        (made(RETIRE), CAROL, False),
+        (made(RETIRE, source=BUCKET), BOB, False),
+        (made(RETIRE, CAROL, source=BUCKET), CAROL, True),
+        (made(RETIRE, source=BUCKET), ALICE, True),
     ],
 )
 def test_who_may_retire_a_grant(grant: Grant, who: str, may: bool) -> None:
-    assert grants.may_retire(grant, subject_named(who)) is may
+    assert grants.may_retire(grant, Request(Action.RETIRE_GRANT, subject_named(who))) is may
+
+
+@pytest.mark.parametrize(("said", "may"), [(BUCKET, True), (BUCKET + "2", False), (None, False)])
+def test_a_grantee_retires_a_grant_of_a_source_in_its_name_only(said: str | None, may: bool) -> None:
+    context = {"aws:sourcearn": said}
+    request = Request(Action.RETIRE_GRANT, subject_named(BOB), context=context)
+
+    assert grants.may_retire(made(RETIRE, source=BUCKET), request) is may

@@ -208,4 +208,6 @@ def _identity(reply: access_pb2.GetCallerIdentityResponse) -> results.Identity:
         via_service=reply.via_service,
         caller_account=reply.caller_account,
         source_principal=reply.source_principal,
+        source_arn=reply.source_arn,
+        source_account=reply.source_account,
     )

@@ -329,6 +329,8 @@ class GetCallerIdentityResponse(_message.Message):
     VIA_SERVICE_FIELD_NUMBER: _builtins.int
     CALLER_ACCOUNT_FIELD_NUMBER: _builtins.int
     SOURCE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    SOURCE_ARN_FIELD_NUMBER: _builtins.int
+    SOURCE_ACCOUNT_FIELD_NUMBER: _builtins.int
     principal_arn: _builtins.str
     """The caller's principal: arn:aws:iam::<account>:root, user/<name>, role/<name> or service/<name>. In a
     role session the role.
@@ -361,6 +363,10 @@ class GetCallerIdentityResponse(_message.Message):
     """The account for which it says that it calls; else empty."""
     source_principal: _builtins.str
     """The principal for which it says that it calls; else empty."""
+    source_arn: _builtins.str
+    """The ARN of the resource for which it says that it calls; else empty."""
+    source_account: _builtins.str
+    """The account of that resource, as it says; else empty."""
     @_builtins.property
     def session_expire_time(self) -> _timestamp_pb2.Timestamp:
         """In a role session when it ends; else absent."""
@@ -383,10 +389,12 @@ class GetCallerIdentityResponse(_message.Message):
         via_service: _builtins.str = ...,
         caller_account: _builtins.str = ...,
         source_principal: _builtins.str = ...,
+        source_arn: _builtins.str = ...,
+        source_account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session_expire_time", b"session_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "administrator", b"administrator", "caller_account", b"caller_account", "certificate_sha256", b"certificate_sha256", "daemon_version", b"daemon_version", "identity", b"identity", "operator", b"operator", "principal_arn", b"principal_arn", "region", b"region", "session_arn", b"session_arn", "session_expire_time", b"session_expire_time", "session_source_arn", b"session_source_arn", "source_principal", b"source_principal", "trusted", b"trusted", "via_service", b"via_service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "administrator", b"administrator", "caller_account", b"caller_account", "certificate_sha256", b"certificate_sha256", "daemon_version", b"daemon_version", "identity", b"identity", "operator", b"operator", "principal_arn", b"principal_arn", "region", b"region", "session_arn", b"session_arn", "session_expire_time", b"session_expire_time", "session_source_arn", b"session_source_arn", "source_account", b"source_account", "source_arn", b"source_arn", "source_principal", b"source_principal", "trusted", b"trusted", "via_service", b"via_service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,9 +74,11 @@ class GrantConstraints(_message.Message):
     SOURCE_ARN_FIELD_NUMBER: _builtins.int
     SOURCE_ACCOUNT_FIELD_NUMBER: _builtins.int
     source_arn: _builtins.str
-    """What aws:SourceArn of the request must be, at most 2,048 characters. Empty: anything."""
+    """What aws:SourceArn of the request must be, which only a trusted service can say: the whole ARN of one resource,
+    at most 2,048 characters. Empty: anything.
+    """
     source_account: _builtins.str
-    """What aws:SourceAccount of the request must be, 12 digits. Empty: anything."""
+    """What aws:SourceAccount of the request must be, likewise, 12 digits. Empty: anything."""
     @_builtins.property
     def encryption_context_equals(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The whole encryption context must be these pairs: at most 8, of at most 384 characters a key or value."""

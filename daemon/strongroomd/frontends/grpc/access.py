@@ -63,6 +63,8 @@ class AccessServicer(AccountMethods, PrincipalMethods, AttachmentMethods, Identi
             via_service=behalf.via_service,
             caller_account=behalf.caller_account,
             source_principal=behalf.source_principal,
+            source_arn=behalf.source_arn,
+            source_account=behalf.source_account,
         )
 
     async def AssumeRole(self, request: pb.AssumeRoleRequest, call: Call) -> pb.AssumeRoleResponse:

@@ -5,13 +5,13 @@ nothing, since it was meant to mean something.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
-from strongroomd.domain.limits import MAX_ASSERTION, MAX_SESSION_TOKEN
-from strongroomd.domain.names import account_id
+from strongroomd.domain.limits import MAX_ASSERTION, MAX_SESSION_TOKEN, MAX_SOURCE_ARN
+from strongroomd.domain.names import account_id, source_arn
 from strongroomd.domain.principals import NO_BEHALF, Behalf, Principal, parse_principal
 
 _OURS: Final = "strongroom-"
@@ -19,11 +19,15 @@ SESSION: Final = "strongroom-session"
 _VIA_SERVICE: Final = "strongroom-via-service"
 _CALLER_ACCOUNT: Final = "strongroom-caller-account"
 _SOURCE_PRINCIPAL: Final = "strongroom-source-principal"
+_SOURCE_ARN: Final = "strongroom-source-arn"
+_SOURCE_ACCOUNT: Final = "strongroom-source-account"
 _LIMITS: Final = {
     SESSION: MAX_SESSION_TOKEN,
     _VIA_SERVICE: MAX_ASSERTION,
     _CALLER_ACCOUNT: 12,
     _SOURCE_PRINCIPAL: MAX_ASSERTION,
+    _SOURCE_ARN: MAX_SOURCE_ARN,
+    _SOURCE_ACCOUNT: 12,
 }
 _SERVICE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,126}[A-Za-z0-9])?", re.ASCII)
 
@@ -70,17 +74,25 @@ def _claims(ours: list[tuple[str, str | bytes]]) -> Claims:
 
 
 def _behalf(found: dict[str, str]) -> Behalf:
-    service, account = found.get(_VIA_SERVICE, ""), found.get(_CALLER_ACCOUNT, "")
-    source = found.get(_SOURCE_PRINCIPAL, "")
-    if not (service or account or source):
+    if not any(key in found for key in _CHECKS):
         return NO_BEHALF
-    if service and not _SERVICE.fullmatch(service):
-        raise invalid(_VIA_SERVICE, "must be a service's name: letters, digits, dots and dashes")
-    return Behalf(
-        service,
-        account and account_id(account, _CALLER_ACCOUNT),
-        source and parse_principal(source, _SOURCE_PRINCIPAL).arn,
-    )
+    return Behalf(*(check(found[key], key) if key in found else "" for key, check in _CHECKS.items()))
+
+
+def _service(text: str, field: str) -> str:
+    if not _SERVICE.fullmatch(text):
+        raise invalid(field, "must be a service's name: letters, digits, dots and dashes")
+    return text
+
+
+_CHECKS: Final[dict[str, Callable[[str, str], str]]] = {
+    _VIA_SERVICE: _service,
+    _CALLER_ACCOUNT: account_id,
+    _SOURCE_PRINCIPAL: lambda text, field: parse_principal(text, field).arn,
+    _SOURCE_ARN: source_arn,
+    _SOURCE_ACCOUNT: account_id,
+}
+"""What a trusted service may say, in the order of `Behalf`'s fields."""
 
 
 def require_trusted(behalf: Behalf, principal: Principal) -> None:
