@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from tests.hsmkeys import OpenedVault
 
+from strongroomd.custody.addresses import AddressBook
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.births import Births
@@ -149,6 +150,7 @@ class Core:
     rooms: AccessRooms
     gate: Gate
     events: "EventMeter"
+    addresses: AddressBook
     own_token: bool = False
 
     @property
@@ -295,4 +297,5 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         build_access(gate, Registrar(mutations, store, directory), vault, sessions, clock),
         gate,
         events,
+        AddressBook(ledger, directory, clock),
     )

@@ -200,7 +200,7 @@ async def made(core: Core, request_id: str = "") -> NewAccessKey:
 
 
 def credentials(core: Core) -> Credentials:
-    return Credentials(core.directory, core.vault, core.gate.usage)
+    return Credentials(core.directory, core.vault, core.gate.usage, core.addresses)
 
 
 async def test_a_secret_comes_back_from_memory_and_token_alone(core: Core) -> None:
@@ -253,7 +253,7 @@ async def test_the_last_use_of_a_key_is_remembered_beside_its_record(core: Core)
     await settle(core)
     key = await made(core)
     before = await core.rooms.access_keys.list_keys(core.caller(), ALICE)
-    credentials(core).used(key.record.access_key_id)
+    credentials(core).used(key.record.access_key_id, "192.0.2.1")
 
     after = await core.rooms.access_keys.list_keys(core.caller(), ALICE)
 

@@ -60,7 +60,9 @@ async def stock_callers(core: Core) -> None:
     await rooms.accounts.create(core.caller(), "444455556666", "blue")
     await rooms.principals.create(core.caller(), NewPrincipal(user, "a user", (("team", "blue"),)))
     await rooms.identities.add(core.caller(), user, uri_fact("spiffe://example.org/alice"))
-    await rooms.access_keys.create(core.caller(), user)
+    key = await rooms.access_keys.create(core.caller(), user)
+    core.addresses.used(key.record.access_key_id, "192.0.2.1")
+    await core.addresses.flush()
 
 
 async def detected(core: Core, kind: type[Record], record_id: str) -> bool:

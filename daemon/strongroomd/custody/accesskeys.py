@@ -8,6 +8,7 @@ import base64
 import dataclasses
 from dataclasses import dataclass, field
 
+from strongroomd.custody.addresses import AddressBook, delete_key
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
@@ -147,7 +148,7 @@ class AccessKeys(UseCases):
 
         async def work(change: Change) -> AccessKeyRecord:
             current = await _own(change, checked, principal, etag)
-            await change.delete(current)
+            await delete_key(change, current)
             return current
 
         bound = [principal.arn, checked, etag]
@@ -184,12 +185,16 @@ class Credentials:
         directory: knows access keys and principals.
         vault: opens secrets.
         usage: told when a signature was good.
+        addresses: told from where.
     """
 
-    def __init__(self, directory: Directory, vault: Vault, usage: UsageCounter) -> None:
+    def __init__(
+        self, directory: Directory, vault: Vault, usage: UsageCounter, addresses: AddressBook
+    ) -> None:
         self._directory = directory
         self._box = SecretBox(vault)
         self._usage = usage
+        self._addresses = addresses
 
     async def find(self, key_id: str) -> Credential:
         """Find a credential.
@@ -205,6 +210,12 @@ class Credentials:
             raise StrongroomError(Reason.UNAUTHENTICATED_PEER, "the access key is not valid")
         return Credential(principal, await self._box.open(record.sealed_secret, key_id))
 
-    def used(self, key_id: str) -> None:
-        """Remember that an access key was used now."""
+    def used(self, key_id: str, address: str) -> None:
+        """Remember that an access key was used now: to be called for a signature that was good, and no other.
+
+        Args:
+            key_id: a key that `find` has found.
+            address: the peer's IP address; empty for a peer without one, of whom no event tells.
+        """
         self._usage.count(key_id, _USE)
+        self._addresses.used(key_id, address)

@@ -219,7 +219,7 @@ class Ledger:
         async with self._changing:
             async with self._store.transaction() as transaction:
                 await self.follow()
-                change = Change(self, self._vault, transaction)
+                change = Change(self, self._vault, transaction, cause.action)
                 yield change
                 events = await self.scribe.write(transaction, change.drafts, cause) if self.scribe else []
             if self.scribe is not None:
@@ -246,7 +246,8 @@ class Change:
         drafts: the events that the changes so far are.
     """
 
-    def __init__(self, ledger: Ledger, vault: Vault, transaction: Transaction) -> None:
+    def __init__(self, ledger: Ledger, vault: Vault, transaction: Transaction, action: str = "") -> None:
+        self._action = action
         self.drafts: list[Draft] = []
         self._seen: dict[tuple[str, str], Record | None] = {}
         self._ledger = ledger
@@ -298,7 +299,9 @@ class Change:
         self._seen[record.KIND, record.record_id] = after
         key_id = key_of(record)
         account = await self._account(record, key_id) if key_id else ""
-        self.drafts += happenings(before, after, lambda name: scribe.realm.key_arn(name, account))
+        self.drafts += happenings(
+            before, after, lambda name: scribe.realm.key_arn(name, account), self._action
+        )
 
     async def _account(self, record: Record, key_id: str) -> str:
         found = getattr(record, "account", "")

@@ -90,7 +90,9 @@ class Mutations:
         if not audited:
             await passage.intent()
         caller = passage.caller
-        async with self.ledger.change(Cause(caller.principal.arn, caller.request_id)) as change:
+        async with self.ledger.change(
+            Cause(caller.principal.arn, caller.request_id, passage.action)
+        ) as change:
             if request_id:
                 answer = await change.transaction.answer(passage.caller.principal.arn, request_id)
                 found = await self._accept(passage, kind, answer, arguments)

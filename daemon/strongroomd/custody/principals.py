@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from strongroomd.custody import pages
 from strongroomd.custody.accounts import new_principal
+from strongroomd.custody.addresses import delete_key
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.keyforms import Tags, check_etag, check_tag_key, check_tags
 from strongroomd.custody.ledger import Change
@@ -238,4 +239,4 @@ async def _delete_all(change: Change, arn: str) -> None:
     for stored in await change.transaction.find(IdentityRecord, {"arn": arn}):
         await change.delete(known(await change.get(IdentityRecord, stored.record.record_id)))
     for found in await change.transaction.find(AccessKeyRecord, {"arn": arn}):
-        await change.delete(known(await change.get(AccessKeyRecord, found.record.record_id)))
+        await delete_key(change, known(await change.get(AccessKeyRecord, found.record.record_id)))

@@ -17,7 +17,7 @@ DAEMON: Final = "strongroom"
 
 
 class EventType(StrEnum):
-    """Every type of event; names are never reused. Those marked reserved are not emitted yet."""
+    """Every type of event; names are never reused. Those marked reserved no use case brings about yet."""
 
     KEY_CREATED = "strongroom.key.created"
     KEY_ENABLED = "strongroom.key.enabled"
@@ -43,10 +43,30 @@ class EventType(StrEnum):
     COMPLIANCE_RESOLVED = "strongroom.compliance.resolved"
     RULE_SUPPRESSED = "strongroom.rule.suppressed"
     RULE_FAILED = "strongroom.rule.failed"
-    GRANT_CREATED = "strongroom.grant.created"  # reserved
-    GRANT_RETIRED = "strongroom.grant.retired"  # reserved
-    GRANT_REVOKED = "strongroom.grant.revoked"  # reserved
-    ACCESS_KEY_USED_FROM_NEW_ADDRESS = "strongroom.access_key.used_from_new_address"  # reserved
+    GRANT_CREATED = "strongroom.grant.created"
+    GRANT_RETIRED = "strongroom.grant.retired"
+    GRANT_REVOKED = "strongroom.grant.revoked"
+    ACCOUNT_CREATED = "strongroom.account.created"
+    ACCOUNT_DESCRIPTION_CHANGED = "strongroom.account.description_changed"  # reserved
+    ACCOUNT_GUARD_RAILS_CHANGED = "strongroom.account.guard_rails_changed"
+    ACCOUNT_CLOSED = "strongroom.account.closed"  # reserved
+    PRINCIPAL_CREATED = "strongroom.principal.created"
+    PRINCIPAL_ENABLED = "strongroom.principal.enabled"
+    PRINCIPAL_DISABLED = "strongroom.principal.disabled"
+    PRINCIPAL_DELETED = "strongroom.principal.deleted"
+    PRINCIPAL_DESCRIPTION_CHANGED = "strongroom.principal.description_changed"  # reserved
+    PRINCIPAL_TAGS_CHANGED = "strongroom.principal.tags_changed"
+    PRINCIPAL_POLICIES_CHANGED = "strongroom.principal.policies_changed"
+    PRINCIPAL_TRUST_POLICY_CHANGED = "strongroom.principal.trust_policy_changed"
+    PRINCIPAL_TRUSTED_CHANGED = "strongroom.principal.trusted_changed"  # reserved
+    PRINCIPAL_SESSIONS_REVOKED = "strongroom.principal.sessions_revoked"
+    IDENTITY_ADDED = "strongroom.identity.added"
+    IDENTITY_REMOVED = "strongroom.identity.removed"
+    ACCESS_KEY_CREATED = "strongroom.access_key.created"
+    ACCESS_KEY_ENABLED = "strongroom.access_key.enabled"
+    ACCESS_KEY_DISABLED = "strongroom.access_key.disabled"
+    ACCESS_KEY_DELETED = "strongroom.access_key.deleted"
+    ACCESS_KEY_USED_FROM_NEW_ADDRESS = "strongroom.access_key.used_from_new_address"
 
 
 PREFIX: Final = "strongroom."
@@ -58,7 +78,7 @@ class Draft:
 
     Attributes:
         type: the kind of event.
-        subject: ARN of the key, or the name of what else it is about.
+        subject: ARN of the key or principal, or the name of what else it is about.
         data: JSON-able facts, no secrets.
     """
 
@@ -75,7 +95,7 @@ class Event:
         position: its place among all events, from 1, without gaps.
         id: unique; a repeated delivery has the same.
         type: an `EventType`, or one that a later release knows.
-        subject: ARN of the key, or the name of what else it is about.
+        subject: ARN of the key or principal, or the name of what else it is about.
         sequence: its place among the events of its subject, from 1, without gaps.
         time: milliseconds since the Unix epoch.
         principal: ARN of who caused it, or `strongroom`.
@@ -210,10 +230,11 @@ def _member(facts: Mapping[str, Any], name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who caused an event, and by which call."""
+    """Who caused an event, by which call, and what that was to do: an action's name, empty for the daemon."""
 
     principal: str = DAEMON
     request_id: str = ""
+    action: str = ""
 
 
 BY_DAEMON: Final = Cause()

@@ -1,15 +1,22 @@
-"""Which event a change of a record is: one table for each kind of record, total over states.
+"""Which event a change of a record is: one table for each kind of record, total over states and fields.
 
-The ledger asks this for every record that it writes, so that no use case can change a key, alias or limit
-silently. Grants and callers have no events yet.
+The ledger asks this for every record that it writes, so that no use case can change anything silently: what
+is no event stands in `SILENT`. Those of callers are in `callerevents`.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from strongroomd.domain import callerevents
+from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
+from strongroomd.domain.actions import Action
+from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.events import Draft, EventType
 from strongroomd.domain.records import (
     AliasRecord,
+    GrantRecord,
+    HouseRecord,
+    InvocationsRecord,
     KeyRecord,
     KeyState,
     LimitRecord,
@@ -48,14 +55,47 @@ VERSION_CHANGES: Final[dict[tuple[VersionState, VersionState], EventType]] = {
     (VersionState.MISSING, VersionState.ACTIVE): EventType.KEY_MATERIAL_FOUND,
 }
 
+_GRANT_ENDS: Final[dict[str, EventType]] = {
+    Action.RETIRE_GRANT: EventType.GRANT_RETIRED,
+    Action.REVOKE_GRANT: EventType.GRANT_REVOKED,
+}
+"""How a grant ended, by what ended it. Grants of a destroyed key go later and in silence: its end says it."""
 
-def happenings(before: Record | None, after: Record | None, name: Name) -> list[Draft]:
+_WHOLE: Final = frozenset({"*"})
+SILENT: Final[dict[type[Record], frozenset[str]]] = {
+    KeyRecord: frozenset(
+        {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
+        | {"created_at", "deletion_at", "row_version"}
+    ),
+    VersionRecord: frozenset(
+        {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
+        | {"check_value", "recovery_blob", "scheme", "row_version"}
+    ),
+    AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
+    LimitRecord: frozenset(),
+    GrantRecord: _WHOLE,
+    HouseRecord: _WHOLE,
+    InvocationsRecord: _WHOLE,
+    AccountRecord: frozenset({"account", "created_at", "row_version"}),
+    PrincipalRecord: frozenset({"arn", "account", "kind", "unique_id", "created_at", "row_version"}),
+    IdentityRecord: _WHOLE,
+    AccessKeyRecord: frozenset(
+        {"access_key_id", "arn", "account", "sealed_secret", "created_at", "row_version"}
+    ),
+    AddressesRecord: frozenset({"access_key_id", "arn", "account", "row_version"}),
+}
+"""Fields of each kind whose change alone is no event: they never change, or tell nothing that another does
+not. `*` where no record of the kind is ever changed, or where a change means nothing to anybody."""
+
+
+def happenings(before: Record | None, after: Record | None, name: Name, action: str = "") -> list[Draft]:
     """Say what the change of one record means.
 
     Args:
         before: the record before, None for a new one.
         after: the record after, None for one that was removed.
-        name: spells ARNs.
+        name: spells ARNs of keys.
+        action: what the change was made for, empty where the daemon made it by itself.
     """
     match before or after:
         case KeyRecord():
@@ -66,7 +106,9 @@ def happenings(before: Record | None, after: Record | None, name: Name) -> list[
             return list(_of_alias(before, after, name))
         case LimitRecord():
             return [_of_limit(before, after, name)]
-    return []
+        case GrantRecord():
+            return list(_of_grant(before, after, name, action))
+    return callerevents.happenings(before, after)
 
 
 def _of_key(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - a key or None
@@ -134,10 +176,33 @@ def _of_limit(before: Any, after: Any, name: Name) -> Draft:  # noqa: ANN401 - a
     )
 
 
+def _of_grant(before: Any, after: Any, name: Name, action: str) -> Iterator[Draft]:  # noqa: ANN401 - a grant or None
+    grant = before or after
+    kind = EventType.GRANT_CREATED if before is None else _GRANT_ENDS.get(action)
+    if kind is not None and (before is None or after is None):
+        yield Draft(kind, name(grant.key_id), _grant_facts(grant))
+
+
+def _grant_facts(grant: GrantRecord) -> dict[str, Any]:
+    """Tell of a grant: of the encryption context that it asks for only the keys, of its name nothing."""
+    return {
+        "account": grant.account,
+        "grant_id": grant.grant_id,
+        "grantee": grant.grantee,
+        "retiring": grant.retiring,
+        "issuer": grant.issuer,
+        "operations": grant.operations.split(","),
+        "constraint": grant.constraint_type,
+        "context_keys": [key for key, _ in grant.context],
+        "source_constrained": bool(grant.source_arn or grant.source_account),
+        "parent": grant.parent,
+    }
+
+
 def key_of(record: Record) -> str:
     """Give the id of the key that a record is about; empty if it is about none."""
     match record:
-        case KeyRecord() | VersionRecord() | AliasRecord():
+        case KeyRecord() | VersionRecord() | AliasRecord() | GrantRecord():
             return record.key_id
         case LimitRecord(scope=LimitScope.KEY):
             return record.subject

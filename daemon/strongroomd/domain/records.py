@@ -18,6 +18,7 @@ from enum import Enum, StrEnum
 from typing import ClassVar, Final
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
+from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
 
@@ -287,7 +288,7 @@ RECORD_KINDS: Final[dict[str, type[Record]]] = {
     cls.KIND: cls
     for cls in (
         *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord, InvocationsRecord),
-        *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord),
+        *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord),
     )
 }
 

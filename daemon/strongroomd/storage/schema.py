@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
+from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
@@ -38,7 +39,7 @@ from strongroomd.domain.records import (
 )
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0008")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -117,6 +118,7 @@ IDENTITIES: Final = _record_table(
 ACCESS_KEYS: Final = _record_table(
     "access_keys", AccessKeyRecord, Index("ix_access_keys_arn", "arn", "record_id")
 )
+ACCESS_KEY_ADDRESSES: Final = _record_table("access_key_addresses", AddressesRecord)
 GRANTS: Final = _record_table(
     "grants",
     GrantRecord,
@@ -140,12 +142,14 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     PrincipalRecord: PRINCIPALS,
     IdentityRecord: IDENTITIES,
     AccessKeyRecord: ACCESS_KEYS,
+    AddressesRecord: ACCESS_KEY_ADDRESSES,
     GrantRecord: GRANTS,
     InvocationsRecord: INVOCATIONS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
-    {AliasRecord, LimitRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, GrantRecord}
+    {AliasRecord, LimitRecord, GrantRecord}
+    | {PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord}
 )
 """Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones; accounts too."""
 

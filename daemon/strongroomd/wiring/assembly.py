@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from strongroomd.config import Settings, WorkerPlace
+from strongroomd.custody.addresses import FLUSH_SECONDS
 from strongroomd.custody.history import verify_history
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.errors import Fault, Reason, StrongroomError
@@ -138,6 +139,7 @@ class WorkerAssembly:
         every = self._every
         every(FOLLOW_SECONDS, self._follow)
         every(5.0, core.usage.flush)
+        every(FLUSH_SECONDS, core.addresses.flush)
         every(5.0, self._probe)
         every(0.5, self._measure)
         every(1.0, self._elected(core.upkeep.checkpoint), first=0.3)
@@ -289,6 +291,7 @@ class WorkerAssembly:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._guarded(opened.core.usage.flush)
+        await self._guarded(opened.core.addresses.flush)
         await self._guarded(opened.core.eventing.alarms.flush)
         await self._guarded(opened.core.eventing.rules.settle)
         await opened.core.eventing.courier.close()

@@ -6,6 +6,7 @@ from strongroomd.config import Settings
 from strongroomd.custody.access import Access
 from strongroomd.custody.accesskeys import AccessKeys
 from strongroomd.custody.accounts import Accounts
+from strongroomd.custody.addresses import AddressBook
 from strongroomd.custody.admission import Admission
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.attachments import Attachments
@@ -82,6 +83,7 @@ class Core:
     threshold: Threshold
     directory: Directory
     sessions: Sessions
+    addresses: AddressBook
     eventing: Eventing
 
 
@@ -141,6 +143,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         threshold,
         directory,
         sessions,
+        AddressBook(ledger, directory, clock),
         eventing,
     )
 
