@@ -165,6 +165,75 @@ def test_every_change_of_a_key_is_an_event_in_order(root: Client, everything: Re
     assert "a secret" not in json.dumps(everything.firsts())
 
 
+def test_grants_tell_of_their_lives_in_the_order_of_their_key(root: Client, everything: Receiver) -> None:
+    key = root.create_key()
+    made = root.create_grant(key.key_id, GUARD, ["Encrypt"], context_subset={"tenant": "a secret"}, name="n")
+    root.create_grant(key.key_id, GUARD, ["Encrypt"], context_subset={"tenant": "a secret"}, name="n")
+    second = root.create_grant(key.key_id, ADMIN, ["Decrypt"])
+    root.retire_grant(second.grant_token)
+    root.disable_key(key.key_id)
+    root.revoke_grant(key.key_id, made.grant.grant_id)
+
+    wait_until(lambda: "grant.revoked" in types_of(everything, key.arn), 10.0)
+
+    assert types_of(everything, key.arn) == [
+        "key.created", "grant.created", "grant.created", "grant.retired", "key.disabled", "grant.revoked",
+    ]  # fmt: skip
+    told = [event["data"] for event in everything.firsts() if event["subject"] == key.arn]
+    assert [told[n]["grant_id"] for n in (1, 3, 5)] == [
+        made.grant.grant_id, second.grant.grant_id, made.grant.grant_id,
+    ]  # fmt: skip
+    assert (told[1]["grantee"], told[1]["context_keys"], told[1]["account"]) == (GUARD, ["tenant"], ACCOUNT)
+    assert "a secret" not in json.dumps(told)
+
+
+def test_callers_tell_of_their_lives_in_order(root: Client, everything: Receiver) -> None:
+    account = str(time.time_ns())[-12:]
+    tenant, role = f"arn:aws:iam::{account}:root", f"arn:aws:iam::{account}:role/ops"
+    user = f"arn:aws:iam::{account}:user/alice"
+    anything = json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    trust = {"Effect": "Allow", "Principal": {"AWS": ADMIN}, "Action": "sts:AssumeRole"}
+    root.create_account(account)
+    root.put_guard_rail(account, "rail", anything)
+    root.create_principal(user, description="a secret", tags={"team": "a secret"})
+    root.add_identity(user, uri=f"spiffe://example.org/{account}")
+    root.tag_principal(user, {"team": "another secret"})
+    root.put_identity_policy(user, "reads", anything)
+    first, second = (root.create_access_key(user).access_key.access_key_id for _ in range(2))
+    root.deactivate_access_key(user, first)
+    root.activate_access_key(user, first)
+    root.delete_access_key(user, first)
+    root.disable_principal(user)
+    root.enable_principal(user)
+    root.enable_principal(user)
+    root.delete_principal(user)
+    root.create_principal(role)
+    root.put_trust_policy(role, json.dumps({"Statement": [trust]}))
+    root.revoke_role_sessions(role)
+
+    wait_until(lambda: "principal.sessions_revoked" in types_of(everything, role), 10.0)
+
+    assert types_of(everything, tenant) == [
+        "account.created",
+        "principal.created",
+        "account.guard_rails_changed",
+    ]
+    assert types_of(everything, user) == [
+        "principal.created", "identity.added", "principal.tags_changed", "principal.policies_changed",
+        "access_key.created", "access_key.created", "access_key.disabled", "access_key.enabled",
+        "access_key.deleted", "principal.disabled", "principal.enabled", "identity.removed", "access_key.deleted",
+        "principal.deleted",
+    ]  # fmt: skip
+    assert types_of(everything, role) == [
+        "principal.created", "principal.trust_policy_changed", "principal.sessions_revoked",
+    ]  # fmt: skip
+    ours = [event for event in everything.firsts() if event["subject"] in (tenant, user, role)]
+    assert {(event["principal"], event["data"]["account"]) for event in ours} == {(ADMIN, account)}
+    assert second in json.dumps(ours)
+    assert "secret" not in json.dumps(ours)
+    assert in_order(everything.firsts())
+
+
 def test_what_changes_nothing_is_no_event(root: Client, everything: Receiver) -> None:
     key = root.create_key()
     root.enable_key(key.key_id)

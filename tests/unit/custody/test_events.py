@@ -16,10 +16,12 @@ from strongroomd.custody.compliance import Compliance
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.rules import Rules
 from strongroomd.custody.scribe import Scribe
+from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.delivery import RULES, Delivery, Patience, Route, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern
+from strongroomd.domain.grants import NewGrant
 from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState
 from strongroomd.domain.rules import Rule, RuleAction
@@ -399,6 +401,32 @@ async def test_two_rules_that_fight_come_to_rest(core: Core) -> None:
     told = await types(core)
     assert (told.count("key.enabled"), told.count("key.disabled")) == (3, 4)
     assert told.count("rule.suppressed") == 1
+
+
+async def test_a_rule_can_switch_the_key_that_is_lent(core: Core) -> None:
+    key = await core.create()
+    wary = Rule(
+        "wary", Pattern(types=("strongroom.grant.created",)), RuleAction.DISABLE_KEY, ADMIN.arn, "", 3
+    )
+    lent = NewGrant(f"arn:aws:iam::{ADMIN.account}:user/bob", frozenset({Action.ENCRYPT}))
+    await core.grants.create(core.caller(), key.key_id, lent)
+
+    await rules(core, wary).apply()
+
+    assert await state(core, key) is KeyState.DISABLED
+
+
+async def test_a_rule_of_keys_that_is_called_for_callers_fails_and_comes_to_rest(core: Core) -> None:
+    astray = Rule("astray", Pattern(types=("strongroom.*",)), RuleAction.DISABLE_KEY, ADMIN.arn, "", 2)
+    at_work = rules(core, astray)
+    await core.rooms.accounts.create(core.caller(), "444455556666")
+
+    await at_work.apply()
+    await at_work.apply()
+
+    told = await types(core)
+    assert told[:2] == ["account.created", "principal.created"]
+    assert (told.count("rule.failed"), told.count("rule.suppressed")) == (4, 1), "two for each subject"
 
 
 async def test_a_rule_that_is_applied_again_after_a_kill_acts_once(core: Core) -> None:
