@@ -346,7 +346,7 @@ async def test_another_history_of_the_same_length_refuses_the_start(own_core: Co
     await core.upkeep.checkpoint()
     shutil.copy(core.folder / "older.db", core.database)
     fork = core.reborn()
-    await fork._follow(None)
+    await fork._read_on(None)
     for _ in range(2):
         async with fork.change() as change:
             current = await change.get(KeyRecord, key.key_id)

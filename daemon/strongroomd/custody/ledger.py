@@ -63,6 +63,7 @@ class Ledger:
         self._watchers: list[Callable[[JournalEntry], None]] = []
         self._changing = asyncio.Lock()
         self._following = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
         self.stale_after = math.inf
         self._followed = time.monotonic()
         self.sequence = 0
@@ -89,22 +90,34 @@ class Ledger:
             StrongroomError: INTEGRITY_FAILURE when the journal is damaged or older than the token remembers.
         """
         anchor = await self._vault.read_anchor()
-        await self._follow(anchor)
+        async with self._following:
+            await self._read_on(anchor)
         if anchor is None and self.sequence:
             raise self._failure("the token has lost its anchor, or the store belongs to another token")
         if anchor is not None and self.sequence < anchor.sequence:
             raise self._failure("the store is older than the token's anchor: it was restored from a copy")
 
     async def follow(self) -> None:
-        """Read and verify what others changed since; a disabled key stops working by this."""
-        await self._follow(None)
+        """Read and verify what others changed since; a disabled key stops working by this.
 
-    async def _follow(self, anchor: Anchor | None) -> None:
+        However many ask at once, there is one look under way, and one more that all others share: it begins
+        after they asked, so that each sees what was committed before.
+        """
+        if self._next_look is None or self._next_look.done():
+            self._next_look = asyncio.ensure_future(self._look())
+            self._next_look.add_done_callback(_retrieve)
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
         async with self._following:
-            begun = time.monotonic()
-            while entries := await self._store.journal(self.sequence, _PAGE):
-                await self._verify(entries, anchor)
-            self._followed = begun
+            self._next_look = None  # whoever asks from now on may need to see more
+            await self._read_on(None)
+
+    async def _read_on(self, anchor: Anchor | None) -> None:
+        begun = time.monotonic()
+        while entries := await self._store.journal(self.sequence, _PAGE):
+            await self._verify(entries, anchor)
+        self._followed = begun
 
     async def recheck(self) -> None:
         """Verify the whole journal again, from its genesis to what was learnt of it so far.
@@ -150,6 +163,10 @@ class Ledger:
         self._latest[entry.kind, entry.record_id] = (entry.row_version, entry.row_mac)
         for watcher in self._watchers:
             watcher(entry)
+
+    def was_removed(self, kind: type[Record], record_id: str) -> bool:
+        """Say whether there was such a record, as the journal has it, and is none now."""
+        return self._latest.get((kind.KIND, record_id), (1, b""))[0] == 0
 
     def known(self, kind: type[Record]) -> list[str]:
         """List the ids of the records of a kind that exist, as the journal has it."""
@@ -235,6 +252,12 @@ class Ledger:
         if self._meter is not None:
             self._meter.failed()
         return StrongroomError(Reason.INTEGRITY_FAILURE, detail=detail)
+
+
+def _retrieve(look: asyncio.Task[None]) -> None:
+    """Take note of how a look ended, though everybody who waited for it may have gone."""
+    if not look.cancelled():
+        look.exception()
 
 
 class Change:
