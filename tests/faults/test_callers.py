@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 import pytest
 from tests.faults.core import ACCOUNT, ADMIN, Core
 
+from strongroomd.custody import accounts, principals
 from strongroomd.custody.access import Assumed
 from strongroomd.custody.accesskeys import Credentials, NewAccessKey
 from strongroomd.custody.directory import Directory
@@ -131,6 +132,21 @@ async def test_the_daemon_acts_for_nobody_who_is_disabled_or_damaged(core: Core)
     assert damaged.value.reason is Reason.INTEGRITY_FAILURE
 
 
+async def test_the_daemon_acts_for_nobody_who_was_deleted_unless_the_configuration_names_them(
+    core: Core,
+) -> None:
+    await settle(core)
+    gone = Principal(ALICE, BLUE)
+    await core.rooms.principals.delete(core.caller(), ALICE)
+
+    for directory in (core.directory, await reborn(core)):
+        with pytest.raises(StrongroomError) as caught:
+            directory.acting(gone)
+        assert caught.value.reason is Reason.ACCESS_DENIED
+        directory.use_configured([ADMIN, gone])
+        assert directory.acting(gone) is gone
+
+
 async def test_a_lifted_guard_rail_shuts_the_whole_account_out(core: Core) -> None:
     await settle(core)
     await core.rooms.accounts.put_guard_rail(core.caller(), BLUE, "rail", RAIL)
@@ -190,6 +206,53 @@ async def test_changes_that_are_known_but_cannot_be_read_end_in_refusals(
     await fresh.refresh()
     fresh.require_fresh()
     assert fresh.admit(ALICE) is None
+
+
+async def test_a_change_while_one_is_read_makes_nobody_fresh_again(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle(core)
+    fresh = await reborn(core)
+    ledger = fresh._ledger
+    started, may_go, read = asyncio.Event(), asyncio.Event(), ledger.read
+
+    async def slowly(kind: type[PrincipalRecord], record_id: str) -> PrincipalRecord | None:
+        found = await read(kind, record_id)
+        started.set()
+        await may_go.wait()
+        return found
+
+    monkeypatch.setattr(ledger, "read", slowly)
+    await core.rooms.principals.tag(core.caller(), ALICE, (("team", "red"),))
+    await ledger.follow()
+    since, reading = fresh._behind_since, asyncio.ensure_future(fresh.refresh())
+    await started.wait()
+    await core.rooms.principals.disable(core.caller(), ALICE)
+    await ledger.follow()
+
+    assert fresh._behind_since == since
+    may_go.set()
+    await reading
+    assert fresh.admit(ALICE) is None, "the change that came meanwhile is read as well"
+
+
+async def test_racing_calls_make_no_more_than_there_may_be(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle(core)
+    there = core.directory.population(BLUE)
+    monkeypatch.setattr(principals, "MAX_PRINCIPALS", there + 2)
+    monkeypatch.setattr(accounts, "MAX_ACCOUNTS", core.directory.accounts() + 1)
+    users = [NewPrincipal(f"arn:aws:iam::{BLUE}:user/u{number}") for number in range(6)]
+
+    made = [reason(core.rooms.principals.create(core.caller(), user)) for user in users]
+    founded = [reason(core.rooms.accounts.create(core.caller(), f"{number:012}")) for number in range(4)]
+
+    assert sorted(map(str, await asyncio.gather(*made))) == ["LIMIT_EXCEEDED"] * 4 + ["None"] * 2
+    assert sorted(map(str, await asyncio.gather(*founded))) == ["LIMIT_EXCEEDED"] * 3 + ["None"]
+    await core.rooms.principals.delete(core.caller(), ALICE)
+    assert await reason(core.rooms.principals.create(core.caller(), NewPrincipal(ALICE))) is None
+    assert (await reborn(core)).population(BLUE) == there + 2
 
 
 # --- access keys

@@ -101,10 +101,8 @@ class AccessKeys(UseCases):
     async def list_keys(self, passage: Passage, arn: str) -> list[UsedAccessKey]:
         """List a principal's access keys, at most two; other workers' uses lag some seconds."""
         principal = await self._registrar.read(passage, arn)
-        stored = await self._registrar.store.page(
-            AccessKeyRecord, after="", limit=MAX_ACCESS_KEYS, where={"arn": principal.arn}
-        )
-        records = [await self._registrar.mutations.ledger.verify(each) for each in stored]
+        ledger, where = self._registrar.mutations.ledger, {"arn": principal.arn}
+        records, _ = await ledger.page(AccessKeyRecord, where, after="", limit=MAX_ACCESS_KEYS)
         return [UsedAccessKey(record, await self._last_used(record)) for record in records]
 
     async def _last_used(self, record: AccessKeyRecord) -> int:

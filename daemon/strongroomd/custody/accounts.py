@@ -68,8 +68,6 @@ class Accounts(UseCases):
         """Make an account and its root principal. Raises ALREADY_EXISTS, LIMIT_EXCEEDED."""
         text = names.description(description)
         checked = self._claim(passage, account)
-        if self._registrar.directory.accounts() >= MAX_ACCOUNTS:
-            raise StrongroomError(Reason.LIMIT_EXCEEDED, f"there are {MAX_ACCOUNTS} accounts already")
         now = self._registrar.mutations.clock.wall_ms()
         account_record = AccountRecord(checked, text, now, ())
         root = await new_principal(self._vault, root_arn(checked), PrincipalKind.ROOT, now)
@@ -77,6 +75,8 @@ class Accounts(UseCases):
         async def work(change: Change) -> AccountRecord:
             if await change.get(AccountRecord, checked) is not None:
                 raise StrongroomError(Reason.ALREADY_EXISTS, field="account")
+            if self._registrar.directory.accounts() >= MAX_ACCOUNTS:
+                raise StrongroomError(Reason.LIMIT_EXCEEDED, f"there are {MAX_ACCOUNTS} accounts already")
             await change.put(account_record)
             await change.put(root)
             return account_record
@@ -96,10 +96,9 @@ class Accounts(UseCases):
         where = {} if principal.operator else {"account": principal.account}
         limit, binding = pages.page_size(size), pages.asker(passage)
         after = pages.decode(token, *binding)
-        stored = await self._registrar.store.page(AccountRecord, after=after, limit=limit + 1, where=where)
-        found = [await self._registrar.mutations.ledger.verify(each) for each in stored[:limit]]
-        more = len(stored) > limit
-        return AccountPage(found, pages.encode(found[-1].record_id, *binding) if more else "")
+        ledger = self._registrar.mutations.ledger
+        found, last = await ledger.page(AccountRecord, where, after=after, limit=limit)
+        return AccountPage(found, pages.encode(last, *binding) if last else "")
 
     @gated(Action.PUT_GUARD_RAIL)
     async def put_guard_rail(

@@ -16,7 +16,6 @@ from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.limits import MAX_ALIASES_PER_KEY
 from strongroomd.domain.records import AliasRecord, KeyRecord
-from strongroomd.ports import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,10 @@ class AliasPage:
 class Aliases(UseCases):
     """Create, point elsewhere, delete and list aliases."""
 
-    def __init__(self, gate: Gate, catalog: Catalog, mutations: Mutations, store: Store) -> None:
+    def __init__(self, gate: Gate, catalog: Catalog, mutations: Mutations) -> None:
         super().__init__(gate)
         self._catalog = catalog
         self._mutations = mutations
-        self._store = store
 
     async def _claim_by_id(self, passage: Passage, key: str) -> Entry:
         """Claim a key that an alias shall name: aliases name keys, not each other."""
@@ -128,10 +126,8 @@ class Aliases(UseCases):
         limit = pages.page_size(size)
         binding = (*pages.asker(passage), where.get("key_id", ""))
         after = pages.decode(token, *binding)
-        stored = await self._store.page(AliasRecord, after=after, limit=limit + 1, where=where)
-        found = [await self._mutations.ledger.verify(s) for s in stored[:limit]]
-        more = len(stored) > limit
-        return AliasPage(found, pages.encode(found[-1].record_id, *binding) if more else "")
+        found, last = await self._mutations.ledger.page(AliasRecord, where, after=after, limit=limit)
+        return AliasPage(found, pages.encode(last, *binding) if last else "")
 
 
 async def _editable(change: Change, entry: Entry) -> None:

@@ -51,7 +51,8 @@ class Directory:
         self._ledger = ledger
         self._store = store
         self._held: dict[type[Record], dict[str, Any]] = {kind: {} for kind in _KINDS}
-        self._unread: dict[tuple[type[Record], str], None] = {}
+        self._unread: dict[tuple[type[Record], str], int] = {}
+        self._inhabitants: dict[str, set[str]] = {}
         self._damaged: set[tuple[type[Record], str]] = set()
         self._configured: Mapping[str, Principal] = {}
         self._standings: dict[str, Standing] = {}
@@ -81,7 +82,9 @@ class Directory:
                 await self._keep(stored)
             for record_id in self._ledger.known(kind):
                 if record_id not in self._held[kind]:
-                    self._unread[kind, record_id] = None
+                    self._unread[kind, record_id] = 0
+        for arn in self._ledger.known(PrincipalRecord):
+            self._count(arn, exists=True)
         await self.refresh()
 
     async def _all(self, kind: type[R]) -> list[Stored[R]]:
@@ -108,21 +111,28 @@ class Directory:
             return
         if not self._unread:
             self._behind_since = time.monotonic()
-        self._unread[kind, entry.record_id] = None
+        self._unread[kind, entry.record_id] = entry.sequence
+        if kind is PrincipalRecord:
+            self._count(entry.record_id, exists=entry.row_version > 0)
         if entry.row_version == 0:
             self._forget(kind, entry.record_id)
+
+    def _count(self, arn: str, *, exists: bool) -> None:
+        inhabitants = self._inhabitants.setdefault(arn.split(":", 5)[4], set())
+        (inhabitants.add if exists else inhabitants.discard)(arn)
 
     async def refresh(self) -> None:
         """Read what the journal says has changed; what cannot be read now is tried again."""
         async with self._reading:
             while self._unread:
-                kind, record_id = next(iter(self._unread))
-                del self._unread[kind, record_id]
+                (kind, record_id), change = next(iter(self._unread.items()))
                 try:
                     await self._read(kind, record_id)
                 except BaseException:
-                    self._unread[kind, record_id] = None
+                    self._unread[kind, record_id] = self._unread.pop((kind, record_id))  # others first
                     raise
+                if self._unread[kind, record_id] == change:  # else it changed again meanwhile
+                    del self._unread[kind, record_id]
 
     async def catch_up(self) -> None:
         """Learn at once what other workers have changed; for what happens seldom and must not be late."""
@@ -170,12 +180,12 @@ class Directory:
         return found
 
     def accounts(self) -> int:
-        """Count the accounts."""
-        return len(self._held[AccountRecord])
+        """Count the accounts, as the journal has them."""
+        return len(self._ledger.known(AccountRecord))
 
     def population(self, account: str) -> int:
-        """Count an account's principals."""
-        return sum(record.account == account for record in self._held[PrincipalRecord].values())
+        """Count an account's principals, as the journal has them."""
+        return len(self._inhabitants.get(account, ()))
 
     def holder(self, identities: Iterable[str]) -> str:
         """Give the ARN of the principal that the first known of some identities speaks for; else nothing."""
@@ -207,10 +217,13 @@ class Directory:
         """Give a principal in whose name the daemon itself acts, with what its record says of it.
 
         Raises:
-            StrongroomError: ACCESS_DENIED for one that is disabled; INTEGRITY_FAILURE as of `admit`.
+            StrongroomError: ACCESS_DENIED for one that is disabled, or deleted and not of the configuration;
+                INTEGRITY_FAILURE as of `admit`.
         """
         if not self.is_listed(known.arn):
             self._require_whole(known.arn)
+            if known.arn not in self._configured and self._ledger.was_removed(PrincipalRecord, known.arn):
+                raise denied("the principal was deleted")
             return known
         principal = self.admit(known.arn)
         if principal is None:

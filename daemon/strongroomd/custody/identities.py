@@ -58,7 +58,6 @@ class CertificateIdentities(UseCases):
     async def list_identities(self, passage: Passage, arn: str) -> list[IdentityRecord]:
         """List a principal's identities, at most 20; those of the configuration are not among them."""
         principal = await self._registrar.read(passage, arn)
-        stored = await self._registrar.store.page(
-            IdentityRecord, after="", limit=MAX_IDENTITIES, where={"arn": principal.arn}
-        )
-        return [await self._registrar.mutations.ledger.verify(each) for each in stored]
+        ledger, where = self._registrar.mutations.ledger, {"arn": principal.arn}
+        found, _ = await ledger.page(IdentityRecord, where, after="", limit=MAX_IDENTITIES)
+        return found

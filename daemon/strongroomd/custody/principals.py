@@ -71,15 +71,14 @@ class Principals(UseCases):
         if wanted.trusted and not passage.caller.principal.operator:
             raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may trust a service")
         record = await self._record(principal, wanted)
-        if self._registrar.directory.population(principal.account) >= MAX_PRINCIPALS:
-            raise StrongroomError(
-                Reason.LIMIT_EXCEEDED, f"an account has at most {MAX_PRINCIPALS} principals"
-            )
 
         async def work(change: Change) -> PrincipalRecord:
             known(await change.get(AccountRecord, principal.account), "principal")
             if await change.get(PrincipalRecord, principal.arn) is not None:
                 raise StrongroomError(Reason.ALREADY_EXISTS, field="principal")
+            if self._registrar.directory.population(principal.account) >= MAX_PRINCIPALS:
+                text = f"an account has at most {MAX_PRINCIPALS} principals"
+                raise StrongroomError(Reason.LIMIT_EXCEEDED, text)
             await change.put(record)
             return record
 
@@ -120,10 +119,9 @@ class Principals(UseCases):
         where = {"account": own} | ({"kind": kind.value} if kind else {})
         limit, binding = pages.page_size(size), (*pages.asker(passage), own, kind or "")
         after = pages.decode(token, *binding)
-        stored = await self._registrar.store.page(PrincipalRecord, after=after, limit=limit + 1, where=where)
-        found = [await self._registrar.mutations.ledger.verify(each) for each in stored[:limit]]
-        more = len(stored) > limit
-        return PrincipalPage(found, pages.encode(found[-1].record_id, *binding) if more else "")
+        ledger = self._registrar.mutations.ledger
+        found, last = await ledger.page(PrincipalRecord, where, after=after, limit=limit)
+        return PrincipalPage(found, pages.encode(last, *binding) if last else "")
 
     @gated(Action.DELETE_PRINCIPAL)
     async def delete(

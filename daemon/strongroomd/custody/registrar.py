@@ -13,7 +13,6 @@ from strongroomd.domain.accounts import PrincipalRecord
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.principals import Caller, Principal, parse_principal
 from strongroomd.domain.records import Record
-from strongroomd.ports import Store
 
 R = TypeVar("R", bound=Record)
 Edit = Callable[[PrincipalRecord], PrincipalRecord]
@@ -24,13 +23,11 @@ class Registrar:
 
     Args:
         mutations: runs changes once.
-        store: read in pages.
         directory: follows each change before its caller is answered.
     """
 
-    def __init__(self, mutations: Mutations, store: Store, directory: Directory) -> None:
+    def __init__(self, mutations: Mutations, directory: Directory) -> None:
         self.mutations = mutations
-        self.store = store
         self.directory = directory
 
     def claim(self, passage: Passage, arn: str, field: str = "principal") -> Principal:

@@ -112,10 +112,10 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     births = Births(mutations, rim.vault)
     keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault)
     rotation = Rotation(gate, births, catalog, ledger, rim.store, wear)
-    aliases = Aliases(gate, catalog, mutations, rim.store)
+    aliases = Aliases(gate, catalog, mutations)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
     sessions = Sessions(rim.vault, directory, clock)
-    access = build_access(gate, Registrar(mutations, rim.store, directory), rim.vault, sessions, clock)
+    access = build_access(gate, Registrar(mutations, directory), rim.vault, sessions, clock)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms, directory)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
