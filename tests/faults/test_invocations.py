@@ -278,11 +278,12 @@ async def test_calls_that_wait_for_a_block_share_one(core: Core) -> None:
 async def test_the_memory_of_blocks_is_bounded(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invocations, "_MOST_PURSES", 2)
     keys, mine = [await new_key(core) for _ in range(3)], worker(core)
-    for key in keys:
+    for key in (keys[0], keys[1], keys[0], keys[2]):
         await mine.encrypt(key)
 
     assert len(mine.counters._purses) == 2
-    assert await mine.counters.take(await mine.current(keys[0])) == 12
+    assert await mine.counters.take(await mine.current(keys[0])) == 4, "it was used last but one, and kept"
+    assert await mine.counters.take(await mine.current(keys[1])) == 12
 
 
 # --- warned of and rotated ---

@@ -1,7 +1,8 @@
 """The compliance run: every key judged on a schedule, by the worker with the upkeep lease.
 
 What is found is kept until the next run finds it gone; an event says when something is found and when it is
-resolved. Records are verified as they are read: a damaged one ends the run, and the scan tells of it.
+resolved. Records are verified as they are read: a damaged one is passed over, what was found of it stays, and
+the scan tells of it.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.scribe import EventMeter, Scribe
 from strongroomd.domain.compliance import Check, Finding, judge
 from strongroomd.domain.delivery import COMPLIANCE, SinkState
+from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Draft, Event, EventType
 from strongroomd.domain.records import KeyRecord
 from strongroomd.ports import Outbox, Store
@@ -71,7 +73,8 @@ class Compliance:
         """Judge every key, and write down what changed since the last run."""
         now, checked = self._clock.wall_ms(), 0
         found: dict[tuple[str, str], Finding] = {}
-        async for key in self._keys():
+        damaged: set[str] = set()
+        async for key in self._keys(damaged):
             checked += 1
             subject = self._scribe.realm.key_arn(key.key_id, key.account)
             used = max((use.last_used for use in await self._store.usage(key.key_id)), default=0)
@@ -79,19 +82,25 @@ class Compliance:
                 found[subject, check.value] = Finding(subject, check.value, now)
         known = {(each.subject, each.check): each for each in await self._known()}
         await self._write([found[place] for place in sorted(found.keys() - known.keys())], new=True)
-        await self._write([known[place] for place in sorted(known.keys() - found.keys())], new=False)
+        gone = [known[place] for place in sorted(known.keys() - found.keys()) if place[0] not in damaged]
+        await self._write(gone, new=False)
         await self._outbox.settle(SinkState(COMPLIANCE, checked, last_success=now))
         counts = Counter(check for _, check in found)
         for check in Check:
             self._meter.found(check.value, counts[check.value])
-        _log.info("compliance run", keys=checked, findings=len(found))
+        _log.info("compliance run", keys=checked, findings=len(found), damaged=len(damaged))
 
-    async def _keys(self) -> AsyncIterator[KeyRecord]:
-        """Give every key, verified, page by page."""
+    async def _keys(self, damaged: set[str]) -> AsyncIterator[KeyRecord]:
+        """Give every key, verified; the ARNs of those that cannot be believed go to `damaged`."""
         after = ""
         while page := await self._store.page(KeyRecord, after=after, limit=_PAGE, where={}):
             for stored in page:
-                yield await self._ledger.verify(stored)
+                try:
+                    yield await self._ledger.verify(stored)
+                except StrongroomError as error:
+                    if error.reason is not Reason.INTEGRITY_FAILURE:
+                        raise
+                    damaged.add(self._scribe.realm.key_arn(stored.record.key_id, stored.record.account))
             after = page[-1].record.record_id
 
     async def _known(self) -> list[Finding]:

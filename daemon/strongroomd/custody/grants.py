@@ -195,6 +195,7 @@ class Grants(UseCases):
         arguments = dataclasses.astuple(_checked(wanted))
         found = await self._mutations.earlier(passage, GrantRecord, request_id, arguments)
         if found is not None:
+            passage.proceed(dry_run=dry_run)
             return found
         grant_id = wanted.grant_id
         if wanted.token:
@@ -224,6 +225,7 @@ class Grants(UseCases):
         arguments = [entry.key.key_id, grant_id]
         found = await self._mutations.earlier(passage, GrantRecord, request_id, arguments)
         if found is not None:
+            passage.proceed(dry_run=dry_run)
             return found
         if await self._lending.find(grant_id, entry.key.key_id) is None:
             raise StrongroomError(Reason.NOT_FOUND, "the key has no such grant", field="grant_id")

@@ -64,6 +64,7 @@ class Invocations:
         """
         name = (bound.key_id, bound.record.version)
         purse = self._purses.get(name) or self._open(name)
+        self._purses.move_to_end(name)  # the one that waits longest is let go first
         while purse.next > purse.last:
             await self._refill(purse, bound)
         number = purse.next

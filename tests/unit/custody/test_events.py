@@ -18,7 +18,7 @@ from strongroomd.custody.rules import Rules
 from strongroomd.custody.scribe import Scribe
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
-from strongroomd.domain.delivery import RULES, Delivery, Patience, Route, SinkState
+from strongroomd.domain.delivery import COMPLIANCE, RULES, Delivery, Patience, Route, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern
 from strongroomd.domain.grants import NewGrant
@@ -611,6 +611,24 @@ async def test_findings_come_and_go_with_their_events(core: Core) -> None:
     ]
     assert core.events.gauges["found", "DELETION_PENDING"] == (1,)
     assert core.events.gauges["found", "POLICY_OPEN_TO_EVERYONE"] == (0,)
+
+
+async def test_a_damaged_key_keeps_its_findings_and_no_other_key_from_being_judged(core: Core) -> None:
+    damaged = await core.create()
+    await core.keys.put_policy(core.caller(), damaged.key_id, OPEN)
+    await compliance(core).run()
+    core.edit("UPDATE keys SET policy = ? WHERE key_id = ?", damaged.policy, damaged.key_id)
+    other = await core.create()
+    await core.keys.put_policy(core.caller(), other.key_id, OPEN)
+    core.clock.pass_time(HOUR)
+    before = core.clock.wall_ms()
+
+    await compliance(core).run_if_due()
+
+    found = [f.subject.rpartition("/")[2] for f in await core.store.outbox.findings(after=("", ""), limit=10)]
+    assert sorted(found) == sorted([damaged.key_id, other.key_id])
+    states = {state.name: state.last_success for state in await core.store.outbox.sinks()}
+    assert states[COMPLIANCE] >= before, "the next run waits for its hour"
 
 
 async def test_a_key_is_unused_after_its_days_and_zero_hours_switch_it_all_off(core: Core) -> None:

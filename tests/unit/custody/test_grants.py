@@ -162,6 +162,20 @@ async def test_many_grants_of_one_caller_are_read_in_pages_and_told_apart(core: 
     assert again.basis is Basis.NO_IDENTITY_POLICY
 
 
+async def test_a_dry_run_under_a_used_request_id_is_no_answer_to_rely_on(core: Core) -> None:
+    key = await core.create()
+    by_id, by_token = await grant(core, key), await grant(core, key)
+    retired = ToRetire(token=by_token.token)
+    await core.grants.revoke(core.caller(), key.key_id, by_id.grant.grant_id, "first")
+    await core.grants.retire(core.caller(), retired, "second")
+
+    for again in (
+        core.grants.revoke(core.caller(), key.key_id, by_id.grant.grant_id, "first", dry_run=True),
+        core.grants.retire(core.caller(), retired, "second", dry_run=True),
+    ):
+        assert (await refusal(again)).reason is Reason.DRY_RUN_SUCCEEDED
+
+
 async def test_grants_beyond_the_limit_are_refused(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(use_cases, "MAX_GRANTS_PER_KEY", 2)
     key = await core.create()
