@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from typer.testing import CliRunner
 
 from strongroomd.cli import dev
+from strongroomd.cli.app import app
 from strongroomd.config import load
 
 
@@ -87,6 +90,38 @@ def test_dev_prepares_a_valid_configuration_whose_secrets_are_private(tmp_path: 
     for secret in ("token/pin", "token/so-pin", "tls/server.key", "tls/admin.key", "tls/service.key"):
         assert (tmp_path / secret).stat().st_mode & 0o077 == 0
     assert (tmp_path / "token" / "pin").read_text() not in (tmp_path / "strongroomd.toml").read_text()
+
+
+def test_dev_makes_certificates_of_callers_that_the_configuration_does_not_know(tmp_path: Path) -> None:
+    settings = load(dev.prepare(tmp_path, port=0, ops_port=0, workers=1, callers=["alice"]))
+
+    certificate = x509.load_pem_x509_certificate((tmp_path / "tls" / "alice.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://strongroom.dev/alice"]
+    assert (tmp_path / "tls" / "alice.key").stat().st_mode & 0o077 == 0
+    assert not any("alice" in (identity.uri or "") for identity in settings.identities)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ca", "server", "admin", "service", "../x", "A", "a b", "a\n", "x" * 33]
+)
+def test_dev_makes_no_certificate_over_another_file(tmp_path: Path, name: str) -> None:
+    done = CliRunner().invoke(app, ["dev", "--env", "--dir", str(tmp_path / "dev"), "--caller", name])
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "--caller must be" in done.stderr
+    assert not (tmp_path / "dev").exists()
+
+
+def test_dev_cannot_make_a_certificate_later_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "dev"
+    folder.mkdir(mode=0o700)
+    dev.prepare(folder, port=0, ops_port=0, workers=1)
+
+    done = CliRunner().invoke(app, ["dev", "--env", "--dir", str(folder), "--caller", "alice"])
+
+    assert done.exit_code == 1
+    assert "made without such a --caller" in done.stderr
 
 
 def test_dev_never_removes_or_uses_a_folder_that_it_did_not_make(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ the folder can use every key.
 import fcntl
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -32,6 +33,7 @@ from strongroomd.config import Settings, daemon_file, load
 ACCOUNT: Final = "111122223333"
 TRUST_DOMAIN: Final = "strongroom.dev"
 IDENTITIES: Final = ("admin", "service")
+_CALLER: Final = re.compile(r"(?!(?:ca|server|admin|service)\Z)[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 MARKER: Final = "strongroom-dev"  # a folder without it is never removed
 FOLDER_VARIABLE: Final = "STRONGROOM_DEV_DIR"
 EXPORTED: Final = (
@@ -96,6 +98,14 @@ def dev(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="gRPC port; 0 takes a free one.")] = 0,
     ops_port: Annotated[int, typer.Option(min=0, max=65_535, help="Metrics port; 0 takes a free one.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    caller: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make a certificate of spiffe://strongroom.dev/NAME as well, which speaks for nobody until "
+            "`strongroom identity add`; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
 ) -> None:
     """Run an ephemeral daemon with its own SoftHSM token, certificates and identities; not for production."""
     with _folder_problems():
@@ -103,7 +113,7 @@ def dev(
             _down(folder)
             return
         with reported():
-            settings = _ready_made(folder, port, ops_port, workers)
+            settings = _ready_made(folder, port, ops_port, workers, caller or ())
     if _is_running(settings.source.parent):
         _join(settings, env=env)
     elif env:
@@ -112,7 +122,7 @@ def dev(
         _serve_here(settings, ephemeral=folder is None)
 
 
-def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
+def prepare(folder: Path, port: int, ops_port: int, workers: int, callers: Sequence[str] = ()) -> Path:
     """Make everything that a daemon needs but its house keys; returns the configuration file.
 
     Args:
@@ -120,6 +130,7 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
         port: where to serve gRPC on 127.0.0.1; 0 for any free port.
         ops_port: the same for metrics and health.
         workers: how many workers.
+        callers: who gets a certificate besides the identities.
 
     Raises:
         StrongroomError: SoftHSM is missing or fails.
@@ -129,7 +140,7 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
     for name in ("token", "tls", "state", "run"):
         (folder / name).mkdir(mode=0o700)
     make_token(folder / "token", MARKER)
-    make_certificates(folder / "tls")
+    make_certificates(folder / "tls", callers)
     text = _CONFIG.format(
         account=ACCOUNT,
         workers=workers,
@@ -146,24 +157,30 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int) -> Path:
     return config
 
 
-def make_certificates(folder: Path) -> None:
-    """Write `ca.pem`, and `server`, `admin`, `service` as `.pem` and `.key`; forget the CA's key."""
+def make_certificates(folder: Path, callers: Sequence[str] = ()) -> None:
+    """Write `ca.pem`; `server`, the identities and callers as `.pem` and `.key`; forget the CA's key."""
     from strongroomd.frontends.grpc.pki import Authority  # noqa: PLC0415
 
     authority = Authority.make()
     (folder / "ca.pem").write_bytes(authority.certificate)
     authority.server(["localhost", "127.0.0.1", "::1"]).write(folder / "server.pem", folder / "server.key")
-    for name in IDENTITIES:
+    for name in (*IDENTITIES, *callers):
         credential = authority.client(name, f"spiffe://{TRUST_DOMAIN}/{name}")
         credential.write(folder / f"{name}.pem", folder / f"{name}.key")
 
 
-def _ready_made(folder: Path | None, port: int, ops_port: int, workers: int) -> Settings:
+def _ready_made(
+    folder: Path | None, port: int, ops_port: int, workers: int, callers: Sequence[str]
+) -> Settings:
     """Use the folder as an earlier run left it, or make it."""
+    if not all(map(_CALLER.fullmatch, callers)):
+        fail("--caller must be 1 to 32 of a-z, 0-9 and -, and none of ca, server, admin, service", 1)
     place = Path(tempfile.mkdtemp(prefix="strongroom-dev-")) if folder is None else folder.absolute()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (place / MARKER).exists():
         _check_ours(place)
+        if not all((place / "tls" / f"{name}.pem").exists() for name in callers):
+            fail(f"{place} was made without such a --caller, and its authority's key is forgotten", 1)
         return load(place / "strongroomd.toml")
     if place.lstat().st_uid == os.geteuid() and not place.is_symlink():
         place.chmod(0o700)
@@ -171,7 +188,7 @@ def _ready_made(folder: Path | None, port: int, ops_port: int, workers: int) -> 
     if any(place.iterdir()):
         fail(f"{place} is not empty and was not made by `strongroomd dev`", 1)
     try:
-        settings = load(prepare(place, port, ops_port, workers))
+        settings = load(prepare(place, port, ops_port, workers, callers))
         found(settings)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
