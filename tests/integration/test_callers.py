@@ -219,9 +219,22 @@ def test_limits_and_audit_of_another_account_are_not_seen(admin: Client, other: 
     assert all(subject.startswith(f"{OTHER_ACCOUNT}/") for subject in subjects)
     assert {key, SERVICE, own} <= {limit.subject for limit in admin.pages(admin.list_limits)}
 
+    alias = f"alias/{fresh_id()}"
+    admin.create_alias(alias, key)
+    named = [arn, arn.replace(key, fresh_id())]
+    named += [arn.replace(f"key/{key}", name) for name in (alias, f"alias/{fresh_id()}")]
+    assert {reason(partial(other.get_limit, "KEY", name)) for name in named} == {"ACCESS_DENIED"}
+
     seen = [json.loads(record.canonical_json) for record in other.pages(other.list_audit_records)]
     assert {record["principal"] for record in seen} >= {OTHER}
     assert all(OTHER_ACCOUNT in json.dumps(record) for record in seen)
+    # The log tells no more than the answer: not whether there is such a key, nor which one an alias means.
+    told = [
+        record for record in seen if record.get("named") in named and record["action"].endswith("GetLimit")
+    ]
+    assert {record["named"] for record in told} == set(named)
+    assert {frozenset(record) for record in told} == {frozenset(told[0])}
+    assert not any("key" in record for record in told)
     admin.delete_limit("KEY", key)
     admin.delete_limit("PRINCIPAL", SERVICE)
 

@@ -180,7 +180,7 @@ class Passage:
         try:
             return await self._claim(find, act, action or self.action, cost, bring, key)
         except StrongroomError as error:
-            self._note_name(error, key)
+            self.note_name(error, key)
             raise
 
     async def claim_id(
@@ -197,7 +197,7 @@ class Passage:
         try:
             return await self._claim(find, act, action or self.action, cost, bring, "")
         except StrongroomError as error:
-            self._note_name(error, key_id)
+            self.note_name(error, key_id)
             raise
 
     async def _claim(
@@ -291,7 +291,7 @@ class Passage:
         if act is Act.USE:
             self._used[key_id, action] = 1
 
-    def _note_name(self, error: StrongroomError, name: str) -> None:
+    def note_name(self, error: StrongroomError, name: str) -> None:
         """Put the name of a key that was refused into the audit record, as the caller gave it.
 
         The caller's account reads the record as well: of a key of another account it must not tell whether

@@ -55,10 +55,7 @@ class Limits(UseCases):
             _require_account(passage, principal.account)
             return principal.arn
         if scope is LimitScope.KEY:
-            entry = await self._catalog.find(passage.caller.principal, text, "subject")
-            passage.note_key(entry.arn)
-            _require_account(passage, entry.key.account)
-            return entry.key.key_id
+            return await self._key(passage, text)
         account, _, name = text.rpartition("/")
         if name not in set(QuotaClass):
             raise invalid(
@@ -67,6 +64,17 @@ class Limits(UseCases):
         checked = names.account_id(account or passage.caller.principal.account, "subject")
         _require_account(passage, checked)
         return f"{checked}/{name}"
+
+    async def _key(self, passage: Passage, text: str) -> str:
+        """Find the key of a limit; of another account's the audit record repeats the name, and no more."""
+        try:
+            entry = await self._catalog.find(passage.caller.principal, text, "subject")
+            _require_account(passage, entry.key.account)
+        except StrongroomError as error:
+            passage.note_name(error, text)
+            raise
+        passage.note_key(entry.arn)
+        return entry.key.key_id
 
     async def _claim(self, passage: Passage, scope: LimitScope, text: str) -> str:
         passage.claim_keyless()
