@@ -26,6 +26,8 @@ ADMIN = f"arn:aws:iam::{ACCOUNT}:user/admin"
 SERVICE = f"arn:aws:iam::{ACCOUNT}:user/service"
 OTHER_ACCOUNT = "999988887777"
 OTHER = f"arn:aws:iam::{OTHER_ACCOUNT}:user/other"
+NEIGHBOUR = "arn:aws:iam::222233334444:user/neighbour"
+"""An administrator of another account, no operator, at the shared daemon; tests issue the certificate."""
 
 # Tests make many calls of management in a short time; those that are about quotas set their own.
 ROOMY = """
@@ -200,6 +202,13 @@ def running(folder: Path) -> Iterator[Daemon]:
             daemon.kill()
 
 
+def _with_neighbour(text: str) -> str:
+    alone = f'administrators = ["{ADMIN}"]'
+    assert alone in text
+    text = text.replace(alone, f'administrators = ["{ADMIN}", "{NEIGHBOUR}"]')
+    return text + f'\n[[identities]]\narn = "{NEIGHBOUR}"\nuri = "spiffe://strongroom.dev/neighbour"\n'
+
+
 _SHARED = pytest.StashKey[Daemon]()
 
 
@@ -208,7 +217,7 @@ def shared_daemon(config: pytest.Config, folder: Callable[[], Path]) -> Daemon:
     if _SHARED not in config.stash:
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        config.stash[_SHARED] = stack.enter_context(running(make_folder(folder())))
+        config.stash[_SHARED] = stack.enter_context(running(make_folder(folder(), edit=_with_neighbour)))
     return config.stash[_SHARED]
 
 

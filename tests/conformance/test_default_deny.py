@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 from tests.conformance.certificates import Forge
 from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid
-from tests.conformance.wire import FOLLOWING, METHODS, Outcome, Wire, request
+from tests.conformance.wire import FOLLOWING, METHODS, PATIENCE, Outcome, Wire, request
 from tests.harness import Daemon
 
 from strongroom import Client
@@ -16,7 +16,7 @@ from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 
 RPCS = sorted(METHODS)
 WITH_KEY = sorted(set(METHODS) - KEYLESS)
-_AT_THE_END = (
+AT_THE_END = (
     *("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "EnableKey", "DeleteAlias"),
     *("DeleteGuardRail", "DeleteIdentityPolicy", "RemoveIdentity", "DeleteAccessKey", "DeletePrincipal"),
 )
@@ -64,8 +64,8 @@ def test_every_rpc_succeeds_for_the_administrator_so_that_refusals_mean_somethin
 ) -> None:
     spare = make_kit(admin)
     ordered = [n for n in RPCS if n not in MUTATIONS and n not in FOLLOWING]
-    ordered += [n for n in RPCS if n in MUTATIONS and n not in _AT_THE_END and n != "DeleteLimit"]
-    ordered += [*_AT_THE_END, "DeleteLimit"]
+    ordered += [n for n in RPCS if n in MUTATIONS and n not in AT_THE_END and n != "DeleteLimit"]
+    ordered += [*AT_THE_END, "DeleteLimit"]
 
     refused = {n: reason(outcome) for n in ordered if not (outcome := wire.call(n, valid(n, spare))).ok}
 
@@ -93,6 +93,7 @@ _LOST = grpc.StatusCode.UNAVAILABLE
 
 def test_every_rpc_refuses_a_principal_that_nobody_configured(daemon: Daemon, kit: Kit) -> None:
     with Forge(daemon).wire("unknown principal") as nobody:
+        nobody.patience = PATIENCE
         answers = {n: nobody.call(n, valid(n, kit)) for n in RPCS}
 
     assert {n: o.reason for n, o in answers.items() if o.reason != "UNAUTHENTICATED_PEER"} == {}

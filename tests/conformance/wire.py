@@ -74,6 +74,7 @@ class Wire:
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
         self.patience = 1
+        self.metadata: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def connect(cls, daemon: Daemon, name: str | None) -> Self:
@@ -98,6 +99,13 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self.channel.close()
+
+    def saying(self, **said: str) -> Self:
+        """Make a view whose calls say more of their caller: `session`, `via_service` and the like."""
+        view = type(self)(self.channel)
+        view.patience = self.patience
+        view.metadata = tuple((f"strongroom-{name.replace('_', '-')}", text) for name, text in said.items())
+        return view
 
     def call(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
         """Call a method with a message or any bytes; a streaming one is given one request and read once.
@@ -135,16 +143,17 @@ class Wire:
     def _send(
         self, method: MethodDescriptor, path: str, parse: Any, body: bytes, seconds: float
     ) -> Message | None:
+        options: dict[str, Any] = {"timeout": seconds, "metadata": self.metadata}
         if method.client_streaming:
-            answers = self.channel.stream_stream(path, bytes, parse)(iter([body]), timeout=seconds)
+            answers = self.channel.stream_stream(path, bytes, parse)(iter([body]), **options)
             return next(iter(answers), None)
         if method.server_streaming:
-            answers = self.channel.unary_stream(path, bytes, parse)(body, timeout=seconds)
+            answers = self.channel.unary_stream(path, bytes, parse)(body, **options)
             try:
                 return next(iter(answers), None)
             finally:
                 answers.cancel()
-        reply: Message = self.channel.unary_unary(path, bytes, parse)(body, timeout=seconds)
+        reply: Message = self.channel.unary_unary(path, bytes, parse)(body, **options)
         return reply
 
 
