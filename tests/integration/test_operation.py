@@ -77,7 +77,7 @@ def _pressure(busy: Daemon, key: str, rate: float, seconds: float) -> tuple[int,
             time.sleep(max(0.0, due - time.monotonic()))
             outcome = wire.call("Encrypt", request)
             admitted += outcome.ok
-            others.update(() if outcome.ok else (outcome.reason,))
+            others.update(() if outcome.ok else (outcome.reason or outcome.code.name,))
         return admitted
 
     with ThreadPoolExecutor(len(wires)) as pool:
