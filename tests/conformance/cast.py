@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +26,7 @@ from tests.conformance.kinds import (
     allow,
 )
 from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid
-from tests.conformance.wire import PATIENCE, Outcome, Wire, request
+from tests.conformance.wire import PATIENCE, Outcome, Wire, repeated, request
 from tests.harness import ADMIN, NEIGHBOUR, OTHER, Daemon
 
 from strongroom import Client
@@ -107,11 +107,13 @@ class Cast:
             elif member.kind.says:
                 member.wire = member.holder.saying(**member.kind.says)
 
-    def ask(self, name: str, kit: Kit) -> Message:
-        """Make the request of an RPC that whoever has the right succeeds with."""
+    def ask(self, name: str, kit: Kit, under: Mapping[str, str] | None = None) -> Message:
+        """Make the request of an RPC that whoever has the right succeeds with, but for the context."""
         made: Any = valid(name, kit)
         if name == "PutKeyPolicy":
             made.policy = self.policy
+        if under:
+            _put_under(made, under)
         return made
 
     def _everybody(self) -> list[Member]:
@@ -184,7 +186,7 @@ class Cast:
         fitting = grantable(KeySpec(key.spec), KeyUsage(key.usage))
         constraint: dict[str, Any] = {}
         if grants.constrained and key.spec == "SYMMETRIC_DEFAULT":
-            fitting, constraint = fitting & WITH_CONTEXT, {"context_equals": CONTEXT}
+            fitting, constraint = fitting & WITH_CONTEXT, {grants.constrained: CONTEXT}
         elif grants.constrained:
             constraint = {"source_account": HOME}
         operations = sorted(action.removeprefix("kms:") for action in fitting)
@@ -217,6 +219,17 @@ def _ghost(kit: Kit) -> Kit:
     )
     arn = f"{kit.seal.rpartition('/')[0]}/{unknown.seal}"
     return replace(unknown, seal=arn, sign=arn, mac=arn, agree=arn, callers=callers)
+
+
+def _put_under(message: Any, context: Mapping[str, str]) -> None:
+    """Give a request an encryption context, wherever it and its parts have one."""
+    for name, described in message.DESCRIPTOR.fields_by_name.items():
+        if name.endswith("encryption_context"):
+            getattr(message, name).update(context)
+        elif described.message_type is not None and not name.endswith("constraints"):
+            held = getattr(message, name)
+            for part in held if repeated(described) else [held] if message.HasField(name) else []:
+                _put_under(part, context)
 
 
 def _under_the_context(member: Member, asked: Any) -> Outcome:

@@ -19,7 +19,8 @@ HOME = ACCOUNT
 ABROAD, ADMITTED, FENCED, SILENT = "ABROAD", "ADMITTED", "FENCED", "SILENT"
 """Accounts that no key policy names, that the keys' policies name, and whose guard rails deny or say nothing."""
 
-CONTEXT = {"tenant": "7"}
+CONTEXT = {"area": "x", "tenant": "7"}
+MORE, LESS, OTHERWISE = CONTEXT | {"more": "x"}, {"area": "x"}, {"area": "x", "tenant": "8"}
 ON_KEYS = sorted(a for a in Action if a.startswith("kms:") and a not in KEYLESS | FREE_ACTIONS)
 Statement = Mapping[str, Any]
 
@@ -45,10 +46,13 @@ FREE = dict.fromkeys(FOR_ANYONE, "OK")
 
 @dataclass(frozen=True)
 class Grants:
-    """What each key lends to a kind: all that fits it, or what is named; under a constraint, or none."""
+    """What each key lends to a kind: all that fits it, or what is named.
+
+    A constraint (context_equals or context_subset) is on the context, and on the source where a key has none.
+    """
 
     named: tuple[str, ...] = ()
-    constrained: bool = False
+    constrained: str = ""
     to_root: bool = False
 
 
@@ -67,6 +71,7 @@ class Kind:
         in_session: whether it calls as that role.
         grants: what the keys lend to it.
         says: whom it says it calls for.
+        under: the encryption context of its requests.
         cure: how its Encrypt succeeds (cast.CURES); empty for a kind that has no right at all.
         ends: what is done to it then (cast.ENDS).
         expected: the RPCs whose answer is not the usual refusal, by the answer.
@@ -83,6 +88,7 @@ class Kind:
     in_session: bool = False
     grants: Grants | None = None
     says: Mapping[str, str] = field(default_factory=dict)
+    under: Mapping[str, str] = field(default_factory=dict)
     cure: str = ""
     ends: str = ""
     expected: Mapping[str, str] = field(default_factory=lambda: FREE)
@@ -140,7 +146,9 @@ KINDS: dict[str, Kind] = {
         expected={}, words=UNTRUSTED
     ),
     # Roles.
-    "session of a role without rights, of who has them": Kind(key=(KEYS,), role=(), in_session=True),
+    "session of a role without rights, of who has them all": Kind(
+        key=(KEYS,), identity=(EVERYTHING,), role=(), in_session=True
+    ),
     "who may assume a role that has rights, outside of the session": Kind(role=(KEYS,), cure="in the session"),
     "session that was revoked": Kind(
         role=(KEYS,), in_session=True, cure="as it is", ends="revoke_role_sessions", expected=KNOWN_ONLY
@@ -155,9 +163,11 @@ KINDS: dict[str, Kind] = {
         expected=FREE
         | dict.fromkeys(("GenerateDataKeyWithoutPlaintext", "Verify", "VerifyMac", "DeriveSharedSecret"), "OK"),
     ),
-    "grantee under another context": Kind(grants=Grants(constrained=True), cure="under the context"),
-    "grantee under another context, of another account": Kind(
-        account=ABROAD, grants=Grants(constrained=True), cure="under the context"
+    "grantee under more of a context": Kind(
+        grants=Grants(constrained="context_equals"), under=MORE, cure="under the context"
+    ),
+    "grantee under less of a context, of another account": Kind(
+        account=ABROAD, grants=Grants(constrained="context_subset"), under=LESS, cure="under the context"
     ),
     "grantee after the grant was revoked": Kind(grants=Grants(), cure="as it is", ends="revoke_grants"),
     "grantee after the grant was revoked, of another account": Kind(
@@ -182,7 +192,9 @@ KINDS: dict[str, Kind] = {
         account=SILENT, key=(KEYS,), identity=(EVERYTHING,), grants=Grants(), expected=DENIED_ALL, words=NOT_EVEN_FREE
     ),
     # Conditions.
-    "key's policy asks for another context": Kind(key=(FOR_TENANT,), cure="under the context"),
+    "key's policy asks for another context": Kind(
+        key=(FOR_TENANT,), under=OTHERWISE, cure="under the context"
+    ),
     "key's policy asks for another service": Kind(
         noun="service", trusted=True, key=(VIA_S3,), cure="via the service"
     ),
