@@ -7,8 +7,6 @@ deadline that includes all attempts. Share one client among threads (or tasks): 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -18,17 +16,18 @@ from grpc import aio
 
 from strongroom import _link, _streams, bulk, results
 from strongroom._faults import from_rpc
-from strongroom._identity import AssumedRole, Metadata, behalf_metadata, session_metadata
+from strongroom._identity import Metadata
 from strongroom._operation import Awaiting, Blocking
 from strongroom._operations import Operations
 from strongroom._rpc import Call
+from strongroom._views import Views
 from strongroom.aio_stream import AsyncStream
 from strongroom.calls import admin, batches, events
 from strongroom.calls.batches import WithContext
 from strongroom.calls.crypto import Context
-from strongroom.errors import StrongroomError, invalid
-from strongroom.retry import Attempts, Budget, RetryPolicy
-from strongroom.settings import DEFAULT_TIMEOUT, MAX_TIMEOUT, Settings, make_settings, resolve
+from strongroom.errors import StrongroomError
+from strongroom.retry import Attempts, RetryPolicy
+from strongroom.settings import Settings
 from strongroom.stream import Stream
 from strongroom.v1 import crypto_pb2
 
@@ -38,25 +37,7 @@ Item = TypeVar("Item")
 AnyItem = TypeVar("AnyItem", bound=bytes | WithContext)
 
 
-@dataclass(frozen=True, slots=True)
-class _Manner:
-    """How calls are made: deadline in seconds (None for none), retries, and the tokens that calls share."""
-
-    timeout: float | None
-    retry: RetryPolicy
-    budget: Budget
-
-    def attempts(self, repeatable: bool) -> Attempts:  # noqa: FBT001 - handed on as a function of one fact
-        deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        return Attempts(self.retry, self.budget, deadline, repeatable=repeatable, clock=time.monotonic)
-
-
-def _manner(settings: Settings, retry: RetryPolicy | None) -> _Manner:
-    policy = retry or RetryPolicy()
-    return _Manner(settings.timeout, policy, Budget(policy))
-
-
-class Client(Operations, Blocking):
+class Client(Views, Operations, Blocking):
     """A client that waits for its answers. Safe for threads; use it as a context manager or close it.
 
     Args:
@@ -68,76 +49,11 @@ class Client(Operations, Blocking):
     """
 
     def __init__(self, settings: Settings, *, retry: RetryPolicy | None = None) -> None:
+        super().__init__(settings, retry=retry)
         self._channel = grpc.secure_channel(
             settings.endpoint, _link.credentials(settings), options=_link.options(settings)
         )
-        self._manner = _manner(settings, retry)
         self._methods: dict[str, Any] = {}
-        self._role = AssumedRole(settings.assume_role) if settings.assume_role else None
-        self._fixed: Metadata = ()
-
-    @classmethod
-    def connect(
-        cls,
-        endpoint: str,
-        *,
-        ca: str | Path,
-        cert: str | Path,
-        key: str | Path,
-        server_name: str = "",
-        timeout: float = DEFAULT_TIMEOUT,
-        retry: RetryPolicy | None = None,
-    ) -> Self:
-        """Make a client for `host:port` with PEM files: the daemon's authority, own certificate and key."""
-        return cls(_settings(endpoint, ca, cert, key, server_name, timeout), retry=retry)
-
-    @classmethod
-    def from_environment(cls, profile: str | None = None, *, retry: RetryPolicy | None = None) -> Self:
-        """Make a client from `STRONGROOM_...` variables and the profile file; see strongroom.settings."""
-        return cls(resolve(profile=profile), retry=retry)
-
-    def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view with another deadline per call, None for none; it shares the connection.
-
-        Raises:
-            InvalidRequest: it is no number of seconds above 0 and at most 86,400.
-        """
-        view = object.__new__(type(self))
-        vars(view).update(vars(self))
-        view._manner = replace(self._manner, timeout=_deadline(seconds))
-        return view
-
-    def with_session(self, session_token: str) -> Self:
-        """Make a view whose calls are made in a role session (`assume_role`); it shares the connection."""
-        return self._saying(session_metadata(session_token))
-
-    def on_behalf_of(
-        self,
-        *,
-        via_service: str = "",
-        caller_account: str = "",
-        source_principal: str = "",
-        source_arn: str = "",
-        source_account: str = "",
-    ) -> Self:
-        """Make a view of a trusted service's client that says for whom it calls; others are refused.
-
-        Args:
-            via_service: the service's name, for kms:ViaService.
-            caller_account: the account that it calls for, for kms:CallerAccount.
-            source_principal: ARN of the principal that it calls for, for the audit log.
-            source_arn: ARN of the resource that it calls for, for aws:SourceArn and grants.
-            source_account: the account of that resource, for aws:SourceAccount and grants.
-        """
-        return self._saying(
-            behalf_metadata(via_service, caller_account, source_principal, source_arn, source_account)
-        )
-
-    def _saying(self, metadata: Metadata) -> Self:
-        view = object.__new__(type(self))
-        vars(view).update(vars(self))
-        view._fixed = (*self._fixed, *metadata)
-        return view
 
     def run(self, call: Call[Answer]) -> Answer:
         """Carry out one call of `strongroom.calls`.
@@ -287,7 +203,7 @@ class Client(Operations, Blocking):
         return reply
 
 
-class AsyncClient(Operations, Awaiting):
+class AsyncClient(Views, Operations, Awaiting):
     """The client for asyncio; use it as an asynchronous context manager or close it. One loop only.
 
     Args:
@@ -302,73 +218,8 @@ class AsyncClient(Operations, Awaiting):
         credentials, options = _link.credentials(settings), _link.options(settings)
         # Made by the first call, for a channel belongs to the loop that runs when it is made.
         self._link = _AsyncLink(lambda: aio.secure_channel(settings.endpoint, credentials, options=options))
-        self._manner = _manner(settings, retry)
-        self._role = AssumedRole(settings.assume_role) if settings.assume_role else None
+        super().__init__(settings, retry=retry)
         self._assuming = asyncio.Lock()
-        self._fixed: Metadata = ()
-
-    @classmethod
-    def connect(
-        cls,
-        endpoint: str,
-        *,
-        ca: str | Path,
-        cert: str | Path,
-        key: str | Path,
-        server_name: str = "",
-        timeout: float = DEFAULT_TIMEOUT,
-        retry: RetryPolicy | None = None,
-    ) -> Self:
-        """Make a client for `host:port` with PEM files: the daemon's authority, own certificate and key."""
-        return cls(_settings(endpoint, ca, cert, key, server_name, timeout), retry=retry)
-
-    @classmethod
-    def from_environment(cls, profile: str | None = None, *, retry: RetryPolicy | None = None) -> Self:
-        """Make a client from `STRONGROOM_...` variables and the profile file; see strongroom.settings."""
-        return cls(resolve(profile=profile), retry=retry)
-
-    def with_timeout(self, seconds: float | None) -> Self:
-        """Make a view with another deadline per call, None for none; it shares the connection.
-
-        Raises:
-            InvalidRequest: it is no number of seconds above 0 and at most 86,400.
-        """
-        view = object.__new__(type(self))
-        vars(view).update(vars(self))
-        view._manner = replace(self._manner, timeout=_deadline(seconds))
-        return view
-
-    def with_session(self, session_token: str) -> Self:
-        """Make a view whose calls are made in a role session (`assume_role`); it shares the connection."""
-        return self._saying(session_metadata(session_token))
-
-    def on_behalf_of(
-        self,
-        *,
-        via_service: str = "",
-        caller_account: str = "",
-        source_principal: str = "",
-        source_arn: str = "",
-        source_account: str = "",
-    ) -> Self:
-        """Make a view of a trusted service's client that says for whom it calls; others are refused.
-
-        Args:
-            via_service: the service's name, for kms:ViaService.
-            caller_account: the account that it calls for, for kms:CallerAccount.
-            source_principal: ARN of the principal that it calls for, for the audit log.
-            source_arn: ARN of the resource that it calls for, for aws:SourceArn and grants.
-            source_account: the account of that resource, for aws:SourceAccount and grants.
-        """
-        return self._saying(
-            behalf_metadata(via_service, caller_account, source_principal, source_arn, source_account)
-        )
-
-    def _saying(self, metadata: Metadata) -> Self:
-        view = object.__new__(type(self))
-        vars(view).update(vars(self))
-        view._fixed = (*self._fixed, *metadata)
-        return view
 
     async def run(self, call: Call[Answer]) -> Answer:
         """Carry out one call of `strongroom.calls`.
@@ -539,33 +390,8 @@ class _AsyncLink:
             await self._channel.close()
 
 
-def _deadline(seconds: float | None) -> float | None:
-    """Check the deadline of a view, for gRPC takes a wrong one for none or fails late."""
-    if seconds is None:
-        return None
-    given: object = seconds
-    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given <= MAX_TIMEOUT:
-        raise invalid("timeout", "must be a number of seconds, above 0 and at most 86,400")
-    return float(given)
-
-
 def _serialise(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _settings(
-    endpoint: str, ca: str | Path, cert: str | Path, key: str | Path, server_name: str, timeout: float
-) -> Settings:
-    return make_settings(
-        {
-            "endpoint": endpoint,
-            "ca": ca,
-            "cert": cert,
-            "key": key,
-            "server_name": server_name,
-            "timeout": timeout,
-        }
-    )
 
 
 def _encrypt_many(
