@@ -29,10 +29,7 @@ SAMPLES = 20_000
 
 def run(folder: Path, *, rounds: int, policies: int, grants: int) -> None:
     """Print the ratios of the medians of single decisions, and how long daemons take to be ready."""
-    small, large = (folder / name for name in ("small", "large"))
-    for place in (small, large):
-        place.mkdir()
-    configs = [rig.found(small, 1), rig.found(large, 1)]
+    configs = rig.found_two(folder)
     numbers = [(FEW_POLICIES, FEW_GRANTS), (policies, grants)]
     with (
         rig.helper("access", configs[0], *numbers[0]) as few,
@@ -91,34 +88,25 @@ class Bench:
 
 
 async def _serve(config: Path, policies: int, grants: int) -> None:
-    from strongroomd import config as configuration
+    from tests.bench.inside import inside
+
     from strongroomd.custody.catalog import Catalog
     from strongroomd.custody.clock import Clock
     from strongroomd.custody.directory import Directory
     from strongroomd.custody.judging import Judge
     from strongroomd.custody.ledger import Ledger
     from strongroomd.custody.lending import Lending
-    from strongroomd.domain.records import HouseRecord
-    from strongroomd.hsm.opening import open_vault
-    from strongroomd.storage.store import open_store
     from strongroomd.wiring import rooms
 
-    settings = configuration.load(config)
-    store = open_store(rooms.store_settings(settings))
-    house = [stored.record for stored in await store.all(HouseRecord)]
-    vault = open_vault(rooms.hsm_settings(settings), rooms.pin_source(settings).read(), house)
-    ledger = Ledger(store, vault)
-    await ledger.start()
-    await fill(ledger, vault, policies, grants)
-    reborn = Ledger(store, vault)  # as a new worker reads it
-    await reborn.follow()
-    directory = Directory(reborn, store)
-    await directory.start()
-    catalog = Catalog(reborn, vault, rooms.realm(settings))
-    judge = Judge(Clock(), catalog, directory, Lending(reborn))
-    await _answer(Bench(catalog, judge, policies // 2))
-    vault.close()
-    await store.close()
+    async with inside(config) as it:
+        await fill(it.ledger, it.vault, policies, grants)
+        reborn = Ledger(it.store, it.vault)  # as a new worker reads it
+        await reborn.follow()
+        directory = Directory(reborn, it.store)
+        await directory.start()
+        catalog = Catalog(reborn, it.vault, rooms.realm(it.settings))
+        judge = Judge(Clock(), catalog, directory, Lending(reborn))
+        await _answer(Bench(catalog, judge, policies // 2))
 
 
 async def _answer(bench: Bench) -> None:

@@ -95,6 +95,14 @@ def found(folder: Path, workers: int) -> Path:
     return config
 
 
+def found_two(folder: Path) -> tuple[Path, Path]:
+    """Found a small and a large store, each with a token of its own; one worker each."""
+    small, large = (folder / name for name in ("small", "large"))
+    for place in (small, large):
+        place.mkdir()
+    return found(small, 1), found(large, 1)
+
+
 @contextmanager
 def daemon(config: Path) -> Iterator[Daemon]:
     """Serve; ready when this returns."""

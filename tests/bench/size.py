@@ -15,10 +15,7 @@ AT_ONCE = 500
 
 def run(folder: Path, *, rounds: int, seconds: float, keys: int) -> None:
     """Print the ratio of latencies."""
-    small, large = (folder / name for name in ("small", "large"))
-    for place in (small, large):
-        place.mkdir()
-    configs = [rig.found(small, 1), rig.found(large, 1)]
+    configs = rig.found_two(folder)
     for config, number in zip(configs, (10, keys), strict=True):
         # A process of its own for each token: a PKCS#11 module is loaded once, for one SoftHSM configuration.
         subprocess.run([sys.executable, "-m", "tests.bench.size", str(config), str(number)], check=True)
@@ -45,29 +42,19 @@ def _request(daemon: rig.Daemon) -> str:
 
 async def _fill(config: Path, keys: int) -> None:
     """Make keys in-process, many to a transaction, by the daemon's own rooms."""
+    from tests.bench.inside import inside
     from tests.bench.keys import records
 
-    from strongroomd import config as configuration
-    from strongroomd.custody.ledger import Ledger
     from strongroomd.domain.algorithms import KeySpec, KeyUsage
-    from strongroomd.domain.records import HouseRecord
-    from strongroomd.hsm.opening import open_vault
-    from strongroomd.storage.store import open_store
-    from strongroomd.wiring import rooms
 
-    settings = configuration.load(config)
-    store = open_store(rooms.store_settings(settings))
-    house = [stored.record for stored in await store.all(HouseRecord)]
-    vault = open_vault(rooms.hsm_settings(settings), rooms.pin_source(settings).read(), house)
-    ledger = Ledger(store, vault)
-    await ledger.start()
-    for start in range(0, keys, AT_ONCE):
-        async with ledger.change() as change:
-            for _ in range(start, min(start + AT_ONCE, keys)):
-                for record in await records(vault, KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT):
-                    await change.put(record)
-    vault.close()
-    await store.close()
+    async with inside(config) as it:
+        for start in range(0, keys, AT_ONCE):
+            async with it.ledger.change() as change:
+                for _ in range(start, min(start + AT_ONCE, keys)):
+                    for record in await records(
+                        it.vault, KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT
+                    ):
+                        await change.put(record)
 
 
 if __name__ == "__main__":
