@@ -1,9 +1,9 @@
-"""From which addresses access keys were used. Revision 0008."""
+"""From which addresses access keys were used. Revision 0006."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
