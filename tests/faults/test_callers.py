@@ -5,6 +5,7 @@ import base64
 import dataclasses
 import json
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 from tests.faults.core import ACCOUNT, ADMIN, Core
@@ -18,6 +19,8 @@ from strongroomd.custody.secrets import SecretBox
 from strongroomd.domain.accounts import PrincipalRecord, uri_fact
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Caller, Principal, RoleSession
+from strongroomd.domain.protection import Record
+from strongroomd.ports import Stored
 
 pytestmark = pytest.mark.softhsm
 
@@ -234,6 +237,29 @@ async def test_a_change_while_one_is_read_makes_nobody_fresh_again(
     may_go.set()
     await reading
     assert fresh.admit(ALICE) is None, "the change that came meanwhile is read as well"
+
+
+async def test_a_row_that_goes_while_its_page_is_verified_is_left_out(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle(core)
+    page, rooms, caller = core.store.page, core.rooms, core.caller
+    await core.aliases.create(caller(), "alias/gone", (await core.create()).key_id)
+    await rooms.access_keys.create(caller(), ALICE)
+
+    async def then_it_goes(kind: type[Record], **wanted: Any) -> list[Stored[Any]]:
+        found = await page(kind, **wanted)
+        for stored in found:
+            async with core.ledger.change() as change:
+                await change.delete(stored.record)
+        return found
+
+    monkeypatch.setattr(core.store, "page", then_it_goes)
+
+    assert (await rooms.identities.list_identities(caller(), ALICE)) == []
+    assert (await rooms.access_keys.list_keys(caller(), ALICE)) == []
+    assert (await core.aliases.list_aliases(caller())).aliases == []
+    assert (await rooms.principals.list_principals(caller(), BLUE)).principals == []
 
 
 async def test_racing_calls_make_no_more_than_there_may_be(

@@ -1,22 +1,18 @@
 """Which event a change of a record is: one table for each kind of record, total over states and fields.
 
-The ledger asks this for every record that it writes, so that no use case can change anything silently: what
-is no event stands in `SILENT`. Those of callers are in `callerevents`.
+The ledger asks this for every record that it writes, so that no use case can change anything silently. Those
+of callers are in `callerevents`; a test lists the fields whose change alone is no event.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from strongroomd.domain import callerevents
-from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.actions import Action
-from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.events import Draft, EventType
 from strongroomd.domain.records import (
     AliasRecord,
     GrantRecord,
-    HouseRecord,
-    InvocationsRecord,
     KeyRecord,
     KeyState,
     LimitRecord,
@@ -60,32 +56,6 @@ _GRANT_ENDS: Final[dict[str, EventType]] = {
     Action.REVOKE_GRANT: EventType.GRANT_REVOKED,
 }
 """How a grant ended, by what ended it. Grants of a destroyed key go later and in silence: its end says it."""
-
-_WHOLE: Final = frozenset({"*"})
-SILENT: Final[dict[type[Record], frozenset[str]]] = {
-    KeyRecord: frozenset(
-        {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
-        | {"created_at", "deletion_at", "row_version"}
-    ),
-    VersionRecord: frozenset(
-        {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
-        | {"check_value", "recovery_blob", "scheme", "row_version"}
-    ),
-    AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
-    LimitRecord: frozenset(),
-    GrantRecord: _WHOLE,
-    HouseRecord: _WHOLE,
-    InvocationsRecord: _WHOLE,
-    AccountRecord: frozenset({"account", "created_at", "row_version"}),
-    PrincipalRecord: frozenset({"arn", "account", "kind", "unique_id", "created_at", "row_version"}),
-    IdentityRecord: _WHOLE,
-    AccessKeyRecord: frozenset(
-        {"access_key_id", "arn", "account", "sealed_secret", "created_at", "row_version"}
-    ),
-    AddressesRecord: frozenset({"access_key_id", "arn", "account", "row_version"}),
-}
-"""Fields of each kind whose change alone is no event: they never change, or tell nothing that another does
-not. `*` where no record of the kind is ever changed, or where a change means nothing to anybody."""
 
 
 def happenings(before: Record | None, after: Record | None, name: Name, action: str = "") -> list[Draft]:

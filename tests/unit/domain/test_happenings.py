@@ -21,8 +21,20 @@ from strongroomd.domain.actions import Action
 from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.callerevents import PRINCIPAL_STATES
 from strongroomd.domain.events import Draft
-from strongroomd.domain.happenings import SILENT, happenings, key_of
-from strongroomd.domain.records import RECORD_KINDS, GrantRecord, KeyState, Record, VersionState
+from strongroomd.domain.happenings import happenings, key_of
+from strongroomd.domain.records import (
+    RECORD_KINDS,
+    AliasRecord,
+    GrantRecord,
+    HouseRecord,
+    InvocationsRecord,
+    KeyRecord,
+    KeyState,
+    LimitRecord,
+    Record,
+    VersionRecord,
+    VersionState,
+)
 
 ACCOUNT = "111122223333"
 ALICE = f"arn:aws:iam::{ACCOUNT}:user/alice"
@@ -31,6 +43,33 @@ NEXT: dict[Any, Any] = {
     KeyState.ENABLED: KeyState.DISABLED,
     VersionState.ACTIVE: VersionState.MISSING,
 }
+
+
+WHOLE = frozenset({"*"})
+SILENT: dict[type[Record], frozenset[str]] = {
+    KeyRecord: frozenset(
+        {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
+        | {"created_at", "deletion_at", "row_version"}
+    ),
+    VersionRecord: frozenset(
+        {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
+        | {"check_value", "recovery_blob", "scheme", "row_version"}
+    ),
+    AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
+    LimitRecord: frozenset(),
+    GrantRecord: WHOLE,
+    HouseRecord: WHOLE,
+    InvocationsRecord: WHOLE,
+    AccountRecord: frozenset({"account", "created_at", "row_version"}),
+    PrincipalRecord: frozenset({"arn", "account", "kind", "unique_id", "created_at", "row_version"}),
+    IdentityRecord: WHOLE,
+    AccessKeyRecord: frozenset(
+        {"access_key_id", "arn", "account", "sealed_secret", "created_at", "row_version"}
+    ),
+    AddressesRecord: frozenset({"access_key_id", "arn", "account", "row_version"}),
+}
+"""Fields of each kind whose change alone is no event: they never change, or tell nothing that another does
+not. `*` where no record of the kind is ever changed, or where a change means nothing to anybody."""
 
 
 def sample(kind: type[Record]) -> Any:
