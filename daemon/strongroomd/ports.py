@@ -228,6 +228,10 @@ class Transaction(Protocol):
         """Read the records of a kind whose columns equal `where`, in order of record_id; small sets only."""
         ...
 
+    async def how_many(self, kind: type[Record], where: dict[str, str]) -> int:
+        """Count the records of a kind whose columns equal `where`, as seen here; unverified."""
+        ...
+
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal."""
         ...
@@ -298,6 +302,14 @@ class Store(Protocol):
 
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id, damaged rows left out."""
+        ...
+
+    async def how_many(self, kind: type[Record], where: dict[str, str]) -> int:
+        """Count the records of a kind whose columns equal `where`; unverified statistics."""
+        ...
+
+    async def requests_closed(self, before: int, limit: int) -> list[Stored[Any]]:
+        """Read quota requests that were closed at `before` (ms) or earlier, damaged rows left out."""
         ...
 
     async def grants_left(self, limit: int) -> list[Stored[Any]]:

@@ -29,6 +29,7 @@ from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.lending import Lending
 from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.quotarequests import QuotaRequests
 from strongroomd.custody.quotas import Quotas, Rate
 from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.scribe import Scribe
@@ -136,6 +137,7 @@ class Core:
     keys: Keys
     aliases: Aliases
     limits: Limits
+    requests: QuotaRequests
     grants: Grants
     lending: Lending
     tokens: GrantTokens
@@ -283,6 +285,7 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         Keys(gate, catalog, mutations, Births(mutations, vault), store, vault),
         Aliases(gate, catalog, mutations),
         Limits(gate, catalog, mutations, quotas),
+        QuotaRequests(gate, mutations, quotas, vault),
         Grants(gate, mutations, lending, tokens, vault),
         lending,
         tokens,

@@ -14,12 +14,14 @@ from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.principals import NewPrincipal
+from strongroomd.custody.quotarequests import Wanted
 from strongroomd.domain import journal
 from strongroomd.domain.accounts import uri_fact
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.grants import Constraints, NewGrant
 from strongroomd.domain.keys import Anchor
+from strongroomd.domain.quota import Rate
 from strongroomd.domain.records import (
     RECORD_KINDS,
     AliasRecord,
@@ -46,6 +48,7 @@ async def stocked(core: Core) -> KeyRecord:
     await core.create(CustodyMode.RESIDENT)
     await core.aliases.create(core.caller(), "alias/one", key.key_id)
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
+    await core.requests.request(core.caller(), Wanted(LimitScope.KEY, key.key_id, Rate(30, 40), "more"))
     await stock_callers(core)
     await Invocations(core.ledger).take(await core.catalog.version(await core.catalog.entry(key.key_id)))
     context = Constraints(subset=(("tenant", "7"),))

@@ -1,6 +1,7 @@
 """Byte forms that are authenticated say one thing only: AAD, envelope, records, page tokens."""
 
 import dataclasses
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.envelope import HEADER_BYTES, NONCE_BYTES, TAG_BYTES, Format
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_CONTEXT, MAX_CONTEXT_PAIRS
+from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
 from strongroomd.domain.records import (
     AliasRecord,
     CustodyMode,
@@ -149,6 +151,13 @@ _RECORDS: st.SearchStrategy[Record] = st.one_of(
     ),
     st.builds(AliasRecord, account=_T, name=_T, key_id=_T, created_at=_N, updated_at=_N, row_version=_N),
     st.builds(LimitRecord, scope=st.sampled_from(LimitScope), subject=_T, per_second=_N, burst=_N, row_version=_N),
+    st.builds(
+        QuotaRequestRecord,
+        id=_T, account=_T, scope=st.sampled_from(LimitScope), subject=_T, per_second=_N, burst=_N, justification=_T,
+        principal=_T, asker_account=_T, source=_T, state=st.sampled_from(RequestState), in_force_per_second=_N,
+        in_force_burst=_N, granted_per_second=_N, granted_burst=_N, created_at=_N, closed_at=_N, closed_by=_T,
+        note=_T, row_version=_N,
+    ),
     st.builds(InvocationsRecord, key_id=_T, version=_N, reserved=_N, row_version=_N),
     st.builds(HouseRecord, role=_T, hsm_id=_T, public_key=_B, check_value=_B, row_version=_N),
 )  # fmt: skip
@@ -169,10 +178,10 @@ def _another(value: Any) -> Any:  # noqa: PLR0911 - one for each type
             return value + b"\0"
         case tuple():
             return (*value, ("", ""))
-        case KeySpec() | KeyUsage() | CustodyMode() | KeyState() | VersionState() | LimitScope() | Scheme():
-            return next(m for m in type(value) if m is not value)
         case Origin():
             return None
+        case StrEnum():
+            return next(m for m in type(value) if m is not value)
         case str():
             return value + "\0"
     raise AssertionError(type(value))
@@ -215,7 +224,7 @@ def test_a_record_from_before_a_field_keeps_the_byte_form_that_its_mac_was_made_
 
 _FIRST = {
     "key": 16, "version": 12, "alias": 6, "limit": 5, "house": 5, "grant": 15, "invocations": 4,
-    "account": 5, "principal": 14, "identity": 7, "access_key": 7, "access_key_addresses": 5,
+    "account": 5, "principal": 14, "identity": 7, "access_key": 7, "access_key_addresses": 5, "quota_request": 20,
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _log = logs.get("custody")
 Find = Callable[[], Awaitable[Entry]]
+_NOT_ALLOWED = "neither the configuration nor an identity policy allows it"
 _STRIDE = 32
 _GROUNDS = 10  # decisions that one audit record tells of
 
@@ -331,15 +332,21 @@ class Passage:
         Raises:
             StrongroomError: ACCESS_DENIED unless configuration or identity policies allow it.
         """
-        try:
-            decision = self._gate.judge.decide_keyless(self.caller, self.action, brought)
-        except StrongroomError as error:
-            decision = _gap(error)
+        decision = self._decide_keyless(self.action, brought)
         self.note_decision(decision)
         if not decision.allowed:
-            text = "neither the configuration nor an identity policy allows it"
-            raise StrongroomError(Reason.ACCESS_DENIED, text, detail=decision.ground)
+            raise StrongroomError(Reason.ACCESS_DENIED, _NOT_ALLOWED, detail=decision.ground)
         self._spend("", class_, cost)
+
+    def may(self, action: Action) -> bool:
+        """Say whether the caller has the right to an action without a key; nothing is claimed by asking."""
+        return self._decide_keyless(action, NOTHING_BROUGHT).allowed
+
+    def _decide_keyless(self, action: Action, brought: Brought) -> Decision:
+        try:
+            return self._gate.judge.decide_keyless(self.caller, action, brought)
+        except StrongroomError as error:
+            return _gap(error)
 
     def claim_account(self, account: str) -> None:
         """Claim the right to administer an account: an administrator's own, or any for an operator.
@@ -361,7 +368,7 @@ class Passage:
         decision = self._gate.judge.forbids(self.caller, self.action)
         if decision is not None:
             self.note_decision(decision)
-            raise denied(decision.ground)
+            raise StrongroomError(Reason.ACCESS_DENIED, _NOT_ALLOWED, detail=decision.ground)
         self._spend("", QuotaClass.MANAGEMENT, 1)
 
     def proceed(self, *, dry_run: bool) -> None:

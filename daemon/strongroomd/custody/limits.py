@@ -13,8 +13,8 @@ from strongroomd.domain import names
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid
-from strongroomd.domain.limits import MAX_BURST, MAX_PER_SECOND
 from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.quota import Rate, settle_rate
 from strongroomd.domain.records import KeyRecord, LimitRecord, LimitScope
 
 
@@ -56,14 +56,9 @@ class Limits(UseCases):
             return principal.arn
         if scope is LimitScope.KEY:
             return await self._key(passage, text)
-        account, _, name = text.rpartition("/")
-        if name not in set(QuotaClass):
-            raise invalid(
-                "subject", "must be SYMMETRIC, RSA, ECC or MANAGEMENT, with or without ACCOUNT/ before it"
-            )
-        checked = names.account_id(account or passage.caller.principal.account, "subject")
-        _require_account(passage, checked)
-        return f"{checked}/{name}"
+        account, subject = class_subject(text, passage.caller.principal.account)
+        _require_account(passage, account)
+        return subject
 
     async def _key(self, passage: Passage, text: str) -> str:
         """Find the key of a limit; of another account's the audit record repeats the name, and no more."""
@@ -111,19 +106,11 @@ class Limits(UseCases):
         request_id: str = "",
     ) -> Limit:
         """Set a limit; burst 0 means as much as one second grants. In force everywhere within a second."""
-        if not 1 <= per_second <= MAX_PER_SECOND:
-            raise invalid("per_second", f"must be from 1 to {MAX_PER_SECOND}")
-        if not 0 <= burst <= MAX_BURST:
-            raise invalid("burst", f"must be from 0 to {MAX_BURST}")
+        rate = settle_rate(per_second, burst)
         name = await self._claim(passage, scope, subject)
 
         async def work(change: Change) -> LimitRecord:
-            current = await change.get(LimitRecord, f"{scope}/{name}")
-            version = current.row_version if current else 0
-            check_etag(version, etag)
-            record = LimitRecord(scope, name, per_second, burst or per_second, version + 1)
-            await change.put(record)
-            return record
+            return await set_limit(change, scope, name, rate, etag)
 
         arguments = [scope, name, per_second, burst, etag]
         record = await self._mutations.once(passage, LimitRecord, request_id, arguments, work)
@@ -187,6 +174,37 @@ class Limits(UseCases):
         name = await self._claim(passage, scope, subject)
         await self._quotas.refresh()
         return await self._read(scope, name), self._quotas.available(scope, name)[1]
+
+
+def class_subject(text: str, account: str) -> tuple[str, str]:
+    """Give the account of a class, the caller's where none is named, and its one spelling."""
+    named, _, name = text.rpartition("/")
+    if name not in set(QuotaClass):
+        raise invalid(
+            "subject", "must be SYMMETRIC, RSA, ECC or MANAGEMENT, with or without ACCOUNT/ before it"
+        )
+    checked = names.account_id(named or account, "subject")
+    return checked, f"{checked}/{name}"
+
+
+async def set_limit(
+    change: Change, scope: LimitScope, subject: str, rate: Rate, etag: str = ""
+) -> LimitRecord:
+    """Set a subject's limit inside a change. Raises ETAG_MISMATCH."""
+    current = await change.get(LimitRecord, f"{scope}/{subject}")
+    version = current.row_version if current else 0
+    check_etag(version, etag)
+    record = LimitRecord(scope, subject, rate.per_second, rate.burst, version + 1)
+    await change.put(record)
+    return record
+
+
+async def in_force(change: Change, quotas: Quotas, scope: LimitScope, subject: str) -> Rate | None:
+    """Give a subject's limit as a change sees it; None for a key or principal without one."""
+    record = await change.get(LimitRecord, f"{scope}/{subject}")
+    if record is not None:
+        return Rate(record.per_second, record.burst)
+    return quotas.defaults[QuotaClass(subject.rpartition("/")[2])] if scope is LimitScope.CLASS else None
 
 
 def _require_account(passage: Passage, account: str) -> None:

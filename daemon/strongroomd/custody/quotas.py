@@ -5,26 +5,18 @@ principal has a bucket of its own only once a limit is set for it. All buckets a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import REFUSALS_BURST, REFUSALS_PER_SECOND
 from strongroomd.domain.principals import Principal
+from strongroomd.domain.quota import Rate as Rate  # noqa: PLC0414 - for whoever imports it from here
 from strongroomd.domain.records import LimitRecord, LimitScope
 from strongroomd.ports import Charge, JournalEntry, QuotaTable, Shortfall
 from strongroomd.telemetry import logs
 
 _log = logs.get("quotas")
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A limit: cost units granted each second, and how many may be spent at once."""
-
-    per_second: int
-    burst: int
 
 
 class Quotas:

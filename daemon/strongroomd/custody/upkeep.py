@@ -5,9 +5,9 @@ repeat and safe to run twice at once: the store's transactions decide.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from strongroomd.custody.births import abandon, destroy_object
 from strongroomd.custody.catalog import Catalog
@@ -19,12 +19,11 @@ from strongroomd.custody.ledger import Change, Ledger
 from strongroomd.domain.audit import Checkpoint, Head, next_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor
-from strongroomd.domain.limits import ANSWER_LIFETIME
+from strongroomd.domain.limits import ANSWER_LIFETIME, QUOTA_REQUEST_LIFETIME
 from strongroomd.domain.records import (
     RECORD_KINDS,
     AliasRecord,
     CustodyMode,
-    GrantRecord,
     KeyRecord,
     KeyState,
     Record,
@@ -40,7 +39,7 @@ LEASE_SECONDS = 6.0
 INTENT_GRACE_MS = 60_000
 ANCHOR_SECONDS = 60.0
 RECHECK_SECONDS = 600.0
-_SWEPT = 200  # grants deleted in one transaction
+_SWEPT = 200  # records deleted in one transaction
 _SWEEPS = 10
 
 
@@ -175,31 +174,29 @@ class Upkeep:
         for stored in await self._store.unsettled():
             await self._guarded(self._resolve, stored)
         for _ in range(_SWEEPS):
-            if not await self._sweep():
+            # Not with the key itself: 50,000 grants in one transaction would keep every other change waiting.
+            if not await self._sweep(await self._store.grants_left(_SWEPT)):
                 break
 
-    async def _sweep(self) -> int:
-        """Delete some grants of destroyed keys, which lend nothing any more; returns how many.
-
-        Not with the key itself: 50,000 grants in one transaction would keep every other change waiting.
-        """
-        left = await self._store.grants_left(_SWEPT)
+    async def _sweep(self, left: Sequence[Stored[Any]]) -> int:
+        """Delete some records that mean nothing any more; returns how many."""
         if not left:
             return 0
         async with self._ledger.change() as change:
             for stored in left:
-                await self._delete_grant(change, stored.record.record_id)
+                await self._delete(change, type(stored.record), stored.record.record_id)
         return len(change.entries)
 
-    async def _delete_grant(self, change: Change, record_id: str) -> None:
-        """Delete one grant; one that was edited stays for whoever looks into it, and nobody waits for it."""
+    async def _delete(self, change: Change, kind: type[Record], record_id: str) -> None:
+        """Delete one record; one that was edited stays for whoever looks into it, and nobody waits for it."""
         try:
-            grant = await change.get(GrantRecord, record_id)
+            record = await change.get(kind, record_id)
         except StrongroomError as error:
-            _log.error("grant not verified", extra={"id": record_id, "detail": error.detail})
+            facts = {"kind": kind.KIND, "id": record_id, "detail": error.detail}
+            _log.error("record not verified", extra=facts)
             return
-        if grant is not None:
-            await change.delete(grant)
+        if record is not None:
+            await change.delete(record)
 
     async def _guarded(self, task: Callable[[R], Awaitable[None]], stored: Stored[R]) -> None:
         """Do a task with a record once it is verified; one bad record does not keep the others waiting.
@@ -368,8 +365,16 @@ class Upkeep:
             self._rechecked = now
 
     async def purge(self) -> None:
-        """Forget idempotency answers that are over 24 hours old."""
-        await self._store.purge_answers(self._clock.wall_ms() - ANSWER_LIFETIME * 1000)
+        """Forget idempotency answers after 24 hours, and quota requests 90 days after they were closed."""
+        now = self._clock.wall_ms()
+        await self._store.purge_answers(now - ANSWER_LIFETIME * 1000)
+        await self._watch.judge(await self._newest())
+        if await self._watch.distrusted():
+            return
+        for _ in range(_SWEEPS):
+            old = await self._store.requests_closed(now - QUOTA_REQUEST_LIFETIME * 1000, _SWEPT)
+            if not await self._sweep(old):
+                break
 
 
 def _grew(before: tuple[Head, ...], now: tuple[Head, ...]) -> bool:

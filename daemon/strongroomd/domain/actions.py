@@ -53,6 +53,11 @@ class Action(StrEnum):
     DELETE_LIMIT = "strongroom:DeleteLimit"
     LIST_LIMITS = "strongroom:ListLimits"
     GET_QUOTA_USAGE = "strongroom:GetQuotaUsage"
+    REQUEST_QUOTA = "strongroom:RequestQuota"
+    GET_QUOTA_REQUEST = "strongroom:GetQuotaRequest"
+    LIST_QUOTA_REQUESTS = "strongroom:ListQuotaRequests"
+    ANSWER_QUOTA_REQUEST = "strongroom:AnswerQuotaRequest"
+    CANCEL_QUOTA_REQUEST = "strongroom:CancelQuotaRequest"
     LIST_AUDIT_RECORDS = "strongroom:ListAuditRecords"
     TAIL_AUDIT_RECORDS = "strongroom:TailAuditRecords"
     GET_AUDIT_CHECKPOINT = "strongroom:GetAuditCheckpoint"
@@ -168,6 +173,11 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.DELETE_LIMIT,
         Action.LIST_LIMITS,
         Action.GET_QUOTA_USAGE,
+        Action.REQUEST_QUOTA,  # of what is the caller's own, as is cancelling: whoever no policy denies it
+        Action.GET_QUOTA_REQUEST,
+        Action.LIST_QUOTA_REQUESTS,
+        Action.ANSWER_QUOTA_REQUEST,
+        Action.CANCEL_QUOTA_REQUEST,
         Action.LIST_AUDIT_RECORDS,
         Action.TAIL_AUDIT_RECORDS,
         Action.GET_AUDIT_CHECKPOINT,
@@ -187,6 +197,7 @@ BY_IDENTITY: Final[frozenset[Action]] = (
     - {
         Action.PUT_LIMIT,
         Action.DELETE_LIMIT,
+        Action.ANSWER_QUOTA_REQUEST,
         Action.GET_AUDIT_CHECKPOINT,
     }
 )
@@ -218,6 +229,9 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
         Action.PUT_KEY_POLICY,
         Action.PUT_LIMIT,
         Action.DELETE_LIMIT,
+        Action.REQUEST_QUOTA,
+        Action.ANSWER_QUOTA_REQUEST,
+        Action.CANCEL_QUOTA_REQUEST,
         Action.CREATE_GRANT,
         Action.RETIRE_GRANT,
         Action.REVOKE_GRANT,

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     POLICY_LOCKOUT = "POLICY_LOCKOUT"
     ETAG_MISMATCH = "ETAG_MISMATCH"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    REQUEST_ANSWERED = "REQUEST_ANSWERED"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"  # noqa: S105 - a reason's name, not a password
@@ -93,6 +94,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.POLICY_LOCKOUT: "the caller could not change the policy again after this change",
     Reason.ETAG_MISMATCH: "the key changed since the etag was read",
     Reason.REQUEST_ID_REUSED: "the request_id was used before with other arguments",
+    Reason.REQUEST_ANSWERED: "the quota request was answered or cancelled already",
     Reason.LIMIT_EXCEEDED: "a resource limit is reached",
     Reason.QUOTA_EXCEEDED: "the request quota is used up; wait and try again",
     Reason.INVALID_PAGE_TOKEN: "the page token does not belong to this request",

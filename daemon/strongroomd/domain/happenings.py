@@ -7,9 +7,10 @@ of callers are in `callerevents`; a test lists the fields whose change alone is 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from strongroomd.domain import callerevents
+from strongroomd.domain import callerevents, requestevents
 from strongroomd.domain.actions import Action
 from strongroomd.domain.events import Draft, EventType
+from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
     GrantRecord,
@@ -74,8 +75,8 @@ def happenings(before: Record | None, after: Record | None, name: Name, action: 
             return list(_of_version(before, after, name))
         case AliasRecord():
             return list(_of_alias(before, after, name))
-        case LimitRecord():
-            return [_of_limit(before, after, name)]
+        case LimitRecord() | QuotaRequestRecord():
+            return _of_quota(before, after, name)
         case GrantRecord():
             return list(_of_grant(before, after, name, action))
     return callerevents.happenings(before, after)
@@ -135,9 +136,16 @@ def _of_alias(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: 
         yield Draft(EventType.ALIAS_UPDATED, name(after.key_id), facts)
 
 
-def _of_limit(before: Any, after: Any, name: Name) -> Draft:  # noqa: ANN401 - a limit or None
+def _of_quota(before: Any, after: Any, name: Name) -> list[Draft]:  # noqa: ANN401 - a limit, a request, or None
+    of = before or after
+    subject = name(of.subject) if of.scope is LimitScope.KEY else f"limit/{of.scope}/{of.subject}"
+    if isinstance(of, QuotaRequestRecord):
+        return requestevents.happenings(before, after, subject)
+    return [_of_limit(before, after, subject)]
+
+
+def _of_limit(before: Any, after: Any, subject: str) -> Draft:  # noqa: ANN401 - a limit or None
     limit = before or after
-    subject = name(limit.subject) if limit.scope is LimitScope.KEY else f"limit/{limit.scope}/{limit.subject}"
     facts = {"scope": limit.scope.value, "subject": limit.subject}
     if after is None:
         return Draft(EventType.LIMIT_DELETED, subject, facts)
@@ -174,6 +182,6 @@ def key_of(record: Record) -> str:
     match record:
         case KeyRecord() | VersionRecord() | AliasRecord() | GrantRecord():
             return record.key_id
-        case LimitRecord(scope=LimitScope.KEY):
+        case LimitRecord(scope=LimitScope.KEY) | QuotaRequestRecord(scope=LimitScope.KEY):
             return record.subject
     return ""

@@ -9,9 +9,39 @@ T is rounded up to a whole nanosecond: the grant falls short of `per_second` by 
 0.1 % at the highest settable limit, and never exceeds it.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
+from strongroomd.domain.errors import invalid
+from strongroomd.domain.limits import MAX_BURST, MAX_PER_SECOND
+
 NANOSECONDS: Final = 1_000_000_000
+
+
+class LimitScope(StrEnum):
+    """What a quota limit applies to."""
+
+    KEY = "KEY"
+    PRINCIPAL = "PRINCIPAL"
+    CLASS = "CLASS"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A limit: cost units granted each second, and how many may be spent at once."""
+
+    per_second: int
+    burst: int
+
+
+def settle_rate(per_second: int, burst: int) -> Rate:
+    """Check a limit that is to be; burst 0 means as much as one second grants. Raises INVALID_FIELD."""
+    if not 1 <= per_second <= MAX_PER_SECOND:
+        raise invalid("per_second", f"must be from 1 to {MAX_PER_SECOND}")
+    if not 0 <= burst <= MAX_BURST:
+        raise invalid("burst", f"must be from 0 to {MAX_BURST}")
+    return Rate(per_second, burst or per_second)
 
 
 def interval(per_second: int) -> int:

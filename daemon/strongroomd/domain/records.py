@@ -21,6 +21,8 @@ from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, Identity
 from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
+from strongroomd.domain.quota import LimitScope as LimitScope  # noqa: PLC0414 - likewise
+from strongroomd.domain.quotarequests import QuotaRequestRecord
 
 _SINCE: Final = "since"
 
@@ -58,14 +60,6 @@ class VersionState(StrEnum):
     MISSING = "MISSING"
     DESTROYING = "DESTROYING"
     DESTROYED = "DESTROYED"
-
-
-class LimitScope(StrEnum):
-    """What a quota limit applies to."""
-
-    KEY = "KEY"
-    PRINCIPAL = "PRINCIPAL"
-    CLASS = "CLASS"
 
 
 def since(revision: str) -> dict[str, str]:
@@ -289,6 +283,7 @@ RECORD_KINDS: Final[dict[str, type[Record]]] = {
     for cls in (
         *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord, InvocationsRecord),
         *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord),
+        QuotaRequestRecord,
     )
 }
 

@@ -27,6 +27,7 @@ from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
+from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
     GrantRecord,
@@ -39,7 +40,7 @@ from strongroomd.domain.records import (
 )
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -107,6 +108,15 @@ ALIASES: Final = _record_table(
     "aliases", AliasRecord, _of_key("aliases"), Index("ix_aliases_key_id", "key_id", "record_id")
 )
 LIMITS: Final = _record_table("limits", LimitRecord)
+QUOTA_REQUESTS: Final = _record_table(
+    "quota_requests",
+    QuotaRequestRecord,
+    Index("ix_quota_requests_account", "account", "record_id"),
+    Index("ix_quota_requests_principal", "principal", "state"),
+    Index("ix_quota_requests_asker", "asker_account", "state"),
+    Index("ix_quota_requests_state", "state"),
+    Index("ix_quota_requests_closed", "closed_at"),
+)
 HOUSE: Final = _record_table("house", HouseRecord)
 ACCOUNTS: Final = _record_table("accounts", AccountRecord)
 PRINCIPALS: Final = _record_table(
@@ -137,6 +147,7 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     VersionRecord: VERSIONS,
     AliasRecord: ALIASES,
     LimitRecord: LIMITS,
+    QuotaRequestRecord: QUOTA_REQUESTS,
     HouseRecord: HOUSE,
     AccountRecord: ACCOUNTS,
     PrincipalRecord: PRINCIPALS,
@@ -148,7 +159,7 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
-    {AliasRecord, LimitRecord, GrantRecord}
+    {AliasRecord, LimitRecord, QuotaRequestRecord, GrantRecord}
     | {PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord}
 )
 """Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones; accounts too."""

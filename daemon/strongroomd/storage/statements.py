@@ -29,6 +29,7 @@ from strongroomd.storage.schema import (
     JOURNAL,
     KEYS,
     LEASES,
+    QUOTA_REQUESTS,
     USAGE,
     VERSIONS,
 )
@@ -47,6 +48,15 @@ def page(table: Table, columns: tuple[str, ...]) -> Select[Any]:
     for column in columns:
         rows = rows.where(table.c[column] == bindparam(f"is_{column}"))
     return rows.order_by(table.c.record_id).limit(bindparam("limit"))
+
+
+@cache
+def counting(table: Table, columns: tuple[str, ...]) -> Select[Any]:
+    """How many records there are whose `columns` equal `is_<column>`."""
+    rows = select(func.count().label("count")).select_from(table)
+    for column in columns:
+        rows = rows.where(table.c[column] == bindparam(f"is_{column}"))
+    return rows
 
 
 @cache
@@ -94,6 +104,12 @@ GRANTS_LEFT: Final = (
     .join(KEYS, GRANTS.c.key_id == KEYS.c.record_id)
     .where(KEYS.c.state == KeyState.DESTROYED.value)
     .order_by(GRANTS.c.record_id)
+    .limit(bindparam("limit"))
+)
+REQUESTS_CLOSED: Final = (
+    select(QUOTA_REQUESTS)
+    .where(QUOTA_REQUESTS.c.closed_at > 0, QUOTA_REQUESTS.c.closed_at <= bindparam("before"))
+    .order_by(QUOTA_REQUESTS.c.closed_at, QUOTA_REQUESTS.c.record_id)
     .limit(bindparam("limit"))
 )
 DUE_KEYS: Final = (

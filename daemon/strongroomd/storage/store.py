@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Executable, Table
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event
+from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
     GrantRecord,
@@ -82,9 +83,13 @@ class SqlTransaction(Transaction):
     async def find(self, kind: type[R], where: dict[str, str]) -> list[Stored[R]]:
         """Read the records of a kind whose columns equal `where`."""
         statement = statements.page(_table(kind), tuple(sorted(where)))
-        equal = {f"is_{column}": value for column, value in where.items()}
-        rows = await self._rows(statement, {"after": "", "limit": _MOST_FOUND, **equal})
+        rows = await self._rows(statement, {"after": "", "limit": _MOST_FOUND, **_equal(where)})
         return [decode_stored(kind, row) for row in rows]
+
+    async def how_many(self, kind: type[Record], where: dict[str, str]) -> int:
+        """Count the records of a kind whose columns equal `where`."""
+        rows = await self._rows(statements.counting(_table(kind), tuple(sorted(where))), _equal(where))
+        return int(rows[0]["count"])
 
     async def append(self, entry: JournalEntry) -> None:
         """Append to the journal; the database itself refuses any number but the next."""
@@ -163,8 +168,7 @@ class SqlStore(Store):
     async def page(self, kind: type[R], *, after: str, limit: int, where: dict[str, str]) -> list[Stored[R]]:
         """Read records in record_id order."""
         statement = statements.page(_table(kind), tuple(sorted(where)))
-        equal = {f"is_{column}": value for column, value in where.items()}
-        return await self._list(kind, statement, after=after, limit=limit, **equal)
+        return await self._list(kind, statement, after=after, limit=limit, **_equal(where))
 
     async def all(self, kind: type[R]) -> list[Stored[R]]:
         """Read every record of a kind."""
@@ -186,6 +190,15 @@ class SqlStore(Store):
     async def resident(self) -> list[Stored[Any]]:
         """Read every version that has an hsm_id."""
         return await self._whole(VersionRecord, statements.RESIDENT_VERSIONS)
+
+    async def how_many(self, kind: type[Record], where: dict[str, str]) -> int:
+        """Count the records of a kind whose columns equal `where`."""
+        rows = await self._read(statements.counting(_table(kind), tuple(sorted(where))), **_equal(where))
+        return int(rows[0]["count"])
+
+    async def requests_closed(self, before: int, limit: int) -> list[Stored[Any]]:
+        """Read quota requests that were closed long ago, the oldest first."""
+        return await self._whole(QuotaRequestRecord, statements.REQUESTS_CLOSED, before=before, limit=limit)
 
     async def grants_left(self, limit: int) -> list[Stored[Any]]:
         """Read grants of destroyed keys."""
@@ -267,6 +280,10 @@ class SqlStore(Store):
 
 def _between(now: int, expires_at: object, absurd: int) -> bool:
     return isinstance(expires_at, int) and now < expires_at <= absurd
+
+
+def _equal(where: dict[str, str]) -> Row:
+    return {f"is_{column}": value for column, value in where.items()}
 
 
 def _table(kind: type[Record]) -> Table:

@@ -205,6 +205,9 @@ class Metrics:
         )
         self.keys = self._gauge("keys", "Keys by state.", "mostrecent", ("state",))
         self.pending_deletions = self._gauge("pending_deletions", "Keys waiting for deletion.", "mostrecent")
+        self.quota_requests_pending = self._gauge(
+            "quota_requests_pending", "Quota requests that nobody answered yet.", "mostrecent"
+        )
         self.worn_keys = self._gauge(
             "worn_keys",
             "Keys whose version used so many hundredths of its 2^32 invocations.",

@@ -29,6 +29,7 @@ from strongroomd.custody.limits import Limits
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.policies import Policies
 from strongroomd.custody.principals import Principals
+from strongroomd.custody.quotarequests import QuotaRequests
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.rotation import Rotation
@@ -121,7 +122,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
         "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
-        "quota": QuotaServicer(Limits(gate, catalog, mutations, quotas)),
+        "quota": QuotaServicer(
+            Limits(gate, catalog, mutations, quotas), QuotaRequests(gate, mutations, quotas, rim.vault), realm
+        ),
         "audit": AuditServicer(trail),
         "grants": GrantServicer(Grants(gate, mutations, lending, tokens, rim.vault), realm),
         "policies": PolicyServicer(Policies(gate, catalog, directory, clock)),

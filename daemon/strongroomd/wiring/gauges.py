@@ -6,6 +6,7 @@ from strongroomd.config import Settings
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.quotas import Quotas
 from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
 from strongroomd.domain.records import KeyState, LimitScope
 from strongroomd.frontends.grpc import pki
 from strongroomd.frontends.grpc.server import Certificates
@@ -58,6 +59,8 @@ class Gauges:
         for state in KeyState:
             self._metrics.keys.labels(state.value).set(counts.get(state.value, 0))
         self._metrics.pending_deletions.set(counts.get(KeyState.PENDING_DELETION.value, 0))
+        waiting = await self._store.how_many(QuotaRequestRecord, {"state": RequestState.PENDING.value})
+        self._metrics.quota_requests_pending.set(waiting)
 
     def certificates(self, used: Certificates) -> None:
         """Note when the certificates in use expire."""

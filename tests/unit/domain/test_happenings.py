@@ -22,6 +22,7 @@ from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.callerevents import PRINCIPAL_STATES
 from strongroomd.domain.events import Draft
 from strongroomd.domain.happenings import happenings, key_of
+from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     RECORD_KINDS,
     AliasRecord,
@@ -57,6 +58,7 @@ SILENT: dict[type[Record], frozenset[str]] = {
     ),
     AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
     LimitRecord: frozenset(),
+    QuotaRequestRecord: frozenset(field.name for field in dataclasses.fields(QuotaRequestRecord)) - {"state"},
     GrantRecord: WHOLE,
     HouseRecord: WHOLE,
     InvocationsRecord: WHOLE,
@@ -133,9 +135,10 @@ def test_what_comes_and_goes_is_an_event(kind: type[Record]) -> None:
     """Versions and counters come with their key; house keys and counters are nobody's business."""
     quiet_births = {"version", "house", "invocations"}
     told_of_by_their_key = {"key", "version", "house", "invocations", "access_key_addresses"}
+    told_of_when_closed = {"quota_request"}
 
     assert (kinds(None, sample(kind)) == []) is (kind.KIND in quiet_births)
-    if kind.KIND not in told_of_by_their_key:
+    if kind.KIND not in told_of_by_their_key | told_of_when_closed:
         assert len(kinds(sample(kind), None, Action.REVOKE_GRANT)) == 1
 
 

@@ -22,39 +22,66 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/quota.proto\x12\rstrongroom.v1\"\x87\x01\n\x05Limit\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"L\n\x0fGetLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"7\n\x10GetLimitResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\"\x91\x01\n\x0fPutLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"7\n\x10PutLimitResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\"q\n\x12\x44\x65leteLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse\"d\n\x11ListLimitsRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x12ListLimitsResponse\x12$\n\x06limits\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x14GetQuotaUsageRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"O\n\x15GetQuotaUsageResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\x12\x11\n\tavailable\x18\x02 \x01(\r*p\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIMIT_SCOPE_KEY\x10\x01\x12\x19\n\x15LIMIT_SCOPE_PRINCIPAL\x10\x02\x12\x15\n\x11LIMIT_SCOPE_CLASS\x10\x03\x32\xad\x03\n\x0cQuotaService\x12K\n\x08GetLimit\x12\x1e.strongroom.v1.GetLimitRequest\x1a\x1f.strongroom.v1.GetLimitResponse\x12K\n\x08PutLimit\x12\x1e.strongroom.v1.PutLimitRequest\x1a\x1f.strongroom.v1.PutLimitResponse\x12T\n\x0b\x44\x65leteLimit\x12!.strongroom.v1.DeleteLimitRequest\x1a\".strongroom.v1.DeleteLimitResponse\x12Q\n\nListLimits\x12 .strongroom.v1.ListLimitsRequest\x1a!.strongroom.v1.ListLimitsResponse\x12Z\n\rGetQuotaUsage\x12#.strongroom.v1.GetQuotaUsageRequest\x1a$.strongroom.v1.GetQuotaUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/quota.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n\x05Limit\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"L\n\x0fGetLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"7\n\x10GetLimitResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\"\x91\x01\n\x0fPutLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"7\n\x10PutLimitResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\"q\n\x12\x44\x65leteLimitRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse\"d\n\x11ListLimitsRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x12ListLimitsResponse\x12$\n\x06limits\x18\x01 \x03(\x0b\x32\x14.strongroom.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x14GetQuotaUsageRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"O\n\x15GetQuotaUsageResponse\x12#\n\x05limit\x18\x01 \x01(\x0b\x32\x14.strongroom.v1.Limit\x12\x11\n\tavailable\x18\x02 \x01(\r\"\xe2\x03\n\x0cQuotaRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05scope\x18\x02 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x12\n\nper_second\x18\x05 \x01(\r\x12\r\n\x05\x62urst\x18\x06 \x01(\r\x12\x15\n\rjustification\x18\x07 \x01(\t\x12\x11\n\tprincipal\x18\x08 \x01(\t\x12/\n\x05state\x18\t \x01(\x0e\x32 .strongroom.v1.QuotaRequestState\x12\x30\n\x0c\x63reated_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ranswered_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61nswered_by\x18\x0c \x01(\t\x12\x0c\n\x04note\x18\r \x01(\t\x12\x1b\n\x13in_force_per_second\x18\x0e \x01(\r\x12\x16\n\x0ein_force_burst\x18\x0f \x01(\r\x12\x1a\n\x12granted_per_second\x18\x10 \x01(\r\x12\x15\n\rgranted_burst\x18\x11 \x01(\r\x12\x0c\n\x04\x65tag\x18\x12 \x01(\t\"\x9e\x01\n\x13RequestQuotaRequest\x12(\n\x05scope\x18\x01 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x15\n\rjustification\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"J\n\x14RequestQuotaResponse\x12\x32\n\rquota_request\x18\x01 \x01(\x0b\x32\x1b.strongroom.v1.QuotaRequest\"2\n\x16GetQuotaRequestRequest\x12\x18\n\x10quota_request_id\x18\x01 \x01(\t\"M\n\x17GetQuotaRequestResponse\x12\x32\n\rquota_request\x18\x01 \x01(\x0b\x32\x1b.strongroom.v1.QuotaRequest\"\xa9\x01\n\x18ListQuotaRequestsRequest\x12/\n\x05state\x18\x01 \x01(\x0e\x32 .strongroom.v1.QuotaRequestState\x12(\n\x05scope\x18\x02 \x01(\x0e\x32\x19.strongroom.v1.LimitScope\x12\x0b\n\x03own\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"i\n\x19ListQuotaRequestsResponse\x12\x33\n\x0equota_requests\x18\x01 \x03(\x0b\x32\x1b.strongroom.v1.QuotaRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x01\n\x19\x41nswerQuotaRequestRequest\x12\x18\n\x10quota_request_id\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1c.strongroom.v1.QuotaDecision\x12\x12\n\nper_second\x18\x03 \x01(\r\x12\r\n\x05\x62urst\x18\x04 \x01(\r\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"P\n\x1a\x41nswerQuotaRequestResponse\x12\x32\n\rquota_request\x18\x01 \x01(\x0b\x32\x1b.strongroom.v1.QuotaRequest\"W\n\x19\x43\x61ncelQuotaRequestRequest\x12\x18\n\x10quota_request_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"P\n\x1a\x43\x61ncelQuotaRequestResponse\x12\x32\n\rquota_request\x18\x01 \x01(\x0b\x32\x1b.strongroom.v1.QuotaRequest*p\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIMIT_SCOPE_KEY\x10\x01\x12\x19\n\x15LIMIT_SCOPE_PRINCIPAL\x10\x02\x12\x15\n\x11LIMIT_SCOPE_CLASS\x10\x03*\xbe\x01\n\x11QuotaRequestState\x12#\n\x1fQUOTA_REQUEST_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bQUOTA_REQUEST_STATE_PENDING\x10\x01\x12 \n\x1cQUOTA_REQUEST_STATE_APPROVED\x10\x02\x12\x1e\n\x1aQUOTA_REQUEST_STATE_DENIED\x10\x03\x12!\n\x1dQUOTA_REQUEST_STATE_CANCELLED\x10\x04*d\n\rQuotaDecision\x12\x1e\n\x1aQUOTA_DECISION_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUOTA_DECISION_APPROVE\x10\x01\x12\x17\n\x13QUOTA_DECISION_DENY\x10\x02\x32\xa6\x07\n\x0cQuotaService\x12K\n\x08GetLimit\x12\x1e.strongroom.v1.GetLimitRequest\x1a\x1f.strongroom.v1.GetLimitResponse\x12K\n\x08PutLimit\x12\x1e.strongroom.v1.PutLimitRequest\x1a\x1f.strongroom.v1.PutLimitResponse\x12T\n\x0b\x44\x65leteLimit\x12!.strongroom.v1.DeleteLimitRequest\x1a\".strongroom.v1.DeleteLimitResponse\x12Q\n\nListLimits\x12 .strongroom.v1.ListLimitsRequest\x1a!.strongroom.v1.ListLimitsResponse\x12Z\n\rGetQuotaUsage\x12#.strongroom.v1.GetQuotaUsageRequest\x1a$.strongroom.v1.GetQuotaUsageResponse\x12W\n\x0cRequestQuota\x12\".strongroom.v1.RequestQuotaRequest\x1a#.strongroom.v1.RequestQuotaResponse\x12`\n\x0fGetQuotaRequest\x12%.strongroom.v1.GetQuotaRequestRequest\x1a&.strongroom.v1.GetQuotaRequestResponse\x12\x66\n\x11ListQuotaRequests\x12\'.strongroom.v1.ListQuotaRequestsRequest\x1a(.strongroom.v1.ListQuotaRequestsResponse\x12i\n\x12\x41nswerQuotaRequest\x12(.strongroom.v1.AnswerQuotaRequestRequest\x1a).strongroom.v1.AnswerQuotaRequestResponse\x12i\n\x12\x43\x61ncelQuotaRequest\x12(.strongroom.v1.CancelQuotaRequestRequest\x1a).strongroom.v1.CancelQuotaRequestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'strongroom.v1.quota_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIMITSCOPE']._serialized_start=1011
-  _globals['_LIMITSCOPE']._serialized_end=1123
-  _globals['_LIMIT']._serialized_start=45
-  _globals['_LIMIT']._serialized_end=180
-  _globals['_GETLIMITREQUEST']._serialized_start=182
-  _globals['_GETLIMITREQUEST']._serialized_end=258
-  _globals['_GETLIMITRESPONSE']._serialized_start=260
-  _globals['_GETLIMITRESPONSE']._serialized_end=315
-  _globals['_PUTLIMITREQUEST']._serialized_start=318
-  _globals['_PUTLIMITREQUEST']._serialized_end=463
-  _globals['_PUTLIMITRESPONSE']._serialized_start=465
-  _globals['_PUTLIMITRESPONSE']._serialized_end=520
-  _globals['_DELETELIMITREQUEST']._serialized_start=522
-  _globals['_DELETELIMITREQUEST']._serialized_end=635
-  _globals['_DELETELIMITRESPONSE']._serialized_start=637
-  _globals['_DELETELIMITRESPONSE']._serialized_end=658
-  _globals['_LISTLIMITSREQUEST']._serialized_start=660
-  _globals['_LISTLIMITSREQUEST']._serialized_end=760
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=762
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=845
-  _globals['_GETQUOTAUSAGEREQUEST']._serialized_start=847
-  _globals['_GETQUOTAUSAGEREQUEST']._serialized_end=928
-  _globals['_GETQUOTAUSAGERESPONSE']._serialized_start=930
-  _globals['_GETQUOTAUSAGERESPONSE']._serialized_end=1009
-  _globals['_QUOTASERVICE']._serialized_start=1126
-  _globals['_QUOTASERVICE']._serialized_end=1555
+  _globals['_LIMITSCOPE']._serialized_start=2616
+  _globals['_LIMITSCOPE']._serialized_end=2728
+  _globals['_QUOTAREQUESTSTATE']._serialized_start=2731
+  _globals['_QUOTAREQUESTSTATE']._serialized_end=2921
+  _globals['_QUOTADECISION']._serialized_start=2923
+  _globals['_QUOTADECISION']._serialized_end=3023
+  _globals['_LIMIT']._serialized_start=78
+  _globals['_LIMIT']._serialized_end=213
+  _globals['_GETLIMITREQUEST']._serialized_start=215
+  _globals['_GETLIMITREQUEST']._serialized_end=291
+  _globals['_GETLIMITRESPONSE']._serialized_start=293
+  _globals['_GETLIMITRESPONSE']._serialized_end=348
+  _globals['_PUTLIMITREQUEST']._serialized_start=351
+  _globals['_PUTLIMITREQUEST']._serialized_end=496
+  _globals['_PUTLIMITRESPONSE']._serialized_start=498
+  _globals['_PUTLIMITRESPONSE']._serialized_end=553
+  _globals['_DELETELIMITREQUEST']._serialized_start=555
+  _globals['_DELETELIMITREQUEST']._serialized_end=668
+  _globals['_DELETELIMITRESPONSE']._serialized_start=670
+  _globals['_DELETELIMITRESPONSE']._serialized_end=691
+  _globals['_LISTLIMITSREQUEST']._serialized_start=693
+  _globals['_LISTLIMITSREQUEST']._serialized_end=793
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=795
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=878
+  _globals['_GETQUOTAUSAGEREQUEST']._serialized_start=880
+  _globals['_GETQUOTAUSAGEREQUEST']._serialized_end=961
+  _globals['_GETQUOTAUSAGERESPONSE']._serialized_start=963
+  _globals['_GETQUOTAUSAGERESPONSE']._serialized_end=1042
+  _globals['_QUOTAREQUEST']._serialized_start=1045
+  _globals['_QUOTAREQUEST']._serialized_end=1527
+  _globals['_REQUESTQUOTAREQUEST']._serialized_start=1530
+  _globals['_REQUESTQUOTAREQUEST']._serialized_end=1688
+  _globals['_REQUESTQUOTARESPONSE']._serialized_start=1690
+  _globals['_REQUESTQUOTARESPONSE']._serialized_end=1764
+  _globals['_GETQUOTAREQUESTREQUEST']._serialized_start=1766
+  _globals['_GETQUOTAREQUESTREQUEST']._serialized_end=1816
+  _globals['_GETQUOTAREQUESTRESPONSE']._serialized_start=1818
+  _globals['_GETQUOTAREQUESTRESPONSE']._serialized_end=1895
+  _globals['_LISTQUOTAREQUESTSREQUEST']._serialized_start=1898
+  _globals['_LISTQUOTAREQUESTSREQUEST']._serialized_end=2067
+  _globals['_LISTQUOTAREQUESTSRESPONSE']._serialized_start=2069
+  _globals['_LISTQUOTAREQUESTSRESPONSE']._serialized_end=2174
+  _globals['_ANSWERQUOTAREQUESTREQUEST']._serialized_start=2177
+  _globals['_ANSWERQUOTAREQUESTREQUEST']._serialized_end=2361
+  _globals['_ANSWERQUOTAREQUESTRESPONSE']._serialized_start=2363
+  _globals['_ANSWERQUOTAREQUESTRESPONSE']._serialized_end=2443
+  _globals['_CANCELQUOTAREQUESTREQUEST']._serialized_start=2445
+  _globals['_CANCELQUOTAREQUESTREQUEST']._serialized_end=2532
+  _globals['_CANCELQUOTAREQUESTRESPONSE']._serialized_start=2534
+  _globals['_CANCELQUOTAREQUESTRESPONSE']._serialized_end=2614
+  _globals['_QUOTASERVICE']._serialized_start=3026
+  _globals['_QUOTASERVICE']._serialized_end=3960
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Limits on how often keys may be used, and how much of them is left."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -52,6 +53,62 @@ bytes), RSA, ECC or MANAGEMENT (every call that does no cryptography), of the ca
 <account>/<class> for another account. Answers carry <account>/<class>.
 """
 Global___LimitScope: _TypeAlias = LimitScope  # noqa: Y015
+
+class _QuotaRequestState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuotaRequestStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuotaRequestState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUOTA_REQUEST_STATE_UNSPECIFIED: _QuotaRequestState.ValueType  # 0
+    """Not given: in ListQuotaRequests every state."""
+    QUOTA_REQUEST_STATE_PENDING: _QuotaRequestState.ValueType  # 1
+    """Nobody answered yet."""
+    QUOTA_REQUEST_STATE_APPROVED: _QuotaRequestState.ValueType  # 2
+    """An administrator set a limit."""
+    QUOTA_REQUEST_STATE_DENIED: _QuotaRequestState.ValueType  # 3
+    """An administrator said no."""
+    QUOTA_REQUEST_STATE_CANCELLED: _QuotaRequestState.ValueType  # 4
+    """Whoever asked took it back."""
+
+class QuotaRequestState(_QuotaRequestState, metaclass=_QuotaRequestStateEnumTypeWrapper):
+    """QuotaRequestState says what became of a request."""
+
+QUOTA_REQUEST_STATE_UNSPECIFIED: QuotaRequestState.ValueType  # 0
+"""Not given: in ListQuotaRequests every state."""
+QUOTA_REQUEST_STATE_PENDING: QuotaRequestState.ValueType  # 1
+"""Nobody answered yet."""
+QUOTA_REQUEST_STATE_APPROVED: QuotaRequestState.ValueType  # 2
+"""An administrator set a limit."""
+QUOTA_REQUEST_STATE_DENIED: QuotaRequestState.ValueType  # 3
+"""An administrator said no."""
+QUOTA_REQUEST_STATE_CANCELLED: QuotaRequestState.ValueType  # 4
+"""Whoever asked took it back."""
+Global___QuotaRequestState: _TypeAlias = QuotaRequestState  # noqa: Y015
+
+class _QuotaDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuotaDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuotaDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUOTA_DECISION_UNSPECIFIED: _QuotaDecision.ValueType  # 0
+    """Not given: refused with INVALID_FIELD."""
+    QUOTA_DECISION_APPROVE: _QuotaDecision.ValueType  # 1
+    """Set a limit: what was asked for, or another."""
+    QUOTA_DECISION_DENY: _QuotaDecision.ValueType  # 2
+    """Change nothing."""
+
+class QuotaDecision(_QuotaDecision, metaclass=_QuotaDecisionEnumTypeWrapper):
+    """QuotaDecision is an administrator's answer."""
+
+QUOTA_DECISION_UNSPECIFIED: QuotaDecision.ValueType  # 0
+"""Not given: refused with INVALID_FIELD."""
+QUOTA_DECISION_APPROVE: QuotaDecision.ValueType  # 1
+"""Set a limit: what was asked for, or another."""
+QUOTA_DECISION_DENY: QuotaDecision.ValueType  # 2
+"""Change nothing."""
+Global___QuotaDecision: _TypeAlias = QuotaDecision  # noqa: Y015
 
 @_typing.final
 class Limit(_message.Message):
@@ -373,3 +430,404 @@ class GetQuotaUsageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetQuotaUsageResponse: _TypeAlias = GetQuotaUsageResponse  # noqa: Y015
+
+@_typing.final
+class QuotaRequest(_message.Message):
+    """QuotaRequest is a wish for a limit and what became of it. It is kept for 90 days after it was answered or
+    cancelled, and while it is pending. It is of the principal's name: one that is made later under the
+    same ARN sees it, too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_TIME_FIELD_NUMBER: _builtins.int
+    ANSWERED_TIME_FIELD_NUMBER: _builtins.int
+    ANSWERED_BY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    IN_FORCE_PER_SECOND_FIELD_NUMBER: _builtins.int
+    IN_FORCE_BURST_FIELD_NUMBER: _builtins.int
+    GRANTED_PER_SECOND_FIELD_NUMBER: _builtins.int
+    GRANTED_BURST_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Names the request: 32 hexadecimal digits. Later requests have higher ids."""
+    scope: Global___LimitScope.ValueType
+    """What is counted."""
+    subject: _builtins.str
+    """Of whom: a key's ARN, a principal's ARN, or <account>/<class>."""
+    account: _builtins.str
+    """The subject's account, whose administrators answer: 12 digits."""
+    per_second: _builtins.int
+    """What was asked for: cost admitted per second."""
+    burst: _builtins.int
+    """What was asked for: cost admitted at once."""
+    justification: _builtins.str
+    """Why, in the words of who asked."""
+    principal: _builtins.str
+    """ARN of who asked; of a role session its role."""
+    state: Global___QuotaRequestState.ValueType
+    """What became of it."""
+    answered_by: _builtins.str
+    """ARN of who answered or cancelled it; empty while it is pending."""
+    note: _builtins.str
+    """What the administrator wrote."""
+    in_force_per_second: _builtins.int
+    """The limit in force when it was asked; 0 where there was none."""
+    in_force_burst: _builtins.int
+    """Its burst; 0 likewise."""
+    granted_per_second: _builtins.int
+    """The limit that an approval set; 0 otherwise."""
+    granted_burst: _builtins.int
+    """Its burst; 0 likewise."""
+    etag: _builtins.str
+    """Opaque tag of this state of the request."""
+    @_builtins.property
+    def created_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked."""
+
+    @_builtins.property
+    def answered_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was answered or cancelled; absent while it is pending."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        subject: _builtins.str = ...,
+        account: _builtins.str = ...,
+        per_second: _builtins.int = ...,
+        burst: _builtins.int = ...,
+        justification: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        state: Global___QuotaRequestState.ValueType = ...,
+        created_time: _timestamp_pb2.Timestamp | None = ...,
+        answered_time: _timestamp_pb2.Timestamp | None = ...,
+        answered_by: _builtins.str = ...,
+        note: _builtins.str = ...,
+        in_force_per_second: _builtins.int = ...,
+        in_force_burst: _builtins.int = ...,
+        granted_per_second: _builtins.int = ...,
+        granted_burst: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered_time", b"answered_time", "created_time", b"created_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "answered_by", b"answered_by", "answered_time", b"answered_time", "burst", b"burst", "created_time", b"created_time", "etag", b"etag", "granted_burst", b"granted_burst", "granted_per_second", b"granted_per_second", "id", b"id", "in_force_burst", b"in_force_burst", "in_force_per_second", b"in_force_per_second", "justification", b"justification", "note", b"note", "per_second", b"per_second", "principal", b"principal", "scope", b"scope", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaRequest: _TypeAlias = QuotaRequest  # noqa: Y015
+
+@_typing.final
+class RequestQuotaRequest(_message.Message):
+    """RequestQuotaRequest says which limit its caller wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    scope: Global___LimitScope.ValueType
+    """What is counted. Required."""
+    subject: _builtins.str
+    """Of whom: see LimitScope; a key by any of its names. Required, at most 512 characters."""
+    per_second: _builtins.int
+    """Cost admitted per second, 1 to 1,000,000. Required."""
+    burst: _builtins.int
+    """Cost admitted at once, 1 to 10,000,000. 0 means the same as per_second."""
+    justification: _builtins.str
+    """Why, for whoever answers; at most 512 characters, may be empty. No secrets: administrators read it."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    def __init__(
+        self,
+        *,
+        scope: Global___LimitScope.ValueType = ...,
+        subject: _builtins.str = ...,
+        per_second: _builtins.int = ...,
+        burst: _builtins.int = ...,
+        justification: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "justification", b"justification", "per_second", b"per_second", "request_id", b"request_id", "scope", b"scope", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestQuotaRequest: _TypeAlias = RequestQuotaRequest  # noqa: Y015
+
+@_typing.final
+class RequestQuotaResponse(_message.Message):
+    """RequestQuotaResponse carries the request as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota_request(self) -> Global___QuotaRequest:
+        """The request, pending."""
+
+    def __init__(
+        self,
+        *,
+        quota_request: Global___QuotaRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestQuotaResponse: _TypeAlias = RequestQuotaResponse  # noqa: Y015
+
+@_typing.final
+class GetQuotaRequestRequest(_message.Message):
+    """GetQuotaRequestRequest names a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    quota_request_id: _builtins.str
+    """The request's id. Required: 32 hexadecimal digits in lower case."""
+    def __init__(
+        self,
+        *,
+        quota_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_request_id", b"quota_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequestRequest: _TypeAlias = GetQuotaRequestRequest  # noqa: Y015
+
+@_typing.final
+class GetQuotaRequestResponse(_message.Message):
+    """GetQuotaRequestResponse carries the request as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota_request(self) -> Global___QuotaRequest:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        quota_request: Global___QuotaRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequestResponse: _TypeAlias = GetQuotaRequestResponse  # noqa: Y015
+
+@_typing.final
+class ListQuotaRequestsRequest(_message.Message):
+    """ListQuotaRequestsRequest asks for a page of requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___QuotaRequestState.ValueType
+    """Only requests in this state. UNSPECIFIED: all."""
+    scope: Global___LimitScope.ValueType
+    """Only requests of this scope. UNSPECIFIED: all."""
+    own: _builtins.bool
+    """Only what the caller itself asked, whatever else it may see."""
+    page_size: _builtins.int
+    """Requests a page, 1 to 1,000. 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first. Opaque, bound to caller and filters."""
+    def __init__(
+        self,
+        *,
+        state: Global___QuotaRequestState.ValueType = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        own: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["own", b"own", "page_size", b"page_size", "page_token", b"page_token", "scope", b"scope", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotaRequestsRequest: _TypeAlias = ListQuotaRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListQuotaRequestsResponse(_message.Message):
+    """ListQuotaRequestsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def quota_requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaRequest]:
+        """The requests, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        quota_requests: _abc.Iterable[Global___QuotaRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "quota_requests", b"quota_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotaRequestsResponse: _TypeAlias = ListQuotaRequestsResponse  # noqa: Y015
+
+@_typing.final
+class AnswerQuotaRequestRequest(_message.Message):
+    """AnswerQuotaRequestRequest is an administrator's answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    quota_request_id: _builtins.str
+    """The request's id. Required: 32 hexadecimal digits in lower case."""
+    decision: Global___QuotaDecision.ValueType
+    """Whether to set a limit. Required."""
+    per_second: _builtins.int
+    """With APPROVE: the limit to set instead of what was asked for, 1 to 1,000,000. 0 means as it was asked.
+    With DENY it must be 0.
+    """
+    burst: _builtins.int
+    """With per_second: its burst, 1 to 10,000,000, or 0 for the same as per_second. Without it must be 0."""
+    note: _builtins.str
+    """For who asked; at most 512 characters, may be empty."""
+    etag: _builtins.str
+    """The request's etag, to refuse the answer if someone else came first. Empty: unconditional."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    def __init__(
+        self,
+        *,
+        quota_request_id: _builtins.str = ...,
+        decision: Global___QuotaDecision.ValueType = ...,
+        per_second: _builtins.int = ...,
+        burst: _builtins.int = ...,
+        note: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "decision", b"decision", "etag", b"etag", "note", b"note", "per_second", b"per_second", "quota_request_id", b"quota_request_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerQuotaRequestRequest: _TypeAlias = AnswerQuotaRequestRequest  # noqa: Y015
+
+@_typing.final
+class AnswerQuotaRequestResponse(_message.Message):
+    """AnswerQuotaRequestResponse carries the request as it now stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota_request(self) -> Global___QuotaRequest:
+        """The request, answered."""
+
+    def __init__(
+        self,
+        *,
+        quota_request: Global___QuotaRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerQuotaRequestResponse: _TypeAlias = AnswerQuotaRequestResponse  # noqa: Y015
+
+@_typing.final
+class CancelQuotaRequestRequest(_message.Message):
+    """CancelQuotaRequestRequest names the request to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    quota_request_id: _builtins.str
+    """The request's id. Required: 32 hexadecimal digits in lower case."""
+    etag: _builtins.str
+    """The request's etag, to refuse the change if someone else came first. Empty: unconditional."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    def __init__(
+        self,
+        *,
+        quota_request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "quota_request_id", b"quota_request_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelQuotaRequestRequest: _TypeAlias = CancelQuotaRequestRequest  # noqa: Y015
+
+@_typing.final
+class CancelQuotaRequestResponse(_message.Message):
+    """CancelQuotaRequestResponse carries the request as it now stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota_request(self) -> Global___QuotaRequest:
+        """The request, cancelled."""
+
+    def __init__(
+        self,
+        *,
+        quota_request: Global___QuotaRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_request", b"quota_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelQuotaRequestResponse: _TypeAlias = CancelQuotaRequestResponse  # noqa: Y015

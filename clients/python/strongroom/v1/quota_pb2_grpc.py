@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class QuotaServiceStub:
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -70,11 +70,36 @@ class QuotaServiceStub:
                 request_serializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageRequest.SerializeToString,
                 response_deserializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageResponse.FromString,
                 _registered_method=True)
+        self.RequestQuota = channel.unary_unary(
+                '/strongroom.v1.QuotaService/RequestQuota',
+                request_serializer=strongroom_dot_v1_dot_quota__pb2.RequestQuotaRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_quota__pb2.RequestQuotaResponse.FromString,
+                _registered_method=True)
+        self.GetQuotaRequest = channel.unary_unary(
+                '/strongroom.v1.QuotaService/GetQuotaRequest',
+                request_serializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestResponse.FromString,
+                _registered_method=True)
+        self.ListQuotaRequests = channel.unary_unary(
+                '/strongroom.v1.QuotaService/ListQuotaRequests',
+                request_serializer=strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsResponse.FromString,
+                _registered_method=True)
+        self.AnswerQuotaRequest = channel.unary_unary(
+                '/strongroom.v1.QuotaService/AnswerQuotaRequest',
+                request_serializer=strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestResponse.FromString,
+                _registered_method=True)
+        self.CancelQuotaRequest = channel.unary_unary(
+                '/strongroom.v1.QuotaService/CancelQuotaRequest',
+                request_serializer=strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestResponse.FromString,
+                _registered_method=True)
 
 
 class QuotaServiceServicer:
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -131,6 +156,63 @@ class QuotaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestQuota(self, request, context):
+        """RequestQuota asks the administrators for a limit. Any caller may ask for its own principal, for the
+        classes of its own account, and for a key that it may describe (kms:DescribeKey), unless a policy of its
+        own or a guard rail denies strongroom:RequestQuota. Nothing changes until an administrator answers.
+
+        Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, ALREADY_EXISTS (the caller has a request pending
+        for this subject: cancel it first), LIMIT_EXCEEDED (10 pending or 200 kept of one principal, 1,000
+        pending of one account), REQUEST_ID_REUSED. An unknown and a forbidden key are both ACCESS_DENIED, and
+        so is another's principal or account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQuotaRequest(self, request, context):
+        """GetQuotaRequest reads one request: the caller's own, or, for administrators and whom an identity
+        policy allows strongroom:GetQuotaRequest, any that the account's administrators answer.
+
+        Errors: INVALID_FIELD. What is unknown and what is not the caller's to see are both ACCESS_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotaRequests(self, request, context):
+        """ListQuotaRequests lists requests, oldest first: operators see all, administrators and whom an identity
+        policy allows strongroom:ListQuotaRequests those that their account's administrators answer, everybody
+        else their own.
+
+        Errors: INVALID_FIELD, UNKNOWN_ENUM, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerQuotaRequest(self, request, context):
+        """AnswerQuotaRequest approves a request, and sets the limit in the same moment, or denies it. Who may
+        answer is who may PutLimit for the subject, and neither asked nor is behind who asked: nobody answers
+        their own request, operators included (whoever may put limits needs to ask nobody).
+
+        Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, REQUEST_ANSWERED, ETAG_MISMATCH,
+        REQUEST_ID_REUSED. What is unknown and what is not the caller's to answer are both ACCESS_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelQuotaRequest(self, request, context):
+        """CancelQuotaRequest takes the caller's own request back.
+
+        Errors: INVALID_FIELD, REQUEST_ANSWERED, ETAG_MISMATCH, REQUEST_ID_REUSED. What is unknown and what
+        somebody else asked are both ACCESS_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QuotaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -159,6 +241,31 @@ def add_QuotaServiceServicer_to_server(servicer, server):
                     request_deserializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageRequest.FromString,
                     response_serializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageResponse.SerializeToString,
             ),
+            'RequestQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestQuota,
+                    request_deserializer=strongroom_dot_v1_dot_quota__pb2.RequestQuotaRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_quota__pb2.RequestQuotaResponse.SerializeToString,
+            ),
+            'GetQuotaRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuotaRequest,
+                    request_deserializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestResponse.SerializeToString,
+            ),
+            'ListQuotaRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotaRequests,
+                    request_deserializer=strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsResponse.SerializeToString,
+            ),
+            'AnswerQuotaRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerQuotaRequest,
+                    request_deserializer=strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestResponse.SerializeToString,
+            ),
+            'CancelQuotaRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelQuotaRequest,
+                    request_deserializer=strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'strongroom.v1.QuotaService', rpc_method_handlers)
@@ -168,8 +275,8 @@ def add_QuotaServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QuotaService:
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -306,6 +413,141 @@ class QuotaService:
             '/strongroom.v1.QuotaService/GetQuotaUsage',
             strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageRequest.SerializeToString,
             strongroom_dot_v1_dot_quota__pb2.GetQuotaUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.QuotaService/RequestQuota',
+            strongroom_dot_v1_dot_quota__pb2.RequestQuotaRequest.SerializeToString,
+            strongroom_dot_v1_dot_quota__pb2.RequestQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuotaRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.QuotaService/GetQuotaRequest',
+            strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestRequest.SerializeToString,
+            strongroom_dot_v1_dot_quota__pb2.GetQuotaRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotaRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.QuotaService/ListQuotaRequests',
+            strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsRequest.SerializeToString,
+            strongroom_dot_v1_dot_quota__pb2.ListQuotaRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerQuotaRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.QuotaService/AnswerQuotaRequest',
+            strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestRequest.SerializeToString,
+            strongroom_dot_v1_dot_quota__pb2.AnswerQuotaRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelQuotaRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.QuotaService/CancelQuotaRequest',
+            strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestRequest.SerializeToString,
+            strongroom_dot_v1_dot_quota__pb2.CancelQuotaRequestResponse.FromString,
             options,
             channel_credentials,
             insecure,

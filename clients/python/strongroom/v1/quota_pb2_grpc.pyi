@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QuotaServiceStub:
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -69,11 +69,48 @@ class QuotaServiceStub:
 
     Errors: INVALID_FIELD, UNKNOWN_ENUM, NOT_FOUND (no limit in force).
     """
+    RequestQuota: _grpc.UnaryUnaryMultiCallable[_quota_pb2.RequestQuotaRequest, _quota_pb2.RequestQuotaResponse]
+    """RequestQuota asks the administrators for a limit. Any caller may ask for its own principal, for the
+    classes of its own account, and for a key that it may describe (kms:DescribeKey), unless a policy of its
+    own or a guard rail denies strongroom:RequestQuota. Nothing changes until an administrator answers.
+
+    Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, ALREADY_EXISTS (the caller has a request pending
+    for this subject: cancel it first), LIMIT_EXCEEDED (10 pending or 200 kept of one principal, 1,000
+    pending of one account), REQUEST_ID_REUSED. An unknown and a forbidden key are both ACCESS_DENIED, and
+    so is another's principal or account.
+    """
+    GetQuotaRequest: _grpc.UnaryUnaryMultiCallable[_quota_pb2.GetQuotaRequestRequest, _quota_pb2.GetQuotaRequestResponse]
+    """GetQuotaRequest reads one request: the caller's own, or, for administrators and whom an identity
+    policy allows strongroom:GetQuotaRequest, any that the account's administrators answer.
+
+    Errors: INVALID_FIELD. What is unknown and what is not the caller's to see are both ACCESS_DENIED.
+    """
+    ListQuotaRequests: _grpc.UnaryUnaryMultiCallable[_quota_pb2.ListQuotaRequestsRequest, _quota_pb2.ListQuotaRequestsResponse]
+    """ListQuotaRequests lists requests, oldest first: operators see all, administrators and whom an identity
+    policy allows strongroom:ListQuotaRequests those that their account's administrators answer, everybody
+    else their own.
+
+    Errors: INVALID_FIELD, UNKNOWN_ENUM, INVALID_PAGE_TOKEN.
+    """
+    AnswerQuotaRequest: _grpc.UnaryUnaryMultiCallable[_quota_pb2.AnswerQuotaRequestRequest, _quota_pb2.AnswerQuotaRequestResponse]
+    """AnswerQuotaRequest approves a request, and sets the limit in the same moment, or denies it. Who may
+    answer is who may PutLimit for the subject, and neither asked nor is behind who asked: nobody answers
+    their own request, operators included (whoever may put limits needs to ask nobody).
+
+    Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, REQUEST_ANSWERED, ETAG_MISMATCH,
+    REQUEST_ID_REUSED. What is unknown and what is not the caller's to answer are both ACCESS_DENIED.
+    """
+    CancelQuotaRequest: _grpc.UnaryUnaryMultiCallable[_quota_pb2.CancelQuotaRequestRequest, _quota_pb2.CancelQuotaRequestResponse]
+    """CancelQuotaRequest takes the caller's own request back.
+
+    Errors: INVALID_FIELD, REQUEST_ANSWERED, ETAG_MISMATCH, REQUEST_ID_REUSED. What is unknown and what
+    somebody else asked are both ACCESS_DENIED.
+    """
 
 @_typing.type_check_only
 class QuotaServiceAsyncStub(QuotaServiceStub):
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -111,10 +148,47 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
 
     Errors: INVALID_FIELD, UNKNOWN_ENUM, NOT_FOUND (no limit in force).
     """
+    RequestQuota: _aio.UnaryUnaryMultiCallable[_quota_pb2.RequestQuotaRequest, _quota_pb2.RequestQuotaResponse]  # type: ignore[assignment]
+    """RequestQuota asks the administrators for a limit. Any caller may ask for its own principal, for the
+    classes of its own account, and for a key that it may describe (kms:DescribeKey), unless a policy of its
+    own or a guard rail denies strongroom:RequestQuota. Nothing changes until an administrator answers.
+
+    Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, ALREADY_EXISTS (the caller has a request pending
+    for this subject: cancel it first), LIMIT_EXCEEDED (10 pending or 200 kept of one principal, 1,000
+    pending of one account), REQUEST_ID_REUSED. An unknown and a forbidden key are both ACCESS_DENIED, and
+    so is another's principal or account.
+    """
+    GetQuotaRequest: _aio.UnaryUnaryMultiCallable[_quota_pb2.GetQuotaRequestRequest, _quota_pb2.GetQuotaRequestResponse]  # type: ignore[assignment]
+    """GetQuotaRequest reads one request: the caller's own, or, for administrators and whom an identity
+    policy allows strongroom:GetQuotaRequest, any that the account's administrators answer.
+
+    Errors: INVALID_FIELD. What is unknown and what is not the caller's to see are both ACCESS_DENIED.
+    """
+    ListQuotaRequests: _aio.UnaryUnaryMultiCallable[_quota_pb2.ListQuotaRequestsRequest, _quota_pb2.ListQuotaRequestsResponse]  # type: ignore[assignment]
+    """ListQuotaRequests lists requests, oldest first: operators see all, administrators and whom an identity
+    policy allows strongroom:ListQuotaRequests those that their account's administrators answer, everybody
+    else their own.
+
+    Errors: INVALID_FIELD, UNKNOWN_ENUM, INVALID_PAGE_TOKEN.
+    """
+    AnswerQuotaRequest: _aio.UnaryUnaryMultiCallable[_quota_pb2.AnswerQuotaRequestRequest, _quota_pb2.AnswerQuotaRequestResponse]  # type: ignore[assignment]
+    """AnswerQuotaRequest approves a request, and sets the limit in the same moment, or denies it. Who may
+    answer is who may PutLimit for the subject, and neither asked nor is behind who asked: nobody answers
+    their own request, operators included (whoever may put limits needs to ask nobody).
+
+    Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, REQUEST_ANSWERED, ETAG_MISMATCH,
+    REQUEST_ID_REUSED. What is unknown and what is not the caller's to answer are both ACCESS_DENIED.
+    """
+    CancelQuotaRequest: _aio.UnaryUnaryMultiCallable[_quota_pb2.CancelQuotaRequestRequest, _quota_pb2.CancelQuotaRequestResponse]  # type: ignore[assignment]
+    """CancelQuotaRequest takes the caller's own request back.
+
+    Errors: INVALID_FIELD, REQUEST_ANSWERED, ETAG_MISMATCH, REQUEST_ID_REUSED. What is unknown and what
+    somebody else asked are both ACCESS_DENIED.
+    """
 
 class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
-    """QuotaService sets and reads rate limits. Its calls are for administrators; identity
-    policies may let others read limits and use.
+    """QuotaService sets and reads rate limits. Those calls are for administrators; identity
+    policies may let others read limits and use. Whoever needs another limit asks for it.
 
     Limits are enforced by GCRA, jointly over all workers of a node. Each operation has a cost (1 unless
     the manual says otherwise; a batch costs its items) and is charged to three limits at once: that of
@@ -179,6 +253,73 @@ class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetQuotaUsage reads how much of a limit is available at this moment.
 
         Errors: INVALID_FIELD, UNKNOWN_ENUM, NOT_FOUND (no limit in force).
+        """
+
+    @_abc_1.abstractmethod
+    def RequestQuota(
+        self,
+        request: _quota_pb2.RequestQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.RequestQuotaResponse, _abc.Awaitable[_quota_pb2.RequestQuotaResponse]]:
+        """RequestQuota asks the administrators for a limit. Any caller may ask for its own principal, for the
+        classes of its own account, and for a key that it may describe (kms:DescribeKey), unless a policy of its
+        own or a guard rail denies strongroom:RequestQuota. Nothing changes until an administrator answers.
+
+        Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, ALREADY_EXISTS (the caller has a request pending
+        for this subject: cancel it first), LIMIT_EXCEEDED (10 pending or 200 kept of one principal, 1,000
+        pending of one account), REQUEST_ID_REUSED. An unknown and a forbidden key are both ACCESS_DENIED, and
+        so is another's principal or account.
+        """
+
+    @_abc_1.abstractmethod
+    def GetQuotaRequest(
+        self,
+        request: _quota_pb2.GetQuotaRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.GetQuotaRequestResponse, _abc.Awaitable[_quota_pb2.GetQuotaRequestResponse]]:
+        """GetQuotaRequest reads one request: the caller's own, or, for administrators and whom an identity
+        policy allows strongroom:GetQuotaRequest, any that the account's administrators answer.
+
+        Errors: INVALID_FIELD. What is unknown and what is not the caller's to see are both ACCESS_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListQuotaRequests(
+        self,
+        request: _quota_pb2.ListQuotaRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.ListQuotaRequestsResponse, _abc.Awaitable[_quota_pb2.ListQuotaRequestsResponse]]:
+        """ListQuotaRequests lists requests, oldest first: operators see all, administrators and whom an identity
+        policy allows strongroom:ListQuotaRequests those that their account's administrators answer, everybody
+        else their own.
+
+        Errors: INVALID_FIELD, UNKNOWN_ENUM, INVALID_PAGE_TOKEN.
+        """
+
+    @_abc_1.abstractmethod
+    def AnswerQuotaRequest(
+        self,
+        request: _quota_pb2.AnswerQuotaRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.AnswerQuotaRequestResponse, _abc.Awaitable[_quota_pb2.AnswerQuotaRequestResponse]]:
+        """AnswerQuotaRequest approves a request, and sets the limit in the same moment, or denies it. Who may
+        answer is who may PutLimit for the subject, and neither asked nor is behind who asked: nobody answers
+        their own request, operators included (whoever may put limits needs to ask nobody).
+
+        Errors: INVALID_FIELD, FIELD_TOO_LARGE, UNKNOWN_ENUM, REQUEST_ANSWERED, ETAG_MISMATCH,
+        REQUEST_ID_REUSED. What is unknown and what is not the caller's to answer are both ACCESS_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelQuotaRequest(
+        self,
+        request: _quota_pb2.CancelQuotaRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.CancelQuotaRequestResponse, _abc.Awaitable[_quota_pb2.CancelQuotaRequestResponse]]:
+        """CancelQuotaRequest takes the caller's own request back.
+
+        Errors: INVALID_FIELD, REQUEST_ANSWERED, ETAG_MISMATCH, REQUEST_ID_REUSED. What is unknown and what
+        somebody else asked are both ACCESS_DENIED.
         """
 
 def add_QuotaServiceServicer_to_server(servicer: QuotaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,6 +18,7 @@ from strongroomd.domain.accounts import PrincipalKind
 from strongroomd.domain.context import EMPTY, Context, parse_context
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.names import Realm
+from strongroomd.domain.quotarequests import Decision, RequestState
 from strongroomd.domain.records import (
     AliasRecord,
     CustodyMode,
@@ -41,6 +42,8 @@ _ENUMS: Final[list[tuple[type[StrEnum], Any, str]]] = [
     (alg.AgreementAlgorithm, types_pb2.KeyAgreementAlgorithm, "KEY_AGREEMENT_ALGORITHM_"),
     (alg.MessageType, types_pb2.MessageType, "MESSAGE_TYPE_"),
     (LimitScope, quota_pb2.LimitScope, "LIMIT_SCOPE_"),
+    (RequestState, quota_pb2.QuotaRequestState, "QUOTA_REQUEST_STATE_"),
+    (Decision, quota_pb2.QuotaDecision, "QUOTA_DECISION_"),
     (PrincipalKind, access_pb2.PrincipalKind, "PRINCIPAL_KIND_"),
 ]
 _NOT_ON_THE_WIRE: Final = {KeyState.DESTROYED}
