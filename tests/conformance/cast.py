@@ -25,7 +25,7 @@ from tests.conformance.kinds import (
     Statement,
     allow,
 )
-from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid
+from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid, with_requests
 from tests.conformance.wire import PATIENCE, Outcome, Wire, repeated, request
 from tests.harness import ADMIN, NEIGHBOUR, OTHER, Daemon
 
@@ -106,6 +106,7 @@ class Cast:
                 member.wire = member.holder.saying(session=member.session)
             elif member.kind.says:
                 member.wire = member.holder.saying(**member.kind.says)
+        self.kit = with_requests(self.kit, admin, self.entitled.wire)
 
     def ask(self, name: str, kit: Kit, under: Mapping[str, str] | None = None) -> Message:
         """Make the request of an RPC that whoever has the right succeeds with, but for the context."""

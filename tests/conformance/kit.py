@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
-from tests.conformance.wire import METHODS, request
+from tests.conformance.wire import METHODS, Wire, request
 from tests.harness import ACCOUNT, ADMIN, OTHER
 
 from strongroom import Client
@@ -33,10 +33,11 @@ KEYLESS = frozenset(
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
         "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
         "GetComplianceReport", "ListRetirableGrants", "CheckPolicy", "SimulatePolicy",
+        "GetQuotaRequest", "ListQuotaRequests", "AnswerQuotaRequest", "CancelQuotaRequest",
     }
 ) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
 """RPCs that no key's policy decides."""
-FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity", "CheckPolicy"})
+FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity", "CheckPolicy", "ListQuotaRequests"})
 USES = frozenset(
     name
     for name, method in METHODS.items()
@@ -72,6 +73,10 @@ class Kit:
     grant: str
     other_grant: str
     callers: Callers
+    asked: str = "0" * 32
+    """The id of a quota request that the administrator may answer; of none, until `with_requests`."""
+    mine: str = "0" * 32
+    """The id of one that the administrator asked; likewise."""
 
     def key_ids(self) -> tuple[str, ...]:
         """The key ids."""
@@ -105,6 +110,14 @@ def make_kit(admin: Client) -> Kit:
         grants[0], grants[1],
         make_callers(admin),
     )  # fmt: skip
+
+
+def with_requests(kit: Kit, admin: Client, asker: Wire) -> Kit:
+    """Have two quota requests asked: by the administrator, and by somebody else for an answer."""
+    mine = admin.request_quota("KEY", kit.mac, 100_000)
+    made: Any = asker.call("RequestQuota", request("RequestQuota", scope=_CLASS, subject="RSA", per_second=5))
+    assert made.ok, made
+    return replace(kit, asked=made.reply.quota_request.id, mine=mine.id)
 
 
 def make_callers(admin: Client) -> Callers:
@@ -175,6 +188,20 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "PutLimit": lambda kit: {"scope": _CLASS, "subject": "RSA", "per_second": 100_000},
     "DeleteLimit": lambda kit: {"scope": _CLASS, "subject": "RSA"},
     "ListLimits": lambda kit: {},
+    "RequestQuota": lambda kit: {
+        "scope": quota_pb2.LIMIT_SCOPE_KEY,
+        "subject": kit.seal,
+        "per_second": 100_000,
+        "justification": "words",
+    },
+    "GetQuotaRequest": lambda kit: {"quota_request_id": kit.mine},
+    "ListQuotaRequests": lambda kit: {},
+    "AnswerQuotaRequest": lambda kit: {
+        "quota_request_id": kit.asked,
+        "decision": quota_pb2.QUOTA_DECISION_DENY,
+        "note": "words",
+    },
+    "CancelQuotaRequest": lambda kit: {"quota_request_id": kit.mine},
     "GetQuotaUsage": lambda kit: {"scope": _CLASS, "subject": "RSA"},
     "ListAuditRecords": lambda kit: {"page_size": 1},
     "TailAuditRecords": lambda kit: {},

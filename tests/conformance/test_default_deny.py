@@ -1,12 +1,14 @@
 """Acceptance 7: who may call what, for every RPC that the descriptors know."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from tests.conformance.certificates import Forge
-from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid
+from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid, with_requests
 from tests.conformance.wire import FOLLOWING, METHODS, PATIENCE, Outcome, Wire, request
 from tests.harness import Daemon
 
@@ -39,8 +41,11 @@ def seen(outcome: Outcome) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def kit(admin: Client) -> Kit:
-    return make_kit(admin)
+def kit(admin: Client) -> Iterator[Kit]:
+    made = make_kit(admin)
+    request = admin.request_quota("KEY", made.mac, 100_000).id
+    yield replace(made, asked=request, mine=request)
+    admin.cancel_quota_request(request)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +65,9 @@ def pending(admin: Client) -> Kit:
 
 
 def test_every_rpc_succeeds_for_the_administrator_so_that_refusals_mean_something(
-    wire: Wire, admin: Client
+    wire: Wire, admin: Client, stranger: Wire
 ) -> None:
-    spare = make_kit(admin)
+    spare = with_requests(make_kit(admin), admin, stranger)
     ordered = [n for n in RPCS if n not in MUTATIONS and n not in FOLLOWING]
     ordered += [n for n in RPCS if n in MUTATIONS and n not in AT_THE_END and n != "DeleteLimit"]
     ordered += [*AT_THE_END, "DeleteLimit"]

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from strongroom.names import MacAlgorithm as MacAlgorithm
     from strongroom.names import MessageType as MessageType
     from strongroom.names import PrincipalKind as PrincipalKind
+    from strongroom.names import QuotaDecision as QuotaDecision
+    from strongroom.names import QuotaRequestState as QuotaRequestState
     from strongroom.names import SigningAlgorithm as SigningAlgorithm
     from strongroom.retry import RetryPolicy as RetryPolicy
     from strongroom.settings import Settings as Settings
@@ -75,7 +77,8 @@ _HOMES: Final = {
             "KeyState",
             "KeyUsage",
         ),
-        *("LimitScope", "MacAlgorithm", "MessageType", "PrincipalKind", "SigningAlgorithm"),
+        *("LimitScope", "MacAlgorithm", "MessageType", "PrincipalKind"),
+        *("QuotaDecision", "QuotaRequestState", "SigningAlgorithm"),
     ),
     "retry": ("RetryPolicy",),
     "settings": ("Settings",),

@@ -13,6 +13,7 @@ from strongroom.calls import (
     keys,
     names,
     policies,
+    quotarequests,
 )
 
 
@@ -73,6 +74,11 @@ class Operations(StreamOperations):
     delete_limit = Operation(admin.delete_limit)
     list_limits = Operation(admin.list_limits)
     get_quota_usage = Operation(admin.get_quota_usage)
+    request_quota = Operation(quotarequests.request_quota)
+    get_quota_request = Operation(quotarequests.get_quota_request)
+    list_quota_requests = Operation(quotarequests.list_quota_requests)
+    answer_quota_request = Operation(quotarequests.answer_quota_request)
+    cancel_quota_request = Operation(quotarequests.cancel_quota_request)
     list_audit_records = Operation(admin.list_audit_records)
     get_audit_checkpoint = Operation(admin.get_audit_checkpoint)
     get_caller_identity = Operation(admin.get_caller_identity)

@@ -139,6 +139,7 @@ _BY_REASON: Final[dict[str, type[StrongroomError]]] = {
     "POLICY_LOCKOUT": InvalidRequest,
     "ETAG_MISMATCH": Conflict,
     "REQUEST_ID_REUSED": Conflict,
+    "REQUEST_ANSWERED": Conflict,
     "LIMIT_EXCEEDED": InvalidRequest,
     "QUOTA_EXCEEDED": Throttled,
     "INVALID_PAGE_TOKEN": InvalidRequest,

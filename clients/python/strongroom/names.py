@@ -132,6 +132,22 @@ class LimitScope(_Name):
     CLASS = auto()
 
 
+class QuotaRequestState(_Name):
+    """What became of a quota request."""
+
+    PENDING = auto()
+    APPROVED = auto()
+    DENIED = auto()
+    CANCELLED = auto()
+
+
+class QuotaDecision(_Name):
+    """An administrator's answer to a quota request."""
+
+    APPROVE = auto()
+    DENY = auto()
+
+
 class PrincipalKind(_Name):
     """What a principal is."""
 

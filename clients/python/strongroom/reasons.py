@@ -123,8 +123,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "daemon could not.",
     ),
     "ALREADY_EXISTS": _you(
-        "Something with this name exists already.",
-        "Choose another name, or change what exists: strongroom alias update.",
+        "Something with this name exists already; or you have a quota request that waits for its answer.",
+        "Choose another name, or change what exists: strongroom alias update. Take the request that waits "
+        "back before you ask anew: strongroom quota cancel.",
     ),
     "NOT_FOUND": _you(
         "Nothing has this name: no such alias, or no limit was set.",
@@ -147,15 +148,20 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "This request_id was used in the last 24 hours for other arguments or another method.",
         "Use a fresh request_id for each intention, best by leaving it out.",
     ),
+    "REQUEST_ANSWERED": _you(
+        "The quota request was answered or cancelled already; that is final.",
+        "See what became of it: strongroom quota show. If it is not what you need, ask again: strongroom "
+        "quota request.",
+    ),
     "LIMIT_EXCEEDED": _you(
-        "A limit on how many there may be is reached (aliases, tags, versions), or a call costs more than "
-        "a quota ever admits at once. Waiting does not help.",
+        "A limit on how many there may be is reached (aliases, tags, versions, quota "
+        "requests), or a call costs more than a quota ever admits at once. Waiting does not help.",
         "Remove what is not needed; send smaller batches; or ask an administrator for a larger burst.",
     ),
     "QUOTA_EXCEEDED": _you(
         "The request quota of the key, the principal or the account's class is used up for now.",
-        "Wait as long as the message says; the client does so by itself while its deadline allows. An "
-        "administrator can set another limit: strongroom quota put.",
+        "Wait as long as the message says; the client does so by itself while its deadline allows. Ask for "
+        "another limit with strongroom quota request; an administrator sets one by strongroom quota put.",
     ),
     "INVALID_GRANT_TOKEN": _you(
         "A grant token of the request is not one that this daemon made: it was altered, cut, or belongs to "

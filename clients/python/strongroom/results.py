@@ -330,6 +330,34 @@ class QuotaUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaRequest:
+    """A wish for a limit and what became of it.
+
+    `answered_time`, `answered_by`: also of who cancelled it. The limit in force when it was asked and the one
+    that an approval set are 0 where there was none.
+    """
+
+    id: str
+    scope: str
+    subject: str
+    account: str
+    per_second: int
+    burst: int
+    justification: str
+    principal: str
+    state: str
+    created_time: datetime | None
+    answered_time: datetime | None
+    answered_by: str
+    note: str
+    in_force_per_second: int
+    in_force_burst: int
+    granted_per_second: int
+    granted_burst: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRecord:
     """One record of the audit log; `canonical_json` is the record as it stands in the file."""
 

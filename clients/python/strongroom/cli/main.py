@@ -13,7 +13,19 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from strongroom import errors
-from strongroom.cli import access, admin, credentials, crypto, datakeys, events, files, grants, keys, trials
+from strongroom.cli import (
+    access,
+    admin,
+    credentials,
+    crypto,
+    datakeys,
+    events,
+    files,
+    grants,
+    keys,
+    quotarequests,
+    trials,
+)
 from strongroom.cli.output import note, plain_error, print_json, standard_output
 from strongroom.cli.session import Options, options
 from strongroom.reasons import EXPLANATIONS, Explanation
@@ -65,7 +77,7 @@ app.add_typer(datakeys.batch_app, name="batch")
 app.add_typer(files.app, name="file")
 app.add_typer(grants.app, name="grant")
 app.add_typer(trials.app, name="policy")
-app.add_typer(admin.quota_app, name="quota")
+app.add_typer(quotarequests.quota_app, name="quota")
 app.add_typer(admin.audit_app, name="audit")
 app.add_typer(access.account_app, name="account")
 app.add_typer(access.principal_app, name="principal")
