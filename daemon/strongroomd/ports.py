@@ -320,6 +320,10 @@ class Store(Protocol):
         """Read counters that handed out at least so many invocations, damaged rows left out."""
         ...
 
+    async def aged(self, before: int) -> list[Stored[Any]]:
+        """Read current versions of enabled service keys made before (ms), damaged rows left out."""
+        ...
+
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""
         ...

@@ -66,7 +66,7 @@ class Bench:
         from strongroomd.custody import bringing
 
         caller, context = case.caller(number), case.context(number)
-        entry = await self.catalog.find(caller.principal, key_id(case, number))
+        entry = await self.catalog.find(caller.principal.account, key_id(case, number))
         decision = self.judge.recall(entry, caller, case.action)
         if decision is None:
             bring = partial(bringing.encryption, None, context)

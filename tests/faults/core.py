@@ -33,6 +33,7 @@ from strongroomd.custody.quotarequests import QuotaRequests
 from strongroomd.custody.quotas import Quotas, Rate
 from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.scribe import Scribe
+from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
@@ -151,6 +152,7 @@ class Core:
     sessions: Sessions
     rooms: AccessRooms
     gate: Gate
+    service_keys: ServiceKeys
     events: "EventMeter"
     addresses: AddressBook
     own_token: bool = False
@@ -276,13 +278,14 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
     await directory.start()
     sessions = Sessions(vault, directory, clock)
     key = checkpoint_key(opened.house)
+    births = Births(mutations, vault)
     return Core(
         folder,
         opened,
         store,
         ledger,
         catalog,
-        Keys(gate, catalog, mutations, Births(mutations, vault), store, vault),
+        Keys(gate, catalog, mutations, births, store, vault),
         Aliases(gate, catalog, mutations),
         Limits(gate, catalog, mutations, quotas),
         QuotaRequests(gate, mutations, quotas, vault),
@@ -299,6 +302,7 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         sessions,
         build_access(gate, Registrar(mutations, directory), vault, sessions, clock),
         gate,
+        ServiceKeys(gate, catalog, mutations, births, vault, directory),
         events,
         AddressBook(ledger, directory, clock),
     )

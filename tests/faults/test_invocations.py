@@ -78,9 +78,11 @@ def worker(core: Core, ledger: Ledger | None = None, bounds: Bounds = SMALL) -> 
     gate, meter, ledger = core.keys.gate, Meter(), ledger or core.ledger
     counters = Invocations(ledger, meter, bounds)
     sealer = Sealer(core.vault, core.catalog, 4_096, counters)
-    batches = Batches(gate, sealer, Signing(gate, core.vault, core.catalog), core.catalog)
-    rotation = Rotation(gate, core.keys._births, core.catalog, core.ledger, core.store, meter, bounds)
-    return Worker(core, ledger, counters, Crypto(gate, sealer), batches, rotation, meter)
+    batches = Batches(gate, sealer, Signing(gate, core.vault, core.catalog), core.catalog, core.service_keys)
+    rotation = Rotation(
+        gate, core.keys._births, core.catalog, core.ledger, core.store, meter, core.clock, bounds
+    )
+    return Worker(core, ledger, counters, Crypto(gate, sealer, core.service_keys), batches, rotation, meter)
 
 
 async def new_key(core: Core, mode: CustodyMode = CustodyMode.WRAPPED) -> KeyRecord:
@@ -368,7 +370,7 @@ async def test_a_key_rotated_meanwhile_is_not_rotated_again(core: Core) -> None:
     assert counter is not None
     await core.keys.rotate(core.caller(), key.key_id)
 
-    await mine.rotation._rotate(entry, counter)
+    await mine.rotation._rotate(entry, counter.version, {})
 
     assert (await mine.current(key)).version == 2
     assert audited(core) == [("intent", "PENDING"), ("outcome", "UNCHANGED")]

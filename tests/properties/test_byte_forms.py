@@ -20,6 +20,7 @@ from strongroomd.domain.records import (
     CustodyMode,
     HouseRecord,
     InvocationsRecord,
+    KeyManager,
     KeyRecord,
     KeyState,
     LimitRecord,
@@ -141,7 +142,8 @@ _RECORDS: st.SearchStrategy[Record] = st.one_of(
         key_id=_T, account=_T, spec=st.sampled_from(KeySpec), usage=st.sampled_from(KeyUsage),
         mode=st.sampled_from(CustodyMode), custody_note=_T, origin=st.just(Origin.HSM), exportable=st.booleans(),
         state=st.sampled_from(KeyState), description=_T, created_at=_N, deletion_at=_N, current_version=_N,
-        policy=_T, tags=st.lists(st.tuples(_T, _T), max_size=3).map(tuple), row_version=_N,
+        policy=_T, tags=st.lists(st.tuples(_T, _T), max_size=3).map(tuple),
+        manager=st.sampled_from(KeyManager), row_version=_N,
     ),
     st.builds(
         VersionRecord,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from strongroom.names import DataKeyPairSpec as DataKeyPairSpec
     from strongroom.names import DataKeySpec as DataKeySpec
     from strongroom.names import EncryptionAlgorithm as EncryptionAlgorithm
+    from strongroom.names import KeyManager as KeyManager
     from strongroom.names import KeySpec as KeySpec
     from strongroom.names import KeyState as KeyState
     from strongroom.names import KeyUsage as KeyUsage
@@ -73,6 +74,7 @@ _HOMES: Final = {
             "DataKeyPairSpec",
             "DataKeySpec",
             "EncryptionAlgorithm",
+            "KeyManager",
             "KeySpec",
             "KeyState",
             "KeyUsage",

@@ -44,6 +44,7 @@ class Codec:
 KEY_SPEC: Final = Codec(types_pb2.KeySpec, "KEY_SPEC_")
 KEY_USAGE: Final = Codec(types_pb2.KeyUsage, "KEY_USAGE_")
 KEY_STATE: Final = Codec(types_pb2.KeyState, "KEY_STATE_")
+KEY_MANAGER: Final = Codec(types_pb2.KeyManager, "KEY_MANAGER_")
 CUSTODY_MODE: Final = Codec(types_pb2.CustodyMode, "CUSTODY_MODE_")
 KEY_ORIGIN: Final = Codec(types_pb2.KeyOrigin, "KEY_ORIGIN_")
 ENCRYPTION: Final = Codec(types_pb2.EncryptionAlgorithm, "ENCRYPTION_ALGORITHM_")

@@ -133,6 +133,7 @@ _BY_REASON: Final[dict[str, type[StrongroomError]]] = {
     "KEY_PENDING_DELETION": KeyNotUsable,
     "INVALID_KEY_STATE": KeyNotUsable,
     "KEY_UNAVAILABLE": Unavailable,
+    "SERVICE_MANAGED_KEY": InvalidRequest,
     "ALREADY_EXISTS": Conflict,
     "NOT_FOUND": NotFound,
     "MALFORMED_POLICY": InvalidRequest,

@@ -59,6 +59,13 @@ class CustodyMode(_Name):
     RESIDENT = auto()
 
 
+class KeyManager(_Name):
+    """Who looks after a key."""
+
+    CUSTOMER = auto()
+    SERVICE = auto()
+
+
 class EncryptionAlgorithm(_Name):
     """Encryption schemes."""
 

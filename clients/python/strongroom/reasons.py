@@ -122,6 +122,11 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "An administrator of the key rotates it: strongroom key rotate. The operator's log says why the "
         "daemon could not.",
     ),
+    "SERVICE_MANAGED_KEY": _you(
+        "The key is a service's own (alias/aws/...). Nobody changes it, not even an administrator; the "
+        "daemon rotates it.",
+        "Make a key of your own and have the service use that: strongroom key create.",
+    ),
     "ALREADY_EXISTS": _you(
         "Something with this name exists already; or you have a quota request that waits for its answer.",
         "Choose another name, or change what exists: strongroom alias update. Take the request that waits "

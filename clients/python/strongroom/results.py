@@ -46,6 +46,7 @@ class Key:
     signing_algorithms: tuple[str, ...]
     mac_algorithms: tuple[str, ...]
     key_agreement_algorithms: tuple[str, ...]
+    key_manager: str = ""
 
 
 @dataclass(frozen=True, slots=True)

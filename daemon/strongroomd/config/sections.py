@@ -267,6 +267,12 @@ class ComplianceSection(Section):
     unused_days: Annotated[int, Field(ge=0, le=3_650)] = 90
 
 
+class ServiceKeysSection(Section):
+    """[service_keys]: the keys that services have of their own."""
+
+    rotation_days: Annotated[int, Field(ge=90, le=2_560)] = 365
+
+
 class Identity(Section):
     """One [[identities]] entry: the certificates that speak for a principal."""
 
@@ -293,6 +299,7 @@ class Settings(Section):
     access: AccessSection
     events: EventsSection
     compliance: ComplianceSection
+    service_keys: ServiceKeysSection
     identities: tuple[Identity, ...]
 
     @property
@@ -335,4 +342,5 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "access": AccessSection,
     "events": EventsSection,
     "compliance": ComplianceSection,
+    "service_keys": ServiceKeysSection,
 }

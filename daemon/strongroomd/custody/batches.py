@@ -20,6 +20,7 @@ from strongroomd.custody.sealing import (
     check_capacity,
     choose_encryption,
 )
+from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.custody.signing import Signature, Signing, ToSign, check_message, choose_signing, to_sign
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import EncryptionAlgorithm
@@ -42,11 +43,14 @@ class Batch(Generic[T]):
 class Batches(UseCases):
     """BatchEncrypt, BatchDecrypt, BatchSign."""
 
-    def __init__(self, gate: Gate, sealer: Sealer, signing: Signing, catalog: Catalog) -> None:
+    def __init__(
+        self, gate: Gate, sealer: Sealer, signing: Signing, catalog: Catalog, service_keys: ServiceKeys
+    ) -> None:
         super().__init__(gate)
         self._sealer = sealer
         self._signing = signing
         self._catalog = catalog
+        self._service_keys = service_keys
 
     @gated(Action.ENCRYPT)
     async def encrypt(
@@ -64,6 +68,8 @@ class Batches(UseCases):
             None if isinstance(item, StrongroomError) else partial(bringing.encryption, algorithm, item[1])
             for item in items
         ]
+        first = next((bring for bring in brings if bring is not None), bringing.nothing)
+        await self._service_keys.prepare(passage, key, passage.action, first, dry_run=dry_run)
         entry, allowed = await passage.claim_each(key, brings)
         items = _allowed(items, allowed)
         chosen = choose_encryption(entry, algorithm)

@@ -120,6 +120,13 @@ class Births:
         return intent
 
 
+def born(key: KeyRecord) -> KeyRecord:
+    """Give a new key as the last transaction of its birth stores it; a resident one is stored already."""
+    resident = key.mode is CustodyMode.RESIDENT
+    row_version = key.row_version + 1 if resident else key.row_version
+    return dataclasses.replace(key, state=KeyState.ENABLED, row_version=row_version)
+
+
 async def _next_number(change: Change, key: KeyRecord) -> int:
     """Find the number after the last one that was ever tried."""
     number = 1 if key.state is KeyState.CREATING else key.current_version + 1

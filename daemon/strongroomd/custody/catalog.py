@@ -13,7 +13,6 @@ from strongroomd.domain.limits import MAX_ALIASES_PER_KEY
 from strongroomd.domain.names import KeyName, Realm
 from strongroomd.domain.policy import Resource
 from strongroomd.domain.policy.evaluation import Authority
-from strongroomd.domain.principals import Principal
 from strongroomd.domain.records import AliasRecord, KeyRecord, VersionRecord, VersionState
 from strongroomd.ports import JournalEntry, Vault
 
@@ -74,13 +73,18 @@ class Catalog:
                 self._entries.pop(key_id, None)
             self._named.clear()
 
-    async def find(self, principal: Principal, text: str, field_name: str = "key") -> Entry:
+    async def find(self, account: str, text: str, field_name: str = "key") -> Entry:
         """Find a key by any of its names.
+
+        Args:
+            account: whose keys are meant where the name does not say.
+            text: the name.
+            field_name: the request field, for errors.
 
         Raises:
             StrongroomError: INVALID_FIELD for what is no name; ACCESS_DENIED for what names nothing.
         """
-        name = self._parse(text, principal.account, field_name)
+        name = self._parse(text, account, field_name)
         self._ledger.require_fresh()
         entry = self._entries.get(name.key_id) if name.key_id else None
         if entry is None:

@@ -25,6 +25,7 @@ from strongroomd.custody.sealing import (
     choose_encryption,
     require_usage,
 )
+from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import (
     SPECS,
@@ -81,9 +82,10 @@ class DataKeyPair:
 class Crypto(UseCases):
     """Encrypt, decrypt, re-encrypt, data keys and random bytes."""
 
-    def __init__(self, gate: Gate, sealer: Sealer) -> None:
+    def __init__(self, gate: Gate, sealer: Sealer, service_keys: ServiceKeys) -> None:
         super().__init__(gate)
         self._sealer = sealer
+        self._service_keys = service_keys
         self._vault = sealer.vault
 
     @gated(Action.ENCRYPT)
@@ -99,7 +101,9 @@ class Crypto(UseCases):
     ) -> Sealed:
         """Encrypt up to the configured number of bytes (RSA: what OAEP leaves)."""
         self._sealer.check_plaintext(plaintext)
-        entry = await passage.claim(key, bring=partial(bringing.encryption, algorithm, context))
+        bring = partial(bringing.encryption, algorithm, context)
+        await self._service_keys.prepare(passage, key, passage.action, bring, dry_run=dry_run)
+        entry = await passage.claim(key, bring=bring)
         chosen = choose_encryption(entry, algorithm)
         check_capacity(entry, chosen, plaintext, context)
         note_context(passage, context)
@@ -133,14 +137,14 @@ class Crypto(UseCases):
             return bringing.re_encryption(wanted.algorithm, wanted.context, same, entry)
 
         source = await self._sealer.claim(passage, wanted, Action.RE_ENCRYPT_FROM, bring)
-        target = await passage.claim(
-            destination,
-            action=Action.RE_ENCRYPT_TO,
-            field=field_name,
-            bring=lambda entry: bringing.re_encryption(
-                algorithm, context, entry.key.key_id == source.entry.key.key_id, entry
-            ),
-        )
+
+        def bring_target(entry: Entry) -> Brought:
+            same = entry.key.key_id == source.entry.key.key_id
+            return bringing.re_encryption(algorithm, context, same, entry)
+
+        to = Action.RE_ENCRYPT_TO
+        await self._service_keys.prepare(passage, destination, to, bring_target, dry_run=dry_run)
+        target = await passage.claim(destination, action=to, field=field_name, bring=bring_target)
         chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
         check_context(chosen, context, "destination_encryption_context")
         note_context(passage, wanted.context, "source_context")
@@ -179,6 +183,7 @@ class Crypto(UseCases):
     async def _claim_symmetric(
         self, passage: Passage, key: str, context: Context, bring: Bring, *, dry_run: bool
     ) -> Entry:
+        await self._service_keys.prepare(passage, key, passage.action, bring, dry_run=dry_run)
         entry = await passage.claim(key, bring=bring)
         require_symmetric(entry)
         note_context(passage, context)

@@ -1,10 +1,11 @@
-"""What upkeep does to keys, written down before and after, as callers' mutations are."""
+"""What the daemon does to keys of itself, written down before and after, as callers' mutations are."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import KeyRecord
@@ -12,6 +13,27 @@ from strongroomd.ports import AuditLog
 
 UNCHANGED: Final = "UNCHANGED"
 BY_UPKEEP: Final = {"kind": "outcome", "principal": "upkeep", "outcome": "OK"}
+
+
+@asynccontextmanager
+async def settled(passage: Passage, lost: Reason) -> AsyncIterator[None]:
+    """Write down how a change ends that the daemon makes of itself, outside any gated use case.
+
+    Args:
+        passage: the change; its action is audited.
+        lost: the error that says that somebody else was first: then nothing was changed, and all is well.
+    """
+    try:
+        yield
+    except StrongroomError as error:
+        await passage.outcome(UNCHANGED if error.reason is lost else error.reason.value)
+        if error.reason is not lost:
+            raise
+    except BaseException:
+        await passage.outcome(Reason.INTERNAL.value)
+        raise
+    else:
+        await passage.outcome("OK")
 
 
 class Diary:

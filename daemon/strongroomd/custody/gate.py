@@ -29,6 +29,7 @@ from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.policy.compiled import DEFAULT_DENY
 from strongroomd.domain.policy.request import Basis, Decision
 from strongroomd.domain.principals import Caller
+from strongroomd.domain.servicekeys import is_fixed
 from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
 
@@ -177,7 +178,7 @@ class Passage:
             StrongroomError: ACCESS_DENIED for unknown and forbidden keys alike; the state's refusal;
                 QUOTA_EXCEEDED with the wait.
         """
-        find = partial(self._gate.catalog.find, self.caller.principal, key, field)
+        find = partial(self._gate.catalog.find, self.caller.account_of(key), key, field)
         try:
             return await self._claim(find, act, action or self.action, cost, bring, key)
         except StrongroomError as error:
@@ -205,6 +206,9 @@ class Passage:
         self, find: Find, act: Act, action: Action, cost: int, bring: Bring, named: str
     ) -> Entry:
         entry = await find()
+        if is_fixed(entry.key, action):  # told to whoever may see the key, and to nobody else
+            await self._claim(find, Act.READ, Action.DESCRIBE_KEY, cost, bringing.nothing, named)
+            raise StrongroomError(Reason.SERVICE_MANAGED_KEY)
         decision = self._gate.judge.recall(entry, self.caller, action)
         if decision is None:
             decision = await self._decide(entry, action, bring, named)
@@ -239,7 +243,7 @@ class Passage:
         Raises:
             StrongroomError: as `claim`; ACCESS_DENIED if no item is allowed.
         """
-        find = partial(self._gate.catalog.find, self.caller.principal, key, "key")
+        find = partial(self._gate.catalog.find, self.caller.account_of(key), key, "key")
         entry = await find()
         settled = self._gate.judge.recall(entry, self.caller, self.action)
         if settled is not None and settled.allowed:
@@ -268,7 +272,7 @@ class Passage:
         """Say whether a name means this key, without claiming it; what names nothing means none."""
         catalog = self._gate.catalog
         try:
-            name = catalog.realm.parse_key(key, self.caller.principal.account, field)
+            name = catalog.realm.parse_key(key, self.caller.account_of(key), field)
             key_id = name.key_id or await catalog.alias_target(name)
         except StrongroomError as error:
             if error.fault is Fault.CALLER:

@@ -12,6 +12,7 @@ from strongroomd.domain.limits import (
 )
 from strongroomd.domain.records import (
     CustodyMode,
+    KeyManager,
     KeyRecord,
     KeyState,
 )
@@ -43,6 +44,7 @@ class KeyFilter:
 
     state: KeyState | None = None
     spec: KeySpec | None = None
+    manager: KeyManager | None = None
     tag_key: str = ""
     tag_value: str | None = None
 
@@ -54,6 +56,8 @@ def where(account: str, wanted: KeyFilter) -> dict[str, str]:
         where["state"] = wanted.state.value
     if wanted.spec:
         where["spec"] = wanted.spec.value
+    if wanted.manager:
+        where["manager"] = wanted.manager.value
     return where
 
 
@@ -63,7 +67,7 @@ def filter_binding(wanted: KeyFilter) -> tuple[str, ...]:
         check_tag_key("tag_key", wanted.tag_key)
     elif wanted.tag_value is not None:
         raise invalid("tag_value", "is of no use without tag_key")
-    place = (wanted.state or "", wanted.spec or "", wanted.tag_key)
+    place = (wanted.state or "", wanted.spec or "", wanted.manager or "", wanted.tag_key)
     if wanted.tag_value is None:
         return place
     _check_tag_value("tag_value", wanted.tag_value)

@@ -8,7 +8,7 @@ from functools import partial
 
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.asking import Brought
-from strongroomd.custody.births import Births
+from strongroomd.custody.births import Births, born
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.judging import Bring
@@ -41,7 +41,6 @@ from strongroomd.domain.limits import (
 from strongroomd.domain.policy import Resource
 from strongroomd.domain.policy.circumstances import Target
 from strongroomd.domain.records import (
-    CustodyMode,
     KeyRecord,
     KeyState,
     Origin,
@@ -136,12 +135,10 @@ class Keys(UseCases):
         passage.note_key(name.arn)
 
         async def commit(change: Change, version: VersionRecord) -> KeyRecord:
-            resident = key.mode is CustodyMode.RESIDENT
-            row_version = key.row_version + 1 if resident else key.row_version
-            born = dataclasses.replace(key, state=KeyState.ENABLED, row_version=row_version)
-            await change.put(born)
+            made = born(key)
+            await change.put(made)
             await change.put(version)
-            return born
+            return made
 
         return await self._births.bear(passage, key, request_id, wanted, commit)
 

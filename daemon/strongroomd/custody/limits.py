@@ -16,6 +16,7 @@ from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid
 from strongroomd.domain.principals import parse_principal
 from strongroomd.domain.quota import Rate, settle_rate
 from strongroomd.domain.records import KeyRecord, LimitRecord, LimitScope
+from strongroomd.domain.servicekeys import is_fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,14 @@ class Limits(UseCases):
     async def _key(self, passage: Passage, text: str) -> str:
         """Find the key of a limit; of another account's the audit record repeats the name, and no more."""
         try:
-            entry = await self._catalog.find(passage.caller.principal, text, "subject")
+            entry = await self._catalog.find(passage.caller.principal.account, text, "subject")
             _require_account(passage, entry.key.account)
         except StrongroomError as error:
             passage.note_name(error, text)
             raise
         passage.note_key(entry.arn)
+        if is_fixed(entry.key, passage.action):
+            raise StrongroomError(Reason.SERVICE_MANAGED_KEY, field="subject")
         return entry.key.key_id
 
     async def _claim(self, passage: Passage, scope: LimitScope, text: str) -> str:

@@ -155,10 +155,10 @@ def _no_bytes(value: object) -> str:
 
 
 def decode(kind: type[R], data: bytes) -> R:
-    """Undo `encode`; bytes come back empty."""
+    """Undo `encode`; bytes come back empty, and fields that the kind did not have then get their default."""
     values: dict[str, Any] = orjson.loads(data)
     hints = _hints(kind)  # type: ignore[arg-type]  # mypy takes type[R] for unhashable
-    return kind(**{name: _value(hint, values[name]) for name, hint in hints.items()})
+    return kind(**{name: _value(hint, values[name]) for name, hint in hints.items() if name in values})
 
 
 @cache

@@ -26,6 +26,7 @@ from strongroomd.domain.limits import (
 from strongroomd.domain.principals import parse_principal
 from strongroomd.domain.quota import LimitScope, Rate
 from strongroomd.domain.quotarequests import Answer, QuotaRequestRecord, RequestState
+from strongroomd.domain.servicekeys import is_fixed
 from strongroomd.ports import Vault
 
 _ID_BYTES = 10
@@ -105,6 +106,8 @@ class QuotaRequests(UseCases):
                 entry = await passage.claim(
                     wanted.subject, Act.READ, action=Action.DESCRIBE_KEY, field="subject"
                 )
+                if is_fixed(entry.key, passage.action):
+                    raise StrongroomError(Reason.SERVICE_MANAGED_KEY, field="subject")
                 return entry.key.account, entry.key.key_id
             case LimitScope.PRINCIPAL:
                 if parse_principal(wanted.subject, "subject").arn != caller.arn:

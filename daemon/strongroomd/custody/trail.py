@@ -53,7 +53,7 @@ class Trail(UseCases):
 
     async def _arn(self, passage: Passage, key: str) -> str:
         principal = passage.caller.principal
-        entry = await self._catalog.find(principal, key)
+        entry = await self._catalog.find(principal.account, key)
         if entry.key.account != principal.account and not principal.operator:
             raise denied("the key is of another account")
         return entry.arn

@@ -238,3 +238,9 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
     }
 )
 """Actions whose intent and outcome are both audited."""
+
+NOT_ON_SERVICE_KEYS: Final[frozenset[Action]] = MUTATIONS - ACCESS_CHANGES - {Action.CREATE_KEY}
+"""What nobody does to a service's own key, whoever they are: every change of a key or of what is said of it.
+
+So a change that is invented later is refused, too, until somebody decides otherwise here.
+"""

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     INVALID_KEY_STATE = "INVALID_KEY_STATE"
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
     KEY_EXHAUSTED = "KEY_EXHAUSTED"
+    SERVICE_MANAGED_KEY = "SERVICE_MANAGED_KEY"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     NOT_FOUND = "NOT_FOUND"
     MALFORMED_POLICY = "MALFORMED_POLICY"
@@ -88,6 +89,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.INVALID_KEY_STATE: "the key's state does not allow this",
     Reason.KEY_UNAVAILABLE: "the key's material cannot be used now",
     Reason.KEY_EXHAUSTED: "the key's version has encrypted as often as it may; the key must be rotated",
+    Reason.SERVICE_MANAGED_KEY: "the key is a service's own: nobody changes it, and it rotates by itself",
     Reason.ALREADY_EXISTS: "something with this name exists already",
     Reason.NOT_FOUND: "there is nothing with this name",
     Reason.MALFORMED_POLICY: "the policy document is not valid",

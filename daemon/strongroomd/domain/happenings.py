@@ -102,6 +102,7 @@ def _state_facts(kind: EventType, before: KeyRecord | None, after: KeyRecord) ->
             "usage": after.usage.value,
             "custody": after.mode.value,
             "exportable": after.exportable,
+            "manager": after.manager.value,
         }
     if kind is EventType.KEY_DELETION_SCHEDULED:
         facts["deletion_at"] = after.deletion_at

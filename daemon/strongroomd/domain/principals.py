@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroomd.domain.errors import invalid
+from strongroomd.domain.names import RESERVED_ALIAS
 
 _PRINCIPAL = re.compile(
     r"arn:aws:iam::([0-9]{12}):(root|(?:user|role|service)/[A-Za-z0-9+=,.@_/-]{1,128})", re.ASCII
@@ -135,6 +136,15 @@ class Caller:
     def name(self) -> str:
         """What policies call the caller: its role session, or its principal."""
         return self.principal.arn if self.session is None else self.session.arn
+
+    def account_of(self, key_name: str) -> str:
+        """Say in whose account a key's name is looked up that does not say it itself: the caller's own.
+
+        A service has keys of its own, under `alias/aws/`, in every account that it calls for: those are
+        looked up there.
+        """
+        asserted = self.behalf.caller_account
+        return asserted if asserted and key_name.startswith(RESERVED_ALIAS) else self.principal.account
 
     def told(self) -> dict[str, str]:
         """Give what audit records say of the caller besides its principal."""

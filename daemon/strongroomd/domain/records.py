@@ -40,6 +40,13 @@ class Origin(StrEnum):
     HSM = "HSM"
 
 
+class KeyManager(StrEnum):
+    """Who looks after a key: the account's administrators, or a service and the daemon (`servicekeys`)."""
+
+    CUSTOMER = "CUSTOMER"
+    SERVICE = "SERVICE"
+
+
 class KeyState(StrEnum):
     """A key's state, under AWS KMS's names."""
 
@@ -86,6 +93,7 @@ class KeyRecord(Record):
         current_version: the version that encrypts and signs; versions count from 1.
         policy: the key policy, JSON text as it was put.
         tags: sorted (key, value) pairs.
+        manager: who looks after it; never changes.
     """
 
     KIND: ClassVar[str] = "key"
@@ -104,6 +112,7 @@ class KeyRecord(Record):
     current_version: int
     policy: str
     tags: tuple[tuple[str, str], ...]
+    manager: KeyManager = field(default=KeyManager.CUSTOMER, metadata=since("0008"))
     row_version: int = 1
 
     @property

@@ -40,7 +40,7 @@ from strongroomd.domain.records import (
 )
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -96,6 +96,7 @@ KEYS: Final = _record_table(
     KeyRecord,
     Index("ix_keys_account", "account", "record_id"),
     Index("ix_keys_state", "state", "deletion_at"),
+    Index("ix_keys_manager", "manager", "record_id"),
 )
 VERSIONS: Final = _record_table(
     "versions",

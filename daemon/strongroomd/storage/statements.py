@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-from strongroomd.domain.records import KeyState, VersionState
+from strongroomd.domain.records import KeyManager, KeyState, VersionState
 from strongroomd.storage.schema import (
     ALIASES,
     ANSWERS,
@@ -129,6 +129,17 @@ WORN_VERSIONS: Final = (
     select(INVOCATIONS)
     .where(INVOCATIONS.c.reserved >= bindparam("reserved"))
     .order_by(INVOCATIONS.c.reserved.desc(), INVOCATIONS.c.record_id)
+)
+AGED_VERSIONS: Final = (
+    select(VERSIONS)
+    .join(KEYS, VERSIONS.c.key_id == KEYS.c.record_id)
+    .where(
+        KEYS.c.manager == KeyManager.SERVICE.value,
+        KEYS.c.state == KeyState.ENABLED.value,
+        VERSIONS.c.version == KEYS.c.current_version,
+        VERSIONS.c.created_at <= bindparam("before"),
+    )
+    .order_by(VERSIONS.c.created_at, VERSIONS.c.record_id)
 )
 ENTRIES_AFTER: Final = (
     select(JOURNAL)

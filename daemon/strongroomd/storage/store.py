@@ -208,6 +208,10 @@ class SqlStore(Store):
         """Read counters that handed out so many invocations, the highest first."""
         return await self._whole(InvocationsRecord, statements.WORN_VERSIONS, reserved=reserved)
 
+    async def aged(self, before: int) -> list[Stored[Any]]:
+        """Read current versions of enabled service keys made before (ms), the oldest first."""
+        return await self._whole(VersionRecord, statements.AGED_VERSIONS, before=before)
+
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""
         rows = await self._read(statements.ENTRIES_AFTER, after=after, limit=limit)

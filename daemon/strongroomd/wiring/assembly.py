@@ -275,6 +275,7 @@ class WorkerAssembly:
         opened.door.identities = identities
         opened.door.deadlines = rooms.deadlines(settings)
         opened.core.quotas.use_defaults(rooms.quota_defaults(settings))
+        opened.core.rotation.service_days = settings.service_keys.rotation_days
         self._settings = settings
         self._metrics.reloads.labels("ok").inc()
 

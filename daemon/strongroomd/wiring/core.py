@@ -34,6 +34,7 @@ from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.rotation import Rotation
 from strongroomd.custody.sealing import Sealer
+from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.signing import Signing
 from strongroomd.custody.threshold import Threshold
@@ -108,11 +109,13 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     wear = WearMetrics(metrics)
     sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext, Invocations(ledger, wear))
-    crypto, signing = Crypto(gate, sealer), Signing(gate, rim.vault, catalog)
-    batches = Batches(gate, sealer, signing, catalog)
     births = Births(mutations, rim.vault)
+    service_keys = ServiceKeys(gate, catalog, mutations, births, rim.vault, directory)
+    crypto, signing = Crypto(gate, sealer, service_keys), Signing(gate, rim.vault, catalog)
+    batches = Batches(gate, sealer, signing, catalog, service_keys)
     keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault)
-    rotation = Rotation(gate, births, catalog, ledger, rim.store, wear)
+    days = settings.service_keys.rotation_days
+    rotation = Rotation(gate, births, catalog, ledger, rim.store, wear, clock, service_days=days)
     aliases = Aliases(gate, catalog, mutations)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
     sessions = Sessions(rim.vault, directory, clock)

@@ -155,6 +155,7 @@ def test_every_stream_operation_is_one_of_operate() -> None:
         (enums.KEY_USAGE, names.KeyUsage),
         (enums.KEY_STATE, names.KeyState),
         (enums.CUSTODY_MODE, names.CustodyMode),
+        (enums.KEY_MANAGER, names.KeyManager),
         (enums.ENCRYPTION, names.EncryptionAlgorithm),
         (enums.SIGNING, names.SigningAlgorithm),
         (enums.MAC, names.MacAlgorithm),

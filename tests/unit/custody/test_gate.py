@@ -22,7 +22,7 @@ from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.principals import Caller, Principal
-from strongroomd.domain.records import KeyState
+from strongroomd.domain.records import KeyManager, KeyState
 
 ALICE = Principal("arn:aws:iam::111122223333:user/alice", "111122223333")
 ADMIN = Principal("arn:aws:iam::111122223333:user/admin", "111122223333", administrator=True)
@@ -35,6 +35,7 @@ class Fakes:
         self.asked: list[Any] = []
         self.audit_fails_after = 1_000
         self.quota_left = 1_000
+        self.manager = KeyManager.CUSTOMER
         self.refusals_left = 1_000
         self.state = KeyState.ENABLED
         self.records: list[dict[str, Any]] = []
@@ -42,13 +43,15 @@ class Fakes:
         self.refused_count = 0
         self.key_policy = policy.default_policy(ALICE.arn)
 
-    async def find(self, principal: Principal, text: str, field: str) -> Any:
+    async def find(self, account: str, text: str, field: str) -> Any:
         self.asked.append("find")
         if text != "key":
             raise denied("there is no such key")
         spec = KeySpec.SYMMETRIC_DEFAULT
-        key = SimpleNamespace(key_id="key", account=principal.account, spec=spec, state=self.state)
-        authority = Authority(policy.parse(self.key_policy), policy.Resource("arn:key", principal.account))
+        key = SimpleNamespace(
+            key_id="key", account=account, spec=spec, state=self.state, manager=self.manager
+        )
+        authority = Authority(policy.parse(self.key_policy), policy.Resource("arn:key", account))
         return SimpleNamespace(key=key, arn="arn:key", authority=authority, aliases=None)
 
     def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:

@@ -50,7 +50,7 @@ WHOLE = frozenset({"*"})
 SILENT: dict[type[Record], frozenset[str]] = {
     KeyRecord: frozenset(
         {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
-        | {"created_at", "deletion_at", "row_version"}
+        | {"manager", "created_at", "deletion_at", "row_version"}
     ),
     VersionRecord: frozenset(
         {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}

@@ -15,10 +15,11 @@ from alembic.script import ScriptDirectory
 
 from strongroomd.domain.algorithms import Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.records import VersionRecord, canonical
+from strongroomd.domain.records import KeyManager, KeyRecord, VersionRecord, canonical
 from strongroomd.storage import migration
 from strongroomd.storage.database import StoreSettings, journal_mode, parse_url, writing_engine
 from strongroomd.storage.migration import SchemaState, migrate, schema_state
+from strongroomd.storage.rows import encode
 from strongroomd.storage.schema import METADATA, REVISIONS
 from strongroomd.storage.store import open_store
 
@@ -82,6 +83,30 @@ async def test_a_version_from_before_schemes_is_read_as_what_its_mac_was_made_ov
     parts = [b"version", b"0", *(f if isinstance(f, bytes) else str(f).encode() for f in fields)]
     framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
     assert canonical(stored.record) == b"strongroom.record.v1" + framed
+
+
+async def test_a_key_from_before_managers_is_its_customers_and_its_mac_still_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_key: Callable[..., KeyRecord]
+) -> None:
+    path, key = tmp_path / "old.db", make_key()
+    before = {"record_id": "k1", **encode(key), "mac": b"mac"}
+    del before["manager"]
+    monkeypatch.setattr(command, "upgrade", partial(_upgrade_to, command.upgrade, "0007"))
+    migrate(f"sqlite:///{path}")
+    monkeypatch.undo()
+    with sqlite3.connect(path) as connection:
+        places = ", ".join("?" * len(before))
+        connection.execute(f"INSERT INTO keys ({', '.join(before)}) VALUES ({places})", [*before.values()])
+    connection.close()
+
+    migrate(f"sqlite:///{path}")
+    store = open_store(StoreSettings(f"sqlite:///{path}"))
+    stored = await store.get(KeyRecord, "k1")
+    await store.close()
+
+    assert stored is not None
+    assert (stored.record, stored.record.manager) == (key, KeyManager.CUSTOMER)
+    assert b"manager" not in canonical(stored.record)
 
 
 def _upgrade_to(real: Callable[..., None], revision: str, config: Config, _: str) -> None:

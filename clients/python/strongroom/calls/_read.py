@@ -44,6 +44,7 @@ def key(message: types.KeyMetadata) -> results.Key:
         signing_algorithms=enums.SIGNING.all(message.signing_algorithms),
         mac_algorithms=enums.MAC.all(message.mac_algorithms),
         key_agreement_algorithms=enums.KEY_AGREEMENT.all(message.key_agreement_algorithms),
+        key_manager=enums.KEY_MANAGER.name(message.key_manager),
     )
 
 

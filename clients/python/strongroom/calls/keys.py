@@ -88,6 +88,7 @@ def list_keys(
     *,
     state: str = "",
     spec: str = "",
+    key_manager: str = "",
     tag_key: str = "",
     tag_value: str | None = None,
     page_size: int = 0,
@@ -99,6 +100,7 @@ def list_keys(
         page_token=page_token,
         state=enums.KEY_STATE.number(state, "state"),
         key_spec=enums.KEY_SPEC.number(spec, "key_spec"),
+        key_manager=enums.KEY_MANAGER.number(key_manager, "key_manager"),
         tag_key=tag_key,
         tag_value=tag_value,
     )

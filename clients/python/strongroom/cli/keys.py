@@ -11,7 +11,7 @@ from strongroom.cli.inputs import Etag, GrantTokens, KeyArgument, KeyVersionOpti
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
 from strongroom.errors import invalid
-from strongroom.names import CustodyMode, KeySpec, KeyState, KeyUsage
+from strongroom.names import CustodyMode, KeyManager, KeySpec, KeyState, KeyUsage
 
 if TYPE_CHECKING:
     from strongroom.client import Client
@@ -30,6 +30,7 @@ _KEY_COLUMNS = {
     "spec": "spec",
     "usage": "usage",
     "state": "state",
+    "manager": "key_manager",
     "version": "current_version",
 }
 _ALIAS_COLUMNS = {"alias": "name", "key": "key_arn", "updated": "updated_time"}
@@ -104,6 +105,7 @@ def list_(
     ctx: typer.Context,
     state: Annotated[KeyState | None, typer.Option(help="Only keys in this state.")] = None,
     spec: Annotated[KeySpec | None, typer.Option(help="Only keys of this spec.")] = None,
+    manager: Annotated[KeyManager | None, typer.Option(help="Only keys looked after so.")] = None,
     tag_key: Annotated[str, typer.Option(help="Only keys with this tag.")] = "",
     tag_value: Annotated[str | None, typer.Option(help="Only keys whose tag has this value.")] = None,
     limit: Limit = 1_000,
@@ -111,7 +113,12 @@ def list_(
     """List the keys of your account."""
     with connected(ctx) as client:
         found = client.pages(
-            client.list_keys, state=state or "", spec=spec or "", tag_key=tag_key, tag_value=tag_value
+            client.list_keys,
+            state=state or "",
+            spec=spec or "",
+            key_manager=manager or "",
+            tag_key=tag_key,
+            tag_value=tag_value,
         )
         show_list(ctx, list(islice(found, limit)), _KEY_COLUMNS)
 

@@ -172,6 +172,7 @@ class ListKeysRequest(_message.Message):
     KEY_SPEC_FIELD_NUMBER: _builtins.int
     TAG_KEY_FIELD_NUMBER: _builtins.int
     TAG_VALUE_FIELD_NUMBER: _builtins.int
+    KEY_MANAGER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Keys a page, 1 to 1,000. 0 means 100."""
     page_token: _builtins.str
@@ -186,6 +187,8 @@ class ListKeysRequest(_message.Message):
     """Only keys whose tag tag_key has this value, at most 256 characters. Absent: any value. Refused
     without tag_key.
     """
+    key_manager: _types_pb2.KeyManager.ValueType
+    """Only keys that are looked after so. UNSPECIFIED: any."""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class ListKeysRequest(_message.Message):
         key_spec: _types_pb2.KeySpec.ValueType = ...,
         tag_key: _builtins.str = ...,
         tag_value: _builtins.str | None = ...,
+        key_manager: _types_pb2.KeyManager.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tag_value", b"_tag_value", "tag_value", b"tag_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tag_value", b"_tag_value", "key_spec", b"key_spec", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "tag_key", b"tag_key", "tag_value", b"tag_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tag_value", b"_tag_value", "key_manager", b"key_manager", "key_spec", b"key_spec", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "tag_key", b"tag_key", "tag_value", b"tag_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tag_value: _TypeAlias = _typing.Literal["tag_value"]  # noqa: Y015
     _WhichOneofArgType__tag_value: _TypeAlias = _typing.Literal["_tag_value", b"_tag_value"]  # noqa: Y015
@@ -742,7 +746,8 @@ class CreateAliasRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
-    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...".
+    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...",
+    which services' own keys have.
     Required.
     """
     key: _builtins.str
@@ -799,7 +804,8 @@ class UpdateAliasRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
-    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...".
+    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...",
+    which services' own keys have.
     Required.
     """
     key: _builtins.str
@@ -860,7 +866,8 @@ class DeleteAliasRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
-    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...".
+    """The alias name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; not "alias/aws/...",
+    which services' own keys have.
     Required.
     """
     etag: _builtins.str

@@ -36,6 +36,9 @@ class KeyServiceStub:
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
+
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
@@ -166,6 +169,9 @@ class KeyServiceServicer:
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
+
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
@@ -491,6 +497,9 @@ class KeyService:
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
+
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 

@@ -37,6 +37,9 @@ class KeyServiceStub:
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
+
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
@@ -165,6 +168,9 @@ class KeyServiceAsyncStub(KeyServiceStub):
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
+
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 
     Any call may also answer ACCESS_DENIED, UNAUTHENTICATED_PEER, INVALID_FIELD, FIELD_TOO_LARGE,
@@ -288,6 +294,9 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
+
+    A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
+    SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
 
     Each mutation is durable before its answer, and repeatable: see README, "Repeating a call".
 

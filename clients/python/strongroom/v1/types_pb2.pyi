@@ -220,6 +220,36 @@ KEY_ORIGIN_HSM: KeyOrigin.ValueType  # 1
 """Made inside the HSM by this daemon. AWS calls the same thing AWS_KMS."""
 Global___KeyOrigin: _TypeAlias = KeyOrigin  # noqa: Y015
 
+class _KeyManager:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyManagerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyManager.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_MANAGER_UNSPECIFIED: _KeyManager.ValueType  # 0
+    """Never sent by the daemon. As a filter it matches every key."""
+    KEY_MANAGER_CUSTOMER: _KeyManager.ValueType  # 1
+    """The administrators of its account."""
+    KEY_MANAGER_SERVICE: _KeyManager.ValueType  # 2
+    """A service, whose own key it is (alias "alias/aws/<service>"): the daemon made it when the service
+    first used it in the account, and rotates it. Every change of it is refused with
+    SERVICE_MANAGED_KEY, whoever asks.
+    """
+
+class KeyManager(_KeyManager, metaclass=_KeyManagerEnumTypeWrapper):
+    """KeyManager says who looks after a key."""
+
+KEY_MANAGER_UNSPECIFIED: KeyManager.ValueType  # 0
+"""Never sent by the daemon. As a filter it matches every key."""
+KEY_MANAGER_CUSTOMER: KeyManager.ValueType  # 1
+"""The administrators of its account."""
+KEY_MANAGER_SERVICE: KeyManager.ValueType  # 2
+"""A service, whose own key it is (alias "alias/aws/<service>"): the daemon made it when the service
+first used it in the account, and rotates it. Every change of it is refused with
+SERVICE_MANAGED_KEY, whoever asks.
+"""
+Global___KeyManager: _TypeAlias = KeyManager  # noqa: Y015
+
 class _EncryptionAlgorithm:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -429,6 +459,7 @@ class KeyMetadata(_message.Message):
     SIGNING_ALGORITHMS_FIELD_NUMBER: _builtins.int
     MAC_ALGORITHMS_FIELD_NUMBER: _builtins.int
     KEY_AGREEMENT_ALGORITHMS_FIELD_NUMBER: _builtins.int
+    KEY_MANAGER_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key's id: a UUID in lower case. Set by the daemon, never reused. Other forms may come
     ("mrk-" and 32 hexadecimal digits), so do not rely on its shape.
@@ -466,6 +497,8 @@ class KeyMetadata(_message.Message):
     policy or tags do. Give it back in an update to have the update refused with ETAG_MISMATCH where
     someone else came first.
     """
+    key_manager: Global___KeyManager.ValueType
+    """Who looks after the key. Fixed."""
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When the key was made."""
@@ -513,10 +546,11 @@ class KeyMetadata(_message.Message):
         signing_algorithms: _abc.Iterable[Global___SigningAlgorithm.ValueType] | None = ...,
         mac_algorithms: _abc.Iterable[Global___MacAlgorithm.ValueType] | None = ...,
         key_agreement_algorithms: _abc.Iterable[Global___KeyAgreementAlgorithm.ValueType] | None = ...,
+        key_manager: Global___KeyManager.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "deletion_time", b"deletion_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,7 +607,9 @@ class Alias(_message.Message):
     UPDATED_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -; never "alias/aws/..."."""
+    """The name: "alias/" and 1 to 250 characters of A-Z a-z 0-9 / _ -. "alias/aws/<service>" is the name
+    of a service's own key.
+    """
     arn: _builtins.str
     """The alias's full name: arn:aws:kms:<region>:<account>:alias/<rest>."""
     key_arn: _builtins.str

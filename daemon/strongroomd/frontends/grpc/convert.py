@@ -22,6 +22,7 @@ from strongroomd.domain.quotarequests import Decision, RequestState
 from strongroomd.domain.records import (
     AliasRecord,
     CustodyMode,
+    KeyManager,
     KeyRecord,
     KeyState,
     LimitScope,
@@ -35,6 +36,7 @@ _ENUMS: Final[list[tuple[type[StrEnum], Any, str]]] = [
     (alg.KeyUsage, types_pb2.KeyUsage, "KEY_USAGE_"),
     (KeyState, types_pb2.KeyState, "KEY_STATE_"),
     (CustodyMode, types_pb2.CustodyMode, "CUSTODY_MODE_"),
+    (KeyManager, types_pb2.KeyManager, "KEY_MANAGER_"),
     (Origin, types_pb2.KeyOrigin, "KEY_ORIGIN_"),
     (alg.EncryptionAlgorithm, types_pb2.EncryptionAlgorithm, "ENCRYPTION_ALGORITHM_"),
     (alg.SigningAlgorithm, types_pb2.SigningAlgorithm, "SIGNING_ALGORITHM_"),
@@ -148,6 +150,7 @@ def metadata(key: KeyRecord, realm: Realm) -> types_pb2.KeyMetadata:
         signing_algorithms=all_to_wire(alg.signing_algorithms(key.spec, key.usage)),
         mac_algorithms=all_to_wire(alg.mac_algorithms(key.spec, key.usage)),
         key_agreement_algorithms=all_to_wire(alg.agreement_algorithms(key.usage)),
+        key_manager=to_wire(key.manager),
     )
 
 

@@ -17,7 +17,7 @@ from strongroomd.domain.algorithms import (
 )
 from strongroomd.domain.envelope import FORMATS
 from strongroomd.domain.names import Realm
-from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord
+from strongroomd.domain.records import CustodyMode, KeyManager, KeyRecord, KeyState, VersionRecord
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.door import Call
 
@@ -55,6 +55,7 @@ class KeyServicer:
         wanted = KeyFilter(
             state=convert.from_wire(KeyState, request.state, "state"),
             spec=convert.from_wire(KeySpec, request.key_spec, "key_spec"),
+            manager=convert.from_wire(KeyManager, request.key_manager, "key_manager"),
             tag_key=request.tag_key,
             tag_value=request.tag_value if request.HasField("tag_value") else None,
         )
