@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import counters, events, grantkills, kills, load, logins
+from tests.soak import counters, events, grantkills, kills, load, logins, policykills
 from tests.soak.promises import WrongResult
 
 
@@ -31,6 +31,9 @@ def main() -> int:
     granting = kinds.add_parser("grants", help="kill -9 of the daemon while grants are made and ended")
     granting.add_argument("--rounds", type=int, default=50)
     granting.add_argument("--seconds", type=float, default=float("inf"))
+    ruling = kinds.add_parser("policies", help="kill -9 of the daemon while policies change")
+    ruling.add_argument("--rounds", type=int, default=50)
+    ruling.add_argument("--seconds", type=float, default=float("inf"))
     counting = kinds.add_parser("counters", help="kill -9 of workers that count invocations")
     counting.add_argument("--rounds", type=int, default=1_000)
     counting.add_argument("--seconds", type=float, default=float("inf"))
@@ -64,7 +67,13 @@ def _say(line: str) -> None:
 def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print the figures line by line; says whether all is well."""
     figures: (
-        load.Figures | kills.Figures | grantkills.Figures | counters.Figures | logins.Figures | events.Figures
+        load.Figures
+        | kills.Figures
+        | grantkills.Figures
+        | policykills.Figures
+        | counters.Figures
+        | logins.Figures
+        | events.Figures
     )
     match arguments.kind:
         case "load":
@@ -81,6 +90,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             figures = events.run(folder, arguments.seconds, away=arguments.away)
         case "grants":
             figures = grantkills.run(folder, arguments.rounds, arguments.seconds)
+        case "policies":
+            figures = policykills.run(folder, arguments.rounds, arguments.seconds)
         case "counters":
             figures = counters.run(folder, arguments.rounds, arguments.seconds)
         case _:

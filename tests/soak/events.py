@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness import Daemon, make_folder, running
+from tests.harness import SERVICE, Daemon, allow, make_folder, running
 from tests.natsd import NatsServer, serving
 from tests.receiver import SECRET, Receiver, in_order, receiving
 from tests.soak.promises import WrongResult
@@ -70,6 +70,28 @@ class Figures:
         yield f"all delivered {self.settle_seconds:.1f} s after the last blow"
 
 
+def _describe(client: Client, key: str) -> None:
+    client.update_key_description(key, str(random.random()))
+
+
+def _rule(client: Client, key: str) -> None:
+    policy = json.loads(allow(SERVICE, "kms:Encrypt"))
+    policy["Id"] = str(random.random())
+    client.put_key_policy(key, json.dumps(policy))
+
+
+def _lend(client: Client, key: str) -> None:
+    client.create_grant(key, SERVICE, ["Encrypt"])
+
+
+CHANGES: dict[str, Callable[[Client, str], None]] = {
+    "strongroom.key.description_changed": _describe,
+    "strongroom.key.policy_changed": _rule,
+    "strongroom.grant.created": _lend,
+}
+"""Changes of a key, by the type of the event that each is."""
+
+
 class Changer(threading.Thread):
     """One client that changes its own key until it is told to stop."""
 
@@ -77,7 +99,7 @@ class Changer(threading.Thread):
         super().__init__(daemon=True)
         self._daemon = daemon
         self._stop_now = stop
-        self.acknowledged: Counter[str] = Counter()
+        self.acknowledged: Counter[tuple[str, str]] = Counter()
         self.unacknowledged = 0
 
     def run(self) -> None:
@@ -94,8 +116,9 @@ class Changer(threading.Thread):
                 time.sleep(0.1)
 
     def _change(self, client: Client, key: str) -> None:
-        client.update_key_description(key, str(random.random()))
-        self.acknowledged[key] += 1
+        kind = random.choice(list(CHANGES))
+        CHANGES[kind](client, key)
+        self.acknowledged[key, kind] += 1
         time.sleep(0.02)
 
 
@@ -208,13 +231,11 @@ def _under_fire(
             raise WrongResult("a client hangs")
     figures.acknowledged = sum(sum(c.acknowledged.values()) for c in changers)
     figures.unacknowledged = sum(c.unacknowledged for c in changers)
-    written = Counter(
-        row["subject"] for row in _events(daemon) if row["type"].endswith("description_changed")
-    )
+    written = Counter((row["subject"], row["type"]) for row in _events(daemon))
     for changer in changers:
-        for key, count in changer.acknowledged.items():
-            if written[key] < count:
-                raise WrongResult(f"{count} changes of {key} were acknowledged, {written[key]} have an event")
+        for change, count in changer.acknowledged.items():
+            if written[change] < count:
+                raise WrongResult(f"{count} of {change} were acknowledged, {written[change]} have an event")
 
 
 def _events(daemon: Daemon) -> list[dict[str, Any]]:

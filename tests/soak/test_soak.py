@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.soak import counters, events, grantkills, kills, load, logins
+from tests.soak import counters, events, grantkills, kills, load, logins, policykills
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -28,6 +28,14 @@ def test_kills_while_grants_change_lose_and_double_none(tmp_path: Path) -> None:
 
     assert figures.rounds == 1
     assert figures.acknowledged["create"] >= 1
+
+
+def test_kills_while_policies_change_leave_the_last_that_was_put(tmp_path: Path) -> None:
+    figures = policykills.run(tmp_path, rounds=2)
+
+    assert figures.rounds == 2
+    assert sum(figures.let_in.values()) == 2 * policykills.CLIENTS
+    assert figures.acknowledged["key policy"] >= 1
 
 
 def test_kills_of_counting_workers_hand_out_no_invocation_twice(tmp_path: Path) -> None:
