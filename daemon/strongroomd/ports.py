@@ -22,21 +22,37 @@ from strongroomd.domain.delivery import Delivery, SinkState
 from strongroomd.domain.events import Event
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.records import CustodyMode, Record
+from strongroomd.domain.tokens import MAIN
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
 class Vault(Protocol):
-    """The HSM room: keys are born here, loaded here and used here; their bytes never come out."""
+    """The HSM room: keys are born here, loaded here and used here; their bytes never come out.
+
+    It may be several tokens. A key is used where its version lives: with the KEK that wraps it, or in the
+    token that its record names. A token that cannot be used now raises HSM_UNAVAILABLE for its keys alone.
+    What a house has once (row MAC, checkpoints, anchor, random numbers) is the main token's.
+    """
+
+    def tokens(self) -> tuple[str, ...]:
+        """Name all tokens that keys may live in, the main one first, those that are away now among them."""
+        ...
 
     def placement(
-        self, spec: KeySpec, usage: KeyUsage, mode: CustodyMode | None, *, exportable: bool
+        self,
+        spec: KeySpec,
+        usage: KeyUsage,
+        mode: CustodyMode | None,
+        *,
+        exportable: bool,
+        token: str = MAIN,
     ) -> tuple[CustodyMode, str]:
-        """Choose where a new key will live, and say why when the caller did not ask for it.
+        """Choose how a new key will live in a token, and say why when the caller did not ask for it.
 
         Raises:
-            StrongroomError: UNSUPPORTED_BY_TOKEN naming the mechanism that the token lacks.
+            StrongroomError: UNSUPPORTED_BY_TOKEN naming the mechanism that the token lacks, HSM_UNAVAILABLE.
         """
         ...
 
@@ -49,8 +65,9 @@ class Vault(Protocol):
         exportable: bool,
         hsm_id: str,
         deadline: float,
+        token: str = MAIN,
     ) -> Material:
-        """Make new material.
+        """Make new material in a token.
 
         Wrapped: nothing stays in the token. Resident: one token object with CKA_ID `hsm_id`
         (32 hex digits), read back and proved usable before this returns; not idempotent. How symmetric
@@ -120,11 +137,11 @@ class Vault(Protocol):
         """Make the new anchor, then destroy the old ones: a kill in between leaves the newest readable."""
         ...
 
-    async def list_resident(self) -> list[ResidentObject]:
-        """List the token objects of resident keys. Raises HSM_UNAVAILABLE unless the sentinel is visible."""
+    async def list_resident(self, token: str = MAIN) -> list[ResidentObject]:
+        """List a token's objects of resident keys. Raises HSM_UNAVAILABLE unless its sentinel is visible."""
         ...
 
-    async def destroy_resident(self, hsm_id: str) -> None:
+    async def destroy_resident(self, hsm_id: str, token: str = MAIN) -> None:
         """Destroy a resident key's objects and confirm it by a fresh search; absent objects are no error."""
         ...
 

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -93,6 +93,7 @@ class WorkerArguments:
         heartbeat_fd: the heartbeat pipe's writing end.
         config_fd: the configuration's bytes, as the supervisor accepted them.
         pin_fd: the PIN, if it came by descriptor.
+        token_pin_fds: those of further tokens that came so, by name.
     """
 
     config: Path
@@ -103,6 +104,7 @@ class WorkerArguments:
     heartbeat_fd: int
     config_fd: int
     pin_fd: int | None = None
+    token_pin_fds: dict[str, int] = field(default_factory=dict)
 
 
 def run(arguments: WorkerArguments, assemble: Assemble) -> int:
@@ -201,6 +203,7 @@ class _Life:
             pin_fd=arguments.pin_fd,
             daemon_file=daemon_file(settings),
             ready=self._ready,
+            token_pin_fds=arguments.token_pin_fds,
         )
 
     def _ready(self) -> None:

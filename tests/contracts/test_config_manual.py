@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strongroomd.config import load
-from strongroomd.config.sections import SECTIONS
+from strongroomd.config.sections import SECTIONS, TokenSection
 
 MANUAL = Path(__file__).parents[2] / "ops" / "config" / "strongroomd.toml"
 ALTERNATIVES = ("pin_credential", "pin_fd")  # of pin_file
@@ -18,6 +18,7 @@ EXAMPLES = (
     "path",
     "directory",
     "sinks",
+    "tokens",
     "rules",
 )  # shown by example; unset by default
 
@@ -42,6 +43,12 @@ def test_the_manual_names_every_setting_of_a_section_and_no_other(section: str) 
     shown = set(uncommented()[section]) | (set(ALTERNATIVES) if section == "hsm" else set())
 
     assert shown == set(SECTIONS[section].model_fields)
+
+
+def test_the_manual_names_every_setting_of_a_further_token_and_no_other() -> None:
+    (shown,) = uncommented()["hsm"]["tokens"]
+
+    assert {*shown, *ALTERNATIVES} == set(TokenSection.model_fields)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -40,6 +40,10 @@ class Fake:
                 number=number,
                 index=int(self.arguments.index),
                 pin=os.read(int(self.arguments.pin_fd), 100).decode() if self.arguments.pin_fd else None,
+                token_pins=[
+                    (name, os.read(int(pin), 100).decode())
+                    for name, _, pin in (each.rpartition(":") for each in self.arguments.token_pin)
+                ],
                 grpc_port=int(self.arguments.grpc_port),
                 config=os.read(int(self.arguments.config_fd), 1 << 20).decode(),
                 argv=sys.argv,
@@ -100,6 +104,7 @@ class Fake:
 
 
 parser = argparse.ArgumentParser()
+parser.add_argument("--token-pin", action="append", default=[])
 for name in ("config", "index", "parent", "grpc-port", "ops-port", "heartbeat-fd", "config-fd", "pin-fd"):
     parser.add_argument(f"--{name}")
 Fake(parser.parse_args()).live()

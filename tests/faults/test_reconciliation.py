@@ -305,8 +305,8 @@ class _Interrupted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vault, name)
 
-    async def list_resident(self) -> Any:
-        listed = await self._vault.list_resident()
+    async def list_resident(self, token: str) -> Any:
+        listed = await self._vault.list_resident(token)
         if self.meanwhile is not None:
             work, self.meanwhile = self.meanwhile, None
             await work()
@@ -362,7 +362,7 @@ async def test_object_made_since_the_token_was_listed_is_not_missing(
     await make_object(core, intent.hsm_id)
     await _mark(core, intent, VersionState.ACTIVE)
 
-    async def nothing_yet() -> list[Any]:
+    async def nothing_yet(_token: str) -> list[Any]:
         return []
 
     monkeypatch.setattr(core.vault, "list_resident", nothing_yet)
@@ -650,7 +650,7 @@ async def test_destruction_that_fails_says_so(own_core: Core, monkeypatch: pytes
     _, version, _ = await resident_key(core)
     await _mark(core, version, VersionState.DESTROYING)
 
-    async def fail(_hsm_id: str) -> None:
+    async def fail(_hsm_id: str, _token: str) -> None:
         raise StrongroomError(Reason.HSM_UNAVAILABLE)
 
     monkeypatch.setattr(core.vault, "destroy_resident", fail)

@@ -391,14 +391,23 @@ def test_every_worker_reads_the_whole_pin_from_a_descriptor_and_nothing_else_sho
     reader, writer = os.pipe()
     os.write(writer, b"canary-pin-4711")
     os.close(writer)
+    other, writer = os.pipe()
+    os.write(writer, b"canary-pin-second")
+    os.close(writer)
+    token = f'[[hsm.tokens]]\nname = "second"\ntoken_label = "s"\npin_fd = {other}'
     daemon.start(
-        {"1": [*READY, [0.3, "kill", 9]], "default": READY}, pin=f"pin_fd = {reader}", pass_fds=(reader,)
+        {"1": [*READY, [0.3, "kill", 9]], "default": READY},
+        pin=f"pin_fd = {reader}\n{token}",
+        pass_fds=(reader, other),
     )
     os.close(reader)
+    os.close(other)
 
     daemon.until(lambda: len(daemon.events("start")) == 3)
 
     assert [event["pin"] for event in daemon.events("start")] == ["canary-pin-4711"] * 3
+    pins = [["second", "canary-pin-second"]]
+    assert [event["token_pins"] for event in daemon.events("start")] == [pins] * 3
     assert "canary-pin" not in daemon.log()
     assert all("canary-pin" not in " ".join(event["argv"]) for event in daemon.events("start"))
     for file in (daemon.folder / "run").rglob("*"):
@@ -410,6 +419,14 @@ def test_an_unreadable_pin_descriptor_is_refused(daemon: Daemon) -> None:
 
     assert daemon.wait() == 78
     assert "[hsm] pin_fd: cannot be read" in daemon.log()
+
+
+def test_an_unreadable_pin_descriptor_of_a_further_token_is_refused_by_its_name(daemon: Daemon) -> None:
+    token = '[[hsm.tokens]]\nname = "second"\ntoken_label = "s"\npin_fd = 999'
+    daemon.start({"default": READY}, pin=f'pin_file = "file"\n{token}')
+
+    assert daemon.wait() == 78
+    assert "[hsm] tokens second pin_fd: cannot be read" in daemon.log()
 
 
 def test_a_free_port_is_chosen_once_and_kept_for_replacements(daemon: Daemon) -> None:

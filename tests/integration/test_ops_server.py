@@ -15,7 +15,8 @@ class Ops:
         self.reason: str | None = None
         self.body = b"strongroom_up 1\n"
         self.broken = False
-        self.server = OpsServer(("127.0.0.1", 0), self.metrics, lambda: self.reason)
+        self.tokens: dict[str, str] = {}
+        self.server = OpsServer(("127.0.0.1", 0), self.metrics, lambda: self.reason, lambda: self.tokens)
         self.server.start()
 
     def metrics(self) -> bytes:
@@ -55,6 +56,12 @@ def test_head_is_answered_without_a_body(ops: Ops) -> None:
 
     assert b"Content-Length: 16\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
+
+
+def test_readiness_names_each_of_several_tokens_and_does_not_depend_on_them(ops: Ops) -> None:
+    ops.tokens = {"main": "", "second": "a detail that is for the log"}
+
+    assert ops.get("/readyz") == (200, b"ready\ntoken main: well\ntoken second: away or ill\n")
 
 
 def test_readiness_says_why_not_while_health_stays(ops: Ops) -> None:

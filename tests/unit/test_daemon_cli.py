@@ -143,7 +143,9 @@ def test_audit_commands_without_a_log_say_so(tmp_path: Path, arguments: tuple[st
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
     config = dev.prepare(tmp_path, port=0, ops_port=0, workers=1)
     (tmp_path / "token" / "pin").chmod(0o444)
-    config.write_text(config.read_text().replace('token_label = "strongroom-dev"', 'token_label = "other"'))
+    further = '\n[[hsm.tokens]]\nname = "berlin"\ntoken_label = "berlin"\npin_file = "absent"\n'
+    text = config.read_text().replace('token_label = "strongroom-dev"', 'token_label = "other"')
+    config.write_text(text + further)
 
     done = strongroomd("doctor", "--config", str(config))
 
@@ -151,6 +153,9 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
     assert "ok    token              the PKCS#11 module loads, with locking" in done.stdout
     assert "no single token has the configured serial and label" in done.stdout
     assert "[hsm] pin_file: has too open a mode, 0444" in done.stdout
+    assert "[hsm] tokens.#1.pin_file: cannot be read" in done.stdout
+    assert "ok    further tokens     berlin: the PKCS#11 module loads, with locking" in done.stdout
+    assert "warn  further tokens     berlin: no single token has" in done.stdout
     assert "schema absent" in done.stdout
     assert "strongroomd init" in done.stdout
 

@@ -16,7 +16,7 @@ from strongroomd.telemetry.metrics import Metrics
 metrics = Metrics(int(sys.argv[1]))
 metrics.rpc("Encrypt").observe("OK", 0.003)
 metrics.in_flight.set(2)
-metrics.hsm_logged_in.set(int(sys.argv[2]))
+metrics.hsm_logged_in.labels("main").set(int(sys.argv[2]))
 metrics.keys.labels("Enabled").set(7)
 sys.stdout.buffer.write(metrics.exposition())
 """
@@ -64,7 +64,7 @@ def test_workers_values_add_up_and_the_worst_state_shows(tmp_path: Path) -> None
 
     assert got['strongroom_requests_total{"code": "OK", "method": "Encrypt"}'] == 2
     assert got["strongroom_requests_in_flight"] == 4
-    assert got["strongroom_hsm_logged_in"] == 0
+    assert got['strongroom_hsm_logged_in{"token": "main"}'] == 0
     assert got['strongroom_keys{"state": "Enabled"}'] == 7
 
 
@@ -125,7 +125,7 @@ def test_no_label_can_hold_a_key_or_a_principal() -> None:
     allowed = {
         "method", "code", "outcome", "cause", "function", "ckr", "scope", "class",
         "kind", "state", "certificate", "version", "python", "percent",
-        "type", "sink", "blame", "rule", "check",  # closed lists, and names of the configuration
+        "type", "sink", "blame", "rule", "check", "token",  # closed lists, and names of the configuration
     }  # fmt: skip
 
     for collector in set(Metrics().registry._names_to_collectors.values()):

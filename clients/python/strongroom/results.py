@@ -24,7 +24,11 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Everything about a key that is not secret; see KeyMetadata in types.proto."""
+    """Everything about a key that is not secret; see KeyMetadata in types.proto.
+
+    Attributes:
+        token: where it lives: `main` or another token's name; empty from daemons that know one token only.
+    """
 
     key_id: str
     arn: str
@@ -47,6 +51,7 @@ class Key:
     mac_algorithms: tuple[str, ...]
     key_agreement_algorithms: tuple[str, ...]
     key_manager: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import typer
 from strongroomd import __version__
 from strongroomd.cli import audit, dev, doctor
 from strongroomd.cli.common import DEFAULT_CONFIG, Config, reported, say, settings_of
-from strongroomd.cli.founding import found
-from strongroomd.config import ConfigurationErrors, ExitCode, load, read
+from strongroomd.cli.founding import found, found_token
+from strongroomd.config import ConfigurationErrors, ExitCode, Settings, load, read
 
 app = typer.Typer(
     name="strongroomd",
@@ -78,6 +78,7 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
     heartbeat_fd: Annotated[int, typer.Option()],
     config_fd: Annotated[int, typer.Option()],
     pin_fd: Annotated[int | None, typer.Option()] = None,
+    token_pin: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:
     """Be one worker; the supervisor starts it."""
     from strongroomd import wiring  # noqa: PLC0415
@@ -92,12 +93,19 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
         heartbeat_fd=heartbeat_fd,
         config_fd=config_fd,
         pin_fd=pin_fd,
+        token_pin_fds=_descriptors(token_pin or []),
     )
     code = run(arguments, wiring.assemble)
     sys.stderr.flush()
     # Everything durable is on disk by now. Taking the interpreter down would wait for threads that may be
     # caught in a module, and would unload the module under them.
     os._exit(code)
+
+
+def _descriptors(token_pins: list[str]) -> dict[str, int]:
+    """Read the supervisor's `NAME:DESCRIPTOR` of each further token whose PIN came by descriptor."""
+    pairs = (pair.rpartition(":") for pair in token_pins)
+    return {name: int(descriptor) for name, _, descriptor in pairs}
 
 
 @app.command("check-config")
@@ -113,15 +121,31 @@ def init(
     so_pin_file: Annotated[
         Path | None,
         typer.Option(
-            help="Holds the security officer's PIN, to set the user PIN of a token that has none yet."
+            help="Holds the security officer's PIN, to set the user PIN of a token that has none yet: the"
+            " main one, or the one of --token."
         ),
     ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Only prepare this further token, for a house that is in use.")
+    ] = None,
 ) -> None:
-    """Make the house keys in a fresh token and the store beside them; refuses a used token."""
+    """Make the house keys in fresh tokens and the store beside them; refuses a used token."""
     settings = settings_of(config)
+    if token is not None:
+        _init_token(settings, token, so_pin_file)
+        return
     with reported():
         found(settings, so_pin_file)
     typer.echo("the token holds the house keys, and the store is ready; start with `strongroomd serve`")
+    for further in settings.hsm.tokens:
+        _init_token(settings, further.name)
+
+
+def _init_token(settings: Settings, name: str, so_pin_file: Path | None = None) -> None:
+    """Prepare one further token; what fails here can be repeated with `--token`."""
+    with reported():
+        found_token(settings, name, so_pin_file)
+    typer.echo(f"token {name} holds its house keys; keys can be made there once the daemon has found it")
 
 
 @app.command()

@@ -4,6 +4,7 @@ It says what to do about what is not. It changes nothing, never logs in to the t
 serving daemon.
 """
 
+import asyncio
 import importlib.metadata
 import json
 import os
@@ -28,6 +29,7 @@ from strongroomd import __version__
 from strongroomd.cli.common import DEFAULT_CONFIG, Config, settings_of
 from strongroomd.config import Address, Settings, daemon_file, file_mistakes
 from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.tokens import MAIN
 
 PKCS11_VERSION: Final = "0.10.1"  # the one whose inner workings the hsm room relies on
 MIN_FREE: Final = 64 << 20  # bytes; below this the audit log soon stops the daemon
@@ -140,26 +142,61 @@ def _disk_space(settings: Settings) -> _Outcomes:
 
 
 def _token(settings: Settings) -> _Outcomes:
-    """Load the module in a process of its own: a bad one crashes that."""
-    command = [sys.executable, "-P", "-m", "strongroomd.cli.probe", str(settings.source)]
+    """Look for the main token, without which nothing works."""
+    yield from _look_for(settings, MAIN, "[hsm]", Verdict.FAIL)
+
+
+def _further_tokens(settings: Settings) -> _Outcomes:
+    """Look for each further token: the daemon serves without one that is away, but not that one's keys."""
+    made = _tokens_with_house_keys(settings)
+    for token in settings.hsm.tokens:
+        for verdict, text, hint in _look_for(settings, token.name, "its [[hsm.tokens]] entry", Verdict.WARN):
+            yield verdict, f"{token.name}: {text}", hint
+        if made is not None and token.name not in made:
+            yield (
+                Verdict.WARN,
+                f"{token.name}: the store knows no house keys of it",
+                f"strongroomd init --token {token.name}",
+            )
+
+
+def _tokens_with_house_keys(settings: Settings) -> set[str] | None:
+    """Name them, or nothing while the store cannot be asked."""
+    from strongroomd import wiring  # noqa: PLC0415 - it loads every room
+    from strongroomd.storage.migration import SchemaState, schema_state  # noqa: PLC0415
+
+    if not settings.hsm.tokens or schema_state(settings.store_url) is not SchemaState.CURRENT:
+        return None
+    return asyncio.run(wiring.founded_tokens(settings))
+
+
+def _look_for(
+    settings: Settings, name: str, place: str, verdict: Verdict
+) -> Iterator[tuple[Verdict, str, str]]:
+    """Load a token's module in a process of its own: a bad one crashes that."""
+    command = [sys.executable, "-P", "-m", "strongroomd.cli.probe", str(settings.source), name]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)  # noqa: S603 - our own program
     if done.returncode != 0:
         yield (
-            Verdict.FAIL,
+            verdict,
             "the PKCS#11 module crashes when it is loaded",
-            "check [hsm] module and its libraries",
+            f"check module in {place}, and its libraries",
         )
         return
     found = json.loads(done.stdout)
     for stage, text, hint in (
-        ("module", "the PKCS#11 module loads, with locking", "check [hsm] module"),
-        ("token", "the token is visible", "check [hsm] token_label, token_serial and softhsm_conf"),
-        ("symmetric", "the token can make symmetric keys as [hsm] symmetric says", "change [hsm] symmetric"),
+        ("module", "the PKCS#11 module loads, with locking", f"check module in {place}"),
+        ("token", "the token is visible", f"check token_label, token_serial and softhsm_conf in {place}"),
+        (
+            "symmetric",
+            "the token can make symmetric keys as configured",
+            f"change symmetric in {place}",
+        ),
     ):
         if found[stage] == "ok":
-            yield Verdict.OK, text
+            yield Verdict.OK, text, ""
         elif found[stage]:
-            yield Verdict.FAIL, found[stage], hint
+            yield verdict, found[stage], hint
 
 
 def _store(settings: Settings) -> _Outcomes:
@@ -260,6 +297,7 @@ _CHECKS: Final[tuple[Callable[[Settings], _Outcomes], ...]] = (
     _memory,
     _clock,
     _token,
+    _further_tokens,
     _store,
     _certificates,
     _ports,

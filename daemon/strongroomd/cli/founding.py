@@ -30,6 +30,24 @@ def found(settings: Settings, so_pin_file: Path | None = None) -> None:
             _write(settings.checkpoint_public_key, public_key_pem(record.public_key))
 
 
+def found_token(settings: Settings, name: str, so_pin_file: Path | None = None) -> None:
+    """Make the house keys of a further token, for a house that has its main token already.
+
+    Args:
+        settings: names token and store.
+        name: the token's name in the configuration.
+        so_pin_file: the security officer's PIN, when the token has no user PIN yet.
+
+    Raises:
+        StrongroomError: CONFIGURATION for an unknown or a used token; what token and store raise.
+    """
+    from strongroomd import wiring  # noqa: PLC0415 - it loads every room
+    from strongroomd.hsm.pin import PinSource  # noqa: PLC0415
+
+    so_pin = None if so_pin_file is None else PinSource(file=so_pin_file).read()
+    asyncio.run(wiring.initialise_token(settings, name, so_pin=so_pin))
+
+
 def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)

@@ -11,6 +11,7 @@ from strongroomd.config.loading import load, read, stamp
 from strongroomd.config.mistakes import ConfigurationErrors, Mistake
 from strongroomd.config.place import Beat, ExitCode, WorkerPlace, daemon_file
 from strongroomd.config.sections import Address, Settings
+from strongroomd.config.tokens import TokenPlan, token_names, token_plans
 
 __all__ = [
     "Address",
@@ -19,10 +20,13 @@ __all__ = [
     "ExitCode",
     "Mistake",
     "Settings",
+    "TokenPlan",
     "WorkerPlace",
     "daemon_file",
     "file_mistakes",
     "load",
     "read",
     "stamp",
+    "token_names",
+    "token_plans",
 ]

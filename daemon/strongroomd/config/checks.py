@@ -18,9 +18,17 @@ from strongroomd.config.sections import (
     OpsSection,
     Section,
     Settings,
+    TokenSection,
 )
+from strongroomd.config.tokens import source_mistakes, token_conflicts
 
 _OWNER_ONLY: Final = stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR
+_TOKEN_FILES: Final = {
+    "module": stat.S_IWOTH,
+    "pin_file": _OWNER_ONLY,
+    "softhsm_conf": stat.S_IWOTH,
+    "recovery_public_key": stat.S_IWOTH,
+}
 
 
 def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -> Iterator[Mistake]:
@@ -51,10 +59,8 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
 
 
 def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
-    if [hsm.pin_file, hsm.pin_fd, hsm.pin_credential].count(None) != 2:
-        yield Mistake("[hsm]", "needs exactly one of pin_file, pin_fd and pin_credential")
-    if not hsm.token_label and not hsm.token_serial:
-        yield Mistake("[hsm]", "needs token_label or token_serial, better both")
+    yield from source_mistakes("[hsm]", hsm)
+    yield from token_conflicts(hsm)
     if hsm.sessions <= hsm.slow_threads + hsm.birth_threads:
         yield Mistake("[hsm] sessions", "must be more than slow_threads and birth_threads together")
 
@@ -73,18 +79,21 @@ def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
             yield from _file("[grpc] client_ca_file", grpc.client_ca_file, stat.S_IWOTH)
     match sections.get("hsm"):
         case HsmSection() as hsm:
-            yield from _file("[hsm] module", hsm.module, stat.S_IWOTH)
-            if hsm.pin_file is not None:
-                yield from _file("[hsm] pin_file", hsm.pin_file, _OWNER_ONLY)
-            if hsm.softhsm_conf is not None:
-                yield from _file("[hsm] softhsm_conf", hsm.softhsm_conf, stat.S_IWOTH)
-            if hsm.recovery_public_key is not None:
-                yield from _file("[hsm] recovery_public_key", hsm.recovery_public_key, stat.S_IWOTH)
+            yield from _token_files("[hsm] ", hsm)
+            for number, token in enumerate(hsm.tokens, start=1):
+                yield from _token_files(f"[hsm] tokens.#{number}.", token)
     match sections.get("events"):
         case EventsSection() as events:
             for place, path, name in event_files(events):
                 found = list(_file(place, path, stat.S_IWOTH if name == "ca_file" else _OWNER_ONLY))
                 yield from found or event_content(place, path, name)
+
+
+def _token_files(prefix: str, token: HsmSection | TokenSection) -> Iterator[Mistake]:
+    for name, forbidden in _TOKEN_FILES.items():
+        path = getattr(token, name)
+        if path is not None:
+            yield from _file(f"{prefix}{name}", path, forbidden)
 
 
 def _file(place: str, path: Path, forbidden: int) -> Iterator[Mistake]:

@@ -1,7 +1,7 @@
 """What supervisor and workers agree on: beats, exit codes, a worker's place among the others."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class WorkerPlace:
         grpc: the address to listen on, its port resolved, shared by SO_REUSEPORT.
         ops: the same for metrics and health.
         pin_fd: a descriptor of its own from which this worker reads the PIN, if the PIN came by descriptor.
+        token_pin_fds: the same for further tokens, by their names.
         daemon_file: where the supervisor publishes the workers' states (JSON).
         ready: to be called once, when the worker serves.
     """
@@ -52,6 +53,7 @@ class WorkerPlace:
     pin_fd: int | None
     daemon_file: Path
     ready: Callable[[], None]
+    token_pin_fds: Mapping[str, int] = field(default_factory=dict)
 
 
 def daemon_file(settings: Settings) -> Path:

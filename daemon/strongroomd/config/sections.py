@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from strongroomd.domain import limits
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.principals import parse_principal
+from strongroomd.domain.tokens import MAX_FURTHER, PATTERN, SPELLED_MAIN
 
 _SPIFFE = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+", re.ASCII)
 
@@ -124,6 +125,21 @@ class OpsSection(Section):
     address: Bind = Address("127.0.0.1", 9464)
 
 
+class TokenSection(Section):
+    """One [[hsm.tokens]] entry: a further token, and what it does not share with the main one."""
+
+    name: Annotated[str, Field(pattern=PATTERN)]
+    module: Location | None = None
+    token_label: Annotated[str, Field(max_length=32), AfterValidator(_plain)] = ""
+    token_serial: Annotated[str, Field(max_length=16), AfterValidator(_plain)] = ""
+    pin_file: Location | None = None
+    pin_fd: Annotated[int, Field(ge=3, le=1_023)] | None = None
+    pin_credential: Name | None = None
+    softhsm_conf: Location | None = None
+    recovery_public_key: Location | None = None
+    symmetric: Literal["auto", "xaes", "aes-gcm"] | None = None
+
+
 class HsmSection(Section):
     """[hsm]: which token, how to log in, how much to hold of it."""
 
@@ -145,6 +161,8 @@ class HsmSection(Section):
     handle_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
     subkeys: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
     lock_seconds: Annotated[int, Field(ge=1, le=20)] = 20  # the supervisor's patience is 30 s
+    default_token: Annotated[str, Field(pattern=PATTERN)] = SPELLED_MAIN
+    tokens: Annotated[tuple[TokenSection, ...], Field(strict=False, max_length=MAX_FURTHER)] = ()
 
 
 class StoreSection(Section):
@@ -321,11 +339,6 @@ class Settings(Section):
     def audit_directory(self) -> Path:
         """The folder of the audit files."""
         return self.audit.directory or self.daemon.state_dir / "audit"
-
-    @property
-    def hsm_state(self) -> Path:
-        """The folder of the login lock and of the copies of token.object; one for each token."""
-        return self.daemon.state_dir / "token"
 
 
 SECTIONS: Final[dict[str, type[Section]]] = {

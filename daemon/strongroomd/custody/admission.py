@@ -10,6 +10,7 @@ from enum import StrEnum, auto
 
 from strongroomd.custody.clock import Clock
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.tokens import MAIN
 
 _WEIGHT = 0.1
 _MOST_INTERVAL = 5.0
@@ -31,7 +32,7 @@ class _State:
 
 
 class Admission:
-    """One worker's admission.
+    """One worker's admission; each token has lanes of its own: a slow one holds up its own keys alone.
 
     Args:
         clock: monotonic seconds.
@@ -42,14 +43,20 @@ class Admission:
         self._clock = clock
         self._most = most_inside
         self._lanes = {lane: _State() for lane in Lane}
+        self._further: dict[tuple[Lane, str], _State] = {}
 
-    def enter(self, lane: Lane, deadline: float) -> None:
+    def enter(self, lane: Lane, deadline: float, token: str = MAIN) -> None:
         """Take a place, to be given back by `leave`.
+
+        Args:
+            lane: the kind of work.
+            deadline: monotonic seconds.
+            token: where the work is done; one of a known few.
 
         Raises:
             StrongroomError: DEADLINE_EXCEEDED when it has passed already; OVERLOADED with a retry hint.
         """
-        state = self._lanes[lane]
+        state = self._lanes[lane] if token == MAIN else self._further.setdefault((lane, token), _State())
         now = self._clock.monotonic()
         if now >= deadline:
             raise StrongroomError(Reason.DEADLINE_EXCEEDED)
@@ -60,9 +67,9 @@ class Admission:
             state.last = now
         state.inside += 1
 
-    def leave(self, lane: Lane) -> None:
+    def leave(self, lane: Lane, token: str = MAIN) -> None:
         """Give a place back and learn from how long it took."""
-        state = self._lanes[lane]
+        state = self._lanes[lane] if token == MAIN else self._further[lane, token]
         now = self._clock.monotonic()
         taken = min(now - state.last, _MOST_INTERVAL)
         state.interval += _WEIGHT * (taken - state.interval)
@@ -70,5 +77,6 @@ class Admission:
         state.inside -= 1
 
     def inside(self, lane: Lane) -> int:
-        """How many calls are in the lane now."""
-        return self._lanes[lane].inside
+        """How many calls are in the lane now, whatever the token."""
+        further = (state.inside for (kind, _), state in self._further.items() if kind is lane)
+        return self._lanes[lane].inside + sum(further)

@@ -87,7 +87,7 @@ class Batches(UseCases):
 
         if dry_run:
             return await _tried(passage, items, check)
-        return await passage.work(Lane.QUICK, _each(passage, items, seal))
+        return await passage.work(Lane.QUICK, _each(passage, items, seal), entry.key.token)
 
     @gated(Action.DECRYPT)
     async def decrypt(

@@ -16,6 +16,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Material
 from strongroomd.domain.limits import MAX_VERSIONS
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord, VersionState
+from strongroomd.domain.tokens import MAIN
 from strongroomd.ports import Vault
 from strongroomd.telemetry import logs
 
@@ -62,9 +63,15 @@ class Births:
 
     async def _generate(self, passage: Passage, key: KeyRecord, hsm_id: str) -> Material:
         job = self._vault.generate(
-            key.spec, key.usage, key.mode, exportable=key.exportable, hsm_id=hsm_id, deadline=passage.deadline
+            key.spec,
+            key.usage,
+            key.mode,
+            exportable=key.exportable,
+            hsm_id=hsm_id,
+            deadline=passage.deadline,
+            token=key.token,
         )
-        return await passage.work(Lane.BIRTH, job)
+        return await passage.work(Lane.BIRTH, job, key.token)
 
     def _version(self, key: KeyRecord, number: int, material: Material, state: VersionState) -> VersionRecord:
         return VersionRecord(
@@ -80,11 +87,14 @@ class Births:
             check_value=material.check_value,
             recovery_blob=material.recovery_blob,
             scheme=material.scheme,
+            token=key.token if material.hsm_id else MAIN,
         )
 
     async def _bear_resident(
         self, passage: Passage, key: KeyRecord, request_id: str, arguments: object, commit: Commit
     ) -> KeyRecord:
+        # A token that is away refuses now, before a version's number is used up.
+        self._vault.placement(key.spec, key.usage, key.mode, exportable=key.exportable, token=key.token)
         hsm_id = (await self._vault.random(16)).hex()
         intent = await self._intend(key, hsm_id)
         settled = False
@@ -162,7 +172,7 @@ async def destroy_object(ledger: Ledger, vault: Vault, version: VersionRecord) -
     now = await ledger.read(VersionRecord, version.record_id)
     if now is None or now.state not in _ENDED or now.hsm_id != version.hsm_id:
         raise StrongroomError(Reason.INTERNAL, detail="a living version's object is not destroyed")
-    await vault.destroy_resident(now.hsm_id)
+    await vault.destroy_resident(now.hsm_id, now.token)
 
 
 _ENDED = frozenset({VersionState.FAILED, VersionState.DESTROYING, VersionState.DESTROYED})

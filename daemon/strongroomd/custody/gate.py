@@ -30,6 +30,7 @@ from strongroomd.domain.policy.compiled import DEFAULT_DENY
 from strongroomd.domain.policy.request import Basis, Decision
 from strongroomd.domain.principals import Caller
 from strongroomd.domain.servicekeys import is_fixed
+from strongroomd.domain.tokens import MAIN
 from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
 
@@ -404,11 +405,11 @@ class Passage:
             **self.facts,
         }
 
-    async def work(self, lane: Lane, job: Awaitable[T]) -> T:
-        """Await HSM work inside its lane; refused early when it cannot be done in time."""
+    async def work(self, lane: Lane, job: Awaitable[T], token: str = MAIN) -> T:
+        """Await HSM work inside its lane of a token; refused early when it cannot be done in time."""
         admission = self._gate.admission
         try:
-            admission.enter(lane, self.caller.deadline)
+            admission.enter(lane, self.caller.deadline, token)
         except StrongroomError:
             if hasattr(job, "close"):
                 job.close()
@@ -416,7 +417,7 @@ class Passage:
         try:
             return await job
         finally:
-            admission.leave(lane)
+            admission.leave(lane, token)
 
     def used(self, key_ids: Iterable[str]) -> None:
         """Say which key each successful item of a batch used; without this each claimed key counts once."""

@@ -47,6 +47,7 @@ from strongroomd.domain.records import (
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.tokens import MAIN, TokenNames
 from strongroomd.ports import Store, Usage, Vault
 
 _DAY_MS = 24 * 3600 * 1000
@@ -89,10 +90,18 @@ class Keys(UseCases):
         births: new material.
         store: lists keys.
         vault: random ids and placement.
+        tokens: where new keys may go.
     """
 
     def __init__(
-        self, gate: Gate, catalog: Catalog, mutations: Mutations, births: Births, store: Store, vault: Vault
+        self,
+        gate: Gate,
+        catalog: Catalog,
+        mutations: Mutations,
+        births: Births,
+        store: Store,
+        vault: Vault,
+        tokens: TokenNames | None = None,
     ) -> None:
         super().__init__(gate)
         self._catalog = catalog
@@ -100,21 +109,29 @@ class Keys(UseCases):
         self._births = births
         self._store = store
         self._vault = vault
+        self._tokens = tokens or TokenNames()
 
     @gated(Action.CREATE_KEY)
-    async def create(self, passage: Passage, wanted: NewKey, request_id: str = "") -> KeyRecord:
-        """Create a key and its first version."""
+    async def create(
+        self, passage: Passage, wanted: NewKey, request_id: str = "", token: str = ""
+    ) -> KeyRecord:
+        """Create a key and its first version, in the token of that name."""
         usage = settle_usage(wanted.spec, wanted.usage)
         brought = bringing.new_key(wanted.spec, usage, wanted.tags, bypass=wanted.bypass_lockout_check)
         passage.claim_keyless(brought=brought)
+        home = self._tokens.settle(token)
+        # What was asked for before there were several tokens is still the same request.
+        arguments = [wanted, token] if token else wanted
         key_id = str(uuid.UUID(bytes=await self._vault.random(16), version=4))
         account = passage.caller.principal.account
         name = Resource(self._catalog.realm.key_arn(key_id, account), account)
         key_policy = self._settle_policy(passage, wanted.policy, name, brought)
-        found = await self._mutations.earlier(passage, KeyRecord, request_id, wanted)
+        found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
         if found is not None:
             return found
-        mode, note = self._vault.placement(wanted.spec, usage, wanted.mode, exportable=wanted.exportable)
+        mode, note = self._vault.placement(
+            wanted.spec, usage, wanted.mode, exportable=wanted.exportable, token=home
+        )
         key = KeyRecord(
             key_id=key_id,
             account=account,
@@ -131,8 +148,11 @@ class Keys(UseCases):
             current_version=1,
             policy=key_policy,
             tags=check_tags(wanted.tags),
+            token=home,
         )
         passage.note_key(name.arn)
+        if home != MAIN:
+            passage.facts["token"] = home
 
         async def commit(change: Change, version: VersionRecord) -> KeyRecord:
             made = born(key)
@@ -140,7 +160,7 @@ class Keys(UseCases):
             await change.put(version)
             return made
 
-        return await self._births.bear(passage, key, request_id, wanted, commit)
+        return await self._births.bear(passage, key, request_id, arguments, commit)
 
     def _settle_policy(self, passage: Passage, text: str, target: Target | Resource, brought: Brought) -> str:
         """Check a policy, and that the caller could still change it (AWS: lockout safety check)."""

@@ -118,7 +118,9 @@ class Sealer:
         bound = await self.catalog.version(entry)
         passage.facts["version"] = bound.version
         job = self.seal_bound(passage, bound, plaintext, context, algorithm)
-        return Sealed(await passage.work(Lane.QUICK, job), entry.arn, bound.version, algorithm)
+        return Sealed(
+            await passage.work(Lane.QUICK, job, entry.key.token), entry.arn, bound.version, algorithm
+        )
 
     async def seal_bound(
         self,
@@ -201,16 +203,16 @@ class Sealer:
 
     async def open(self, passage: Passage, source: "Source") -> Opened:
         """Decrypt a claimed ciphertext. Raises INVALID_CIPHERTEXT, for every cause the same."""
-        bound = source.bound
+        bound, token = source.bound, source.entry.key.token
         passage.facts["version"] = bound.version
         wanted, deadline = source.wanted, passage.deadline
         if source.parsed is None:
             job = self.vault.rsa_decrypt(bound, source.algorithm, wanted.data, deadline=deadline)
-            plaintext = await passage.work(Lane.RSA, job)
+            plaintext = await passage.work(Lane.RSA, job, token)
         else:
             aad = contexts.aad(source.parsed.header, wanted.context)
             job = self.vault.open(bound, source.parsed.sealed, aad, deadline=deadline)
-            plaintext = await passage.work(Lane.QUICK, job)
+            plaintext = await passage.work(Lane.QUICK, job, token)
         return Opened(plaintext, source.entry.arn, bound.version, source.algorithm)
 
 

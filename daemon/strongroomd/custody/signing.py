@@ -93,7 +93,7 @@ class Signing(UseCases):
     ) -> bytes:
         """Sign checked data under a claimed key."""
         job = self._vault.sign(bound, algorithm, data, deadline=passage.deadline)
-        return await passage.work(lane_of(entry), job)
+        return await passage.work(lane_of(entry), job, entry.key.token)
 
     @gated(Action.VERIFY)
     async def verify(
@@ -133,7 +133,9 @@ class Signing(UseCases):
         entry, chosen, bound = await self._claim_mac(
             passage, key, message, algorithm, version, dry_run=dry_run
         )
-        return Mac(await self._make_mac(passage, bound, chosen, message), entry.arn, bound.version, chosen)
+        return Mac(
+            await self._make_mac(passage, entry, bound, chosen, message), entry.arn, bound.version, chosen
+        )
 
     @gated(Action.VERIFY_MAC)
     async def verify_mac(
@@ -155,7 +157,7 @@ class Signing(UseCases):
         entry, chosen, bound = await self._claim_mac(
             passage, key, message, algorithm, version, dry_run=dry_run
         )
-        if not hmac.compare_digest(await self._make_mac(passage, bound, chosen, message), mac):
+        if not hmac.compare_digest(await self._make_mac(passage, entry, bound, chosen, message), mac):
             raise StrongroomError(Reason.INVALID_MAC)
         return Mac(b"", entry.arn, bound.version, chosen)
 
@@ -181,10 +183,10 @@ class Signing(UseCases):
         return entry, chosen, bound
 
     async def _make_mac(
-        self, passage: Passage, bound: BoundVersion, algorithm: MacAlgorithm, message: bytes
+        self, passage: Passage, entry: Entry, bound: BoundVersion, algorithm: MacAlgorithm, message: bytes
     ) -> bytes:
         job = self._vault.mac(bound, algorithm, message, deadline=passage.deadline)
-        return await passage.work(Lane.QUICK, job)
+        return await passage.work(Lane.QUICK, job, entry.key.token)
 
     @gated(Action.DERIVE_SHARED_SECRET)
     async def derive_shared_secret(
@@ -205,7 +207,7 @@ class Signing(UseCases):
         bound = await self._version(passage, entry, version)
         passage.proceed(dry_run=dry_run)
         job = self._vault.agree(bound, peer, deadline=passage.deadline)
-        return SharedSecret(await passage.work(Lane.QUICK, job), entry.arn, bound.version)
+        return SharedSecret(await passage.work(Lane.QUICK, job, entry.key.token), entry.arn, bound.version)
 
     async def _version(self, passage: Passage, entry: Entry, version: int) -> BoundVersion:
         bound = await self._catalog.version(entry, version)

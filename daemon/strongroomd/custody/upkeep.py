@@ -30,6 +30,7 @@ from strongroomd.domain.records import (
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.tokens import spelled
 from strongroomd.ports import AuditLog, AuditTrail, Store, Stored, Vault
 from strongroomd.telemetry import logs
 
@@ -281,20 +282,36 @@ class Upkeep:
         self._meter.reconciled("destroyed")
 
     async def reconcile(self) -> None:
-        """Hold the token's resident objects against the store (reliability: table of reconciliation).
+        """Hold each token's resident objects against the store (reliability: table of reconciliation).
 
-        Nothing is believed unless the sentinel is visible; a missing object marks its version MISSING and is
-        never forgotten; an object that nobody knows is reported and left alone.
+        Nothing is believed of a token unless its sentinel is visible; a missing object marks its version
+        MISSING and is never forgotten; an object that nobody knows is reported and left alone.
+
+        Raises:
+            StrongroomError: HSM_UNAVAILABLE when a token could not be looked at, after the others were.
         """
-        versions = await self._store.resident()
-        objects = {found.hsm_id: found.count for found in await self._vault.list_resident()}
+        failure: StrongroomError | None = None
+        for token in self._vault.tokens():
+            try:
+                await self._reconcile(token)
+            except StrongroomError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    async def _reconcile(self, token: str) -> None:
+        versions = await self._resident_in(token)
+        objects = {found.hsm_id: found.count for found in await self._vault.list_resident(token)}
         for stored in versions:
             await self._guarded(partial(self._compare, objects), stored)
         # Read again: an intent is stored before its object is made, so an object unknown now has no record.
-        known = {stored.record.hsm_id for stored in await self._store.resident()}
+        known = {stored.record.hsm_id for stored in await self._resident_in(token)}
         for _ in objects.keys() - known:
             self._meter.reconciled("orphan")
-            _log.error("token object without a record; left alone")
+            _log.error("token object without a record; left alone", token=spelled(token))
+
+    async def _resident_in(self, token: str) -> list[Stored[VersionRecord]]:
+        return [stored for stored in await self._store.resident() if stored.record.token == token]
 
     async def _compare(self, objects: Mapping[str, int], version: VersionRecord) -> None:
         count = objects.get(version.hsm_id, 0)

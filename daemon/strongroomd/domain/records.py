@@ -23,6 +23,7 @@ from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
 from strongroomd.domain.quota import LimitScope as LimitScope  # noqa: PLC0414 - likewise
 from strongroomd.domain.quotarequests import QuotaRequestRecord
+from strongroomd.domain.tokens import MAIN
 
 _SINCE: Final = "since"
 
@@ -94,6 +95,7 @@ class KeyRecord(Record):
         policy: the key policy, JSON text as it was put.
         tags: sorted (key, value) pairs.
         manager: who looks after it; never changes.
+        token: name of the token in which its versions are made; empty for the main one.
     """
 
     KIND: ClassVar[str] = "key"
@@ -113,6 +115,7 @@ class KeyRecord(Record):
     policy: str
     tags: tuple[tuple[str, str], ...]
     manager: KeyManager = field(default=KeyManager.CUSTOMER, metadata=since("0008"))
+    token: str = field(default=MAIN, metadata=since("0009"))
     row_version: int = 1
 
     @property
@@ -135,6 +138,8 @@ class VersionRecord(Record):
         check_value: what `Vault` compares at load to know the material is the right one.
         recovery_blob: the material wrapped at birth to the recovery public key; empty when there is none.
         scheme: how it encrypts, and so what the key may do in the token.
+        token: name of the token that has the object of a resident version; empty for the main one, and for
+            wrapped versions, which are wherever their KEK is.
     """
 
     KIND: ClassVar[str] = "version"
@@ -150,6 +155,7 @@ class VersionRecord(Record):
     check_value: bytes
     recovery_blob: bytes
     scheme: Scheme = field(default=Scheme.DEFAULT, metadata=since("0004"))
+    token: str = field(default=MAIN, metadata=since("0009"))
     row_version: int = 1
 
     @property
@@ -233,6 +239,7 @@ class HouseRecord(Record):
         hsm_id: CKA_ID (hex) of the token object.
         public_key: DER SubjectPublicKeyInfo of a signing or recovery key; empty for secrets.
         check_value: compared at every start.
+        token: name of the token that holds it; empty for the main one.
     """
 
     KIND: ClassVar[str] = "house"
@@ -240,12 +247,17 @@ class HouseRecord(Record):
     hsm_id: str
     public_key: bytes
     check_value: bytes
+    token: str = field(default=MAIN, metadata=since("0009"))
     row_version: int = 1
 
     @property
     def record_id(self) -> str:
-        """The role and the token object, since roles get successors."""
-        return f"{self.role}/{self.hsm_id}"
+        """The role and the token object, since roles get successors, and the token unless it is the main one.
+
+        One KEK may so be in several tokens.
+        """
+        name = f"{self.role}/{self.hsm_id}"
+        return f"{name}/{self.token}" if self.token else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`init`: the house keys are made in a fresh token; a token that holds anything is refused."""
 
 import os
+from dataclasses import replace
 
 from pkcs11.constants import Attribute
 from pkcs11.exceptions import PKCS11Error
@@ -21,7 +22,7 @@ from strongroomd.hsm.packing import MAPPER, pack
 from strongroomd.hsm.pin import Pin
 from strongroomd.hsm.publickeys import public_key_of
 from strongroomd.hsm.settings import HsmSettings
-from strongroomd.hsm.templates import PUBLIC_HALF, House, house_template
+from strongroomd.hsm.templates import PUBLIC_HALF, House, house_template, roles_in
 
 
 def initialise(
@@ -30,7 +31,8 @@ def initialise(
     """Make the house keys and give the records that the caller must store; logs the process out afterwards.
 
     Args:
-        settings: the token to use: initialised (it has a label) and holding no object.
+        settings: the token to use: initialised (it has a label) and holding no object; its name says which
+            house keys it gets.
         pin: the user PIN.
         so_pin: the security officer's PIN, to set `pin` first in a token that has no user PIN yet.
         observer: hears of alerts.
@@ -42,7 +44,7 @@ def initialise(
         _set_user_pin(settings, pin, so_pin)
     login = log_in(settings, pin, observer or Silent())
     try:
-        return _make_house(login)
+        return _make_house(login, settings)
     except PKCS11Error as error:
         raise Refused("initialise", code_of(error), fault_of(error, doubtful=False)) from error
     finally:
@@ -64,18 +66,19 @@ def _set_user_pin(settings: HsmSettings, pin: Pin, so_pin: Pin) -> None:
             session.close()
 
 
-def _make_house(login: Login) -> list[HouseRecord]:
+def _make_house(login: Login, settings: HsmSettings) -> list[HouseRecord]:
     session = login.session
     if handles.find(session, {}):
         raise StrongroomError(
             Reason.CONFIGURATION,
             "the token holds objects already; init takes a fresh one",
-            field="hsm.token_serial",
+            field=settings.place("token_serial"),
         )
     if missing := login.module.offer(login.token).missing(HOUSE_MECHANISMS):
         raise StrongroomError(Reason.UNSUPPORTED_BY_TOKEN, f"the token lacks {', '.join(missing)}")
-    records = [_make(session, role) for role in House]
-    open_household(session, records, login.module.quirks)
+    roles = roles_in(settings.name)
+    records = [replace(_make(session, role), token=settings.name) for role in roles]
+    open_household(session, records, login.module.quirks, roles)
     if login.guard is not None:
         login.guard.sync()
     return records

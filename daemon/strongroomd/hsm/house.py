@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +38,8 @@ class Household:
     Attributes:
         keks: all KEKs by CKA_ID (hex), retired ones too.
         sealed, exportable: CKA_ID (hex) of the KEKs that wrap new keys.
-        row_mac, checkpoint, health: handles of the current ones.
+        row_mac, checkpoint, health: handles of the current ones; the first two are 0 in a further token,
+            which has none: no object has that handle (PKCS#11 v2.40, CK_INVALID_HANDLE).
         health_answer: the canary's right answer.
         sentinel: template that finds the sentinel.
     """
@@ -53,8 +54,16 @@ class Household:
     sentinel: Packed
 
 
-def open_household(session: Session, records: Sequence[HouseRecord], quirks: Quirks) -> Household:
+def open_household(
+    session: Session, records: Sequence[HouseRecord], quirks: Quirks, roles: Collection[House] = tuple(House)
+) -> Household:
     """Find every house key of the store in the token, compare its attributes, prove its check value.
+
+    Args:
+        session: a session of the token.
+        records: those of the token's own keys.
+        quirks: what cannot be read back.
+        roles: what the token must have.
 
     Raises:
         StrongroomError: CONFIGURATION when store and token do not belong together, INTEGRITY_FAILURE when a
@@ -69,15 +78,16 @@ def open_household(session: Session, records: Sequence[HouseRecord], quirks: Qui
         current[role] = (record, handle)
         if role in PROBE_LIFE:
             keks[record.hsm_id] = handle
-    if missing := [role.value for role in House if role not in current]:
+    if missing := [role.value for role in roles if role not in current]:
         raise _mismatch(f"the store names no {', '.join(missing)}")
     health = current[House.HEALTH]
+    of_all = {role: current[role][1] if role in current else 0 for role in (House.ROW_MAC, House.CHECKPOINT)}
     return Household(
         keks=keks,
         sealed=current[House.KEK_SEALED][0].hsm_id,
         exportable=current[House.KEK_EXPORTABLE][0].hsm_id,
-        row_mac=current[House.ROW_MAC][1],
-        checkpoint=current[House.CHECKPOINT][1],
+        row_mac=of_all[House.ROW_MAC],
+        checkpoint=of_all[House.CHECKPOINT],
         health=health[1],
         health_answer=health[0].check_value,
         sentinel=pack({Attribute.ID: bytes.fromhex(current[House.SENTINEL][0].hsm_id)}),

@@ -28,6 +28,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.limits import MAX_RANDOM
 from strongroomd.domain.records import CustodyMode
+from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.asymmetric import Asymmetric
 from strongroomd.hsm.birth import Cradle
 from strongroomd.hsm.cache import HandleCache, LoadedKey
@@ -98,7 +99,9 @@ class _Loading:
 
 
 class TokenVault:
-    """`ports.Vault` on one token. Made by `opening.open_vault`, on the loop's thread.
+    """`ports.Vault` on one token, whatever its name; vaults.py asks each for what is its own.
+
+    Made by `opening.open_vault`, on the loop's thread.
 
     Args:
         settings: bounds.
@@ -138,6 +141,14 @@ class TokenVault:
         ages = [(lane.name, lane.longest()) for lane in (self._slow, self._birth, self._objects.lane)]
         return max(ages, key=lambda age: age[1] / _LIMITS[age[0]])
 
+    def check(self) -> None:
+        """Prove by a canary that the token works; any thread. Raises HSM_UNAVAILABLE."""
+        self._parts.health.probe()
+
+    def give_up(self, why: str) -> None:
+        """Use this token no more in this process."""
+        self._parts.health.breaker.give_up(why)
+
     def hanging(self) -> str | None:
         """Name the lane that has a call over its limit (slow 2 s, others 60 s), None when none has."""
         kind, seconds = self.longest_call()
@@ -146,6 +157,11 @@ class TokenVault:
     def loaded(self) -> tuple[int, int]:
         """Count the keys and decryption sub-keys now held."""
         return len(self._keys), len(self._symmetric)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call of a lane is inside the module, so that `close` will not wait."""
+        return self.longest_call()[1] == 0
 
     def close(self) -> None:
         """Let the token go: caches, sessions, and last the login."""
@@ -160,10 +176,21 @@ class TokenVault:
 
     # --- Vault ---
 
+    def tokens(self) -> tuple[str, ...]:
+        """See `Vault.tokens`."""
+        return (MAIN,)
+
     def placement(
-        self, spec: KeySpec, usage: KeyUsage, mode: CustodyMode | None, *, exportable: bool
+        self,
+        spec: KeySpec,
+        usage: KeyUsage,
+        mode: CustodyMode | None,
+        *,
+        exportable: bool,
+        token: str = MAIN,
     ) -> tuple[CustodyMode, str]:
         """See `Vault.placement`."""
+        _demand_main(token)
         return self._parts.offer.placement(spec, usage, mode, exportable=exportable)
 
     async def generate(
@@ -175,9 +202,10 @@ class TokenVault:
         exportable: bool,
         hsm_id: str,
         deadline: float,
+        token: str = MAIN,
     ) -> Material:
         """See `Vault.generate`."""
-        self.placement(spec, usage, mode, exportable=exportable)
+        self.placement(spec, usage, mode, exportable=exportable, token=token)
         if mode is CustodyMode.RESIDENT:
             lane = self._birth if SPECS[spec].family is KeyFamily.RSA else self._objects.lane
             return await lane.run(
@@ -267,12 +295,14 @@ class TokenVault:
         """See `Vault.write_anchor`."""
         await self._objects.write_anchor(anchor)
 
-    async def list_resident(self) -> list[ResidentObject]:
+    async def list_resident(self, token: str = MAIN) -> list[ResidentObject]:
         """See `Vault.list_resident`."""
+        _demand_main(token)
         return await self._objects.list_resident()
 
-    async def destroy_resident(self, hsm_id: str) -> None:
+    async def destroy_resident(self, hsm_id: str, token: str = MAIN) -> None:
         """See `Vault.destroy_resident`."""
+        _demand_main(token)
         await self._objects.destroy_resident(hsm_id)
 
     def forget(self, key_id: str) -> None:
@@ -283,7 +313,7 @@ class TokenVault:
 
     async def probe(self) -> None:
         """See `Vault.probe`."""
-        self._parts.health.probe()
+        self.check()
 
     def sweep(self) -> None:
         """Take keys over their age out of the token, and their sub-keys with them, used or not.
@@ -428,6 +458,12 @@ class TokenVault:
         pair = self._device.run("birth", release_pair, spec)
         self._observer.leaked(2)
         return pair
+
+
+def _demand_main(token: str) -> None:
+    """Refuse what is meant for another token."""
+    if token:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=f"token {token} is not configured")
 
 
 def _random(session: Session, length: int) -> bytes:

@@ -9,11 +9,12 @@ import fcntl
 import hashlib
 import hmac
 import os
+import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 from pkcs11.exceptions import PKCS11Error
@@ -30,6 +31,7 @@ from strongroomd.hsm.tokenfile import TokenFileGuard, guard_of
 
 _POLL: Final = 0.02  # seconds between two tries for the lock
 _SALT_BYTES: Final = 16
+PIN_REFUSED: Final = "the token refused the PIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def log_in(settings: HsmSettings, pin: Pin, observer: Observer) -> Login:
             CONFIGURATION for a PIN that the token refused.
     """
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    marker = RefusedPin(settings.state / "refused-pin")
+    marker = RefusedPin(settings)
     with login_lock(settings):
         # Under the lock: of all workers that start at once, only the first tries a wrong PIN.
         marker.check(pin)
@@ -66,13 +68,37 @@ def log_in(settings: HsmSettings, pin: Pin, observer: Observer) -> Login:
             guard.repair()
         module = load(settings)
         token = module.token(settings)
-        session = _open(token, pin, marker)
-        if guard is not None:
-            serial = token.serial.decode()
-            guard.protect(serial)
-            guard.touch(serial)
-            module.token(settings)  # asks about it: the file is read again while nobody changes anything
+        session = _guarded_login(module, settings, token, guard, partial(_open, token, pin, marker))
     return Login(module, token, session, guard)
+
+
+def _guarded_login(
+    module: Module,
+    settings: HsmSettings,
+    token: Any,  # noqa: ANN401 - pkcs11.Token
+    guard: TokenFileGuard | None,
+    login: Callable[[], Session],
+) -> Session:
+    """Log in, and have SoftHSM read the token's file again, while nobody changes anything (see the guard)."""
+    if guard is None:
+        return login()
+    serial = token.serial.decode()
+    try:
+        session = login()
+    except StrongroomError:
+        # The right PIN may come later, and to this process (further.py).
+        with suppress(OSError, struct.error, StrongroomError):
+            guard.touch(serial)
+            module.token(settings)
+        raise
+    try:
+        guard.protect(serial)
+        guard.touch(serial)
+        module.token(settings)
+    except BaseException:
+        session.close()  # it would fail every later login of this process
+        raise
+    return session
 
 
 def _open(token: Any, pin: Pin, marker: "RefusedPin") -> Session:  # noqa: ANN401 - pkcs11.Token
@@ -81,7 +107,7 @@ def _open(token: Any, pin: Pin, marker: "RefusedPin") -> Session:  # noqa: ANN40
     except PKCS11Error as error:
         if fault_of(error, doubtful=False) is Fault.PIN:
             marker.remember(pin)
-            raise _pin_refused() from error
+            raise marker.refusal() from error
         name = type(error).__name__
         raise StrongroomError(
             Reason.HSM_UNAVAILABLE, detail=f"login failed: {name}", retry_after=5
@@ -125,8 +151,9 @@ def _wait_for(descriptor: int, deadline: float) -> None:
 class RefusedPin:
     """Remembers, as a slow salted hash, the PIN that the token refused last."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, settings: HsmSettings) -> None:
+        self._path = settings.state / (f"refused-pin-{settings.name}" if settings.name else "refused-pin")
+        self._field = settings.place("pin_file")
 
     def check(self, pin: Pin) -> None:
         """Raise CONFIGURATION if this very PIN was refused before."""
@@ -136,7 +163,7 @@ class RefusedPin:
             return
         salt, digest = content[:_SALT_BYTES], content[_SALT_BYTES:]
         if hmac.compare_digest(_digest(pin, salt), digest):
-            raise _pin_refused()
+            raise self.refusal()
 
     def remember(self, pin: Pin) -> None:
         """Write the marker."""
@@ -149,15 +176,11 @@ class RefusedPin:
         """Forget: the PIN works."""
         self._path.unlink(missing_ok=True)
 
+    def refusal(self) -> StrongroomError:
+        """Make the error for a PIN that the token refused."""
+        detail = f"{PIN_REFUSED}; it is not tried again until it changes or the marker is removed"
+        return StrongroomError(Reason.CONFIGURATION, PIN_REFUSED, field=self._field, detail=detail)
+
 
 def _digest(pin: Pin, salt: bytes) -> bytes:
     return hashlib.scrypt(pin.reveal().encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=32)
-
-
-def _pin_refused() -> StrongroomError:
-    return StrongroomError(
-        Reason.CONFIGURATION,
-        "the token refused the PIN",
-        field="hsm.pin_file",
-        detail="the token refused the PIN; it is not tried again until it changes or the marker is removed",
-    )

@@ -90,20 +90,31 @@ class Module:
         Raises:
             StrongroomError: HSM_UNAVAILABLE unless exactly one token matches.
         """
-        wanted: dict[str, Any] = {}
-        if settings.token_serial:
-            wanted["token_serial"] = settings.token_serial.encode()
-        if settings.token_label:
-            wanted["token_label"] = settings.token_label
         try:
-            return self.library.get_token(**wanted)
+            slots = self.library.get_slots(token_present=True)
         except pkcs11.PKCS11Error as error:
-            name = type(error).__name__
-            raise _unavailable(f"no single token has the configured serial and label: {name}") from error
+            raise _unavailable(f"the module lists no slots: {type(error).__name__}") from error
+        ill, found = 0, []
+        for slot in slots:
+            try:
+                token = slot.get_token()
+            except (pkcs11.PKCS11Error, UnicodeDecodeError):
+                ill += 1  # it must not hide the others
+            else:
+                found += [token] if _is_wanted(token, settings) else []
+        if len(found) != 1:
+            count = f"{len(found)} have, {ill} more do not answer"
+            raise _unavailable(f"no single token has the configured serial and label: {count}")
+        return found[0]
 
     def offer(self, token: Any, symmetric: str = "auto") -> Offer:  # noqa: ANN401 - as above
         """List what a token can do; `symmetric` is one of `SYMMETRIC_CHOICES`."""
         return Offer({int(m) for m in token.slot.get_mechanisms()}, self.quirks, symmetric)
+
+
+def _is_wanted(token: Any, settings: HsmSettings) -> bool:  # noqa: ANN401 - pkcs11.Token
+    serial, label = settings.token_serial, settings.token_label
+    return (not serial or token.serial == serial.encode()) and (not label or token.label == label)
 
 
 _loaded: dict[Path, Module] = {}
@@ -113,10 +124,10 @@ _loading = threading.Lock()
 def load(settings: HsmSettings) -> Module:
     """Load the module, or give the one loaded before; the caller holds the login lock."""
     with _loading:
-        if settings.softhsm_conf is not None:
-            os.environ["SOFTHSM2_CONF"] = str(settings.softhsm_conf)
         path = settings.module.resolve()
         if path not in _loaded:
+            if settings.softhsm_conf is not None:
+                os.environ["SOFTHSM2_CONF"] = str(settings.softhsm_conf)  # read by C_Initialize alone
             _loaded[path] = Module(path)
         return _loaded[path]
 

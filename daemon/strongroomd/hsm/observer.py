@@ -27,6 +27,12 @@ class Observer(Protocol):
     def breaker(self, state: str) -> None:
         """The breaker is now `closed`, `open` or `fatal`."""
 
+    def away(self) -> None:
+        """The token, a further one, cannot be used."""
+
+    def back(self) -> None:
+        """It can be used again, or for the first time."""
+
     def alert(self, event: str, text: str) -> None:
         """Something that an operator should see, e.g. `token_object_repaired`; text names no secret."""
 
@@ -54,6 +60,12 @@ class Silent:
 
     def breaker(self, state: str) -> None:
         """Ignore the breaker."""
+
+    def away(self) -> None:
+        """Ignore that the token is away."""
+
+    def back(self) -> None:
+        """Ignore that it is back."""
 
     def alert(self, event: str, text: str) -> None:
         """Ignore an alert."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
 
 
@@ -14,7 +15,8 @@ class HsmSettings:
     Attributes:
         module: absolute path of the PKCS#11 module.
         state: folder for the login lock, the refused-PIN marker and the copies of token.object; owned by the
-            daemon's user, mode 0700; shared by all workers of one token and different for each token.
+            daemon's user, mode 0700; shared by all workers and by the tokens of one module, whose
+            C_Initialize looks at all of them.
         token_serial: serial number of the token; with `token_label` both must match.
         token_label: label of the token; at least one of the two is needed.
         softhsm_conf: SoftHSM's configuration file (becomes SOFTHSM2_CONF). Naming it also turns on the guard
@@ -32,6 +34,7 @@ class HsmSettings:
         recovery_public_key: RSA SubjectPublicKeyInfo (DER) to which each wrapped key is also wrapped at
         birth;
             empty for none.
+        name: the token's name, as records have it; empty for the main one.
     """
 
     module: Path
@@ -50,6 +53,7 @@ class HsmSettings:
     symmetric: str = "auto"
     lock_seconds: float = 20.0
     recovery_public_key: bytes = b""
+    name: str = MAIN
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -66,6 +70,10 @@ class HsmSettings:
         _require(self.symmetric in SYMMETRIC_CHOICES, "hsm.symmetric", "must be auto, xaes or aes-gcm")
         for name in ("handle_seconds", "lock_seconds"):
             _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
+
+    def place(self, setting: str) -> str:
+        """Name one of the token's own settings, for errors."""
+        return f"hsm.tokens.{self.name}.{setting}" if self.name else f"hsm.{setting}"
 
 
 def _require(condition: bool, field: str, message: str) -> None:  # noqa: FBT001 - an assertion's only argument

@@ -41,6 +41,14 @@ class House(StrEnum):
     HEALTH = "health"
 
 
+_WITH_KEYS: Final = (House.KEK_SEALED, House.KEK_EXPORTABLE, House.SENTINEL, House.HEALTH)
+
+
+def roles_in(token: str) -> tuple[House, ...]:
+    """Tell which house keys a token has: the main one all, a further one what keys need that live there."""
+    return _WITH_KEYS if token else tuple(House)
+
+
 @dataclass(frozen=True, slots=True)
 class Duty:
     """What a key may do: its usage flags that are true, and its mechanisms."""

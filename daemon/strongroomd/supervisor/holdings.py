@@ -24,17 +24,23 @@ def sealed(name: str, data: bytes | bytearray) -> int:
     return descriptor
 
 
-def seal_pin(descriptor: int) -> int:
-    """Read the PIN's descriptor to its end, once, so that every worker can be given the PIN anew."""
+def seal_pin(descriptor: int, token: str = "") -> int:
+    """Read a PIN's descriptor to its end, once, so that every worker can be given the PIN anew.
+
+    Args:
+        descriptor: as the configuration names it.
+        token: the name of a further token, for errors.
+    """
+    place = f"[hsm] tokens {token} pin_fd" if token else "[hsm] pin_fd"
     pin = bytearray()
     try:
         while chunk := os.read(descriptor, _MAX_PIN + 1 - len(pin)):
             pin += chunk
         os.close(descriptor)
     except OSError as error:
-        raise RefusalError(f"[hsm] pin_fd: cannot be read: {error.strerror}") from error
+        raise RefusalError(f"{place}: cannot be read: {error.strerror}") from error
     if not 0 < len(pin) <= _MAX_PIN:
-        raise RefusalError(f"[hsm] pin_fd: must give 1 to {_MAX_PIN} bytes")
+        raise RefusalError(f"{place}: must give 1 to {_MAX_PIN} bytes")
     kept = sealed("strongroom-pin", pin)
     pin[:] = bytes(len(pin))
     return kept

@@ -22,6 +22,13 @@ _OURS: Final = (
 )
 
 
+_PIN: Final = "pin:"
+
+
+def _pin_argument(token: str, descriptor: int) -> str:
+    return f"--token-pin={token}:{descriptor}" if token else f"--pin-fd={descriptor}"
+
+
 class Launcher:
     """Starts workers.
 
@@ -33,7 +40,7 @@ class Launcher:
 
     Attributes:
         ports: the resolved port of each door.
-        pin: the sealed PIN, if it came by descriptor.
+        pins: the sealed PINs that came by descriptor, by the names of their tokens; the main one has none.
     """
 
     def __init__(self, command: Sequence[str], source: Path, metrics: Path, data: bytes) -> None:
@@ -42,7 +49,7 @@ class Launcher:
         self._metrics = metrics
         self._snapshot = sealed("strongroom-config", data)
         self.ports: dict[str, int] = {}
-        self.pin: int | None = None
+        self.pins: dict[str, int] = {}
 
     def use(self, data: bytes) -> None:
         """Give later workers this configuration."""
@@ -53,8 +60,7 @@ class Launcher:
         """Start one worker. Raises OSError if the system refuses."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         inherited = {"heartbeat": writer, "config": reopened(self._snapshot)}
-        if self.pin is not None:
-            inherited["pin"] = reopened(self.pin)
+        inherited |= {f"{_PIN}{token}": reopened(pin) for token, pin in self.pins.items()}
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program, our own arguments
                 self._arguments(index, inherited),
@@ -73,15 +79,15 @@ class Launcher:
 
     def close(self) -> None:
         """Forget the configuration and the PIN."""
-        for descriptor in (self._snapshot, self.pin):
-            if descriptor is not None:
-                os.close(descriptor)
+        for descriptor in (self._snapshot, *self.pins.values()):
+            os.close(descriptor)
 
     def _arguments(self, index: int, inherited: dict[str, int]) -> list[str]:
         values: dict[str, object] = {"config": self._source, "index": index, "parent": os.getpid()}
         values |= {f"{door}-port": port for door, port in self.ports.items()}
-        values |= {f"{name}-fd": descriptor for name, descriptor in inherited.items()}
-        return [*self._command, *(f"--{name}={value}" for name, value in values.items())]
+        values |= {f"{name}-fd": descriptor for name, descriptor in inherited.items() if _PIN not in name}
+        pins = [_pin_argument(name.removeprefix(_PIN), fd) for name, fd in inherited.items() if _PIN in name]
+        return [*self._command, *(f"--{name}={value}" for name, value in values.items()), *pins]
 
     def _environment(self) -> dict[str, str]:
         """Ours, without what systemd meant for the supervisor alone."""

@@ -24,6 +24,7 @@ from strongroomd.config import (
     load,
     read,
     stamp,
+    token_plans,
 )
 from strongroomd.supervisor.fleet import DEFAULT_TIMING, Cause, Fleet, Timing, Worker
 from strongroomd.supervisor.holdings import RefusalError, only_one, reserve, seal_pin
@@ -111,8 +112,9 @@ class Supervisor:
         self._metrics.mkdir(mode=0o700)
         self._hold("grpc", self._settings.grpc.address)
         self._hold("ops", self._settings.ops.address)
-        if self._settings.hsm.pin_fd is not None:
-            self._launcher.pin = seal_pin(self._settings.hsm.pin_fd)
+        for token in token_plans(self._settings):
+            if token.pin_fd is not None:
+                self._launcher.pins[token.name] = seal_pin(token.pin_fd, token.name)
         self._launcher.ports = {door: address.port for door, address in self._addresses.items()}
         self._listen_to_signals()
 

@@ -139,30 +139,39 @@ class Metrics:
         )
 
     def _hsm(self) -> None:
-        """Utilisation, saturation and errors of the token."""
-        self.hsm_sessions_used = self._gauge("hsm_sessions_used", "PKCS#11 sessions in use.", "livesum")
-        self.hsm_sessions_max = self._gauge("hsm_sessions_max", "PKCS#11 sessions allowed.", "livesum")
+        """Utilisation, saturation and errors of the tokens; `token` is a name of the configuration."""
+        self.hsm_sessions_used = self._gauge(
+            "hsm_sessions_used", "PKCS#11 sessions in use.", "livesum", ("token",)
+        )
+        self.hsm_sessions_max = self._gauge(
+            "hsm_sessions_max", "PKCS#11 sessions allowed.", "livesum", ("token",)
+        )
         self.hsm_queue_depth = self._gauge("hsm_queue_depth", "Operations waiting for the HSM.", "livesum")
         self.hsm_queue_wait_seconds = self._histogram(
             "hsm_queue_wait_seconds", "Wait of an operation for a session.", WAIT_BUCKETS
         )
         self.hsm_call_seconds = self._histogram(
-            "hsm_call_seconds", "Time inside the PKCS#11 module.", CALL_BUCKETS, ("function",)
+            "hsm_call_seconds", "Time inside the PKCS#11 module.", CALL_BUCKETS, ("function", "token")
         )
-        self.hsm_errors = self._counter("hsm_errors_total", "Failed PKCS#11 calls.", ("ckr",))
+        self.hsm_errors = self._counter("hsm_errors_total", "Failed PKCS#11 calls.", ("ckr", "token"))
         self.hsm_breaker_state = self._gauge(
-            "hsm_breaker_state", "Worst breaker: 0 closed, 1 half open, 2 open.", "livemax"
+            "hsm_breaker_state",
+            "Worst breaker: 0 closed, 1 half open, 2 open or away.",
+            "livemax",
+            ("token",),
         )
         self.hsm_logged_in = self._gauge(
-            "hsm_logged_in", "1 while every worker is logged in to its token.", "livemin"
+            "hsm_logged_in", "1 while every worker is logged in to the token.", "livemin", ("token",)
         )
         self.hsm_sentinel_ok = self._gauge(
-            "hsm_sentinel_ok", "1 while every worker sees the token's sentinel object.", "livemin"
+            "hsm_sentinel_ok", "1 while every worker sees the token's sentinel object.", "livemin", ("token",)
         )
         self.hsm_cached_keys = self._gauge("hsm_cached_keys", "Keys loaded into the token.", "livesum")
         self.hsm_cache_lookups = self._counter("hsm_cache_lookups_total", "Handle lookups.", ("outcome",))
         self.hsm_unwraps = self._counter("hsm_unwraps_total", "Keys unwrapped into the token.")
-        self.hsm_pin_failures = self._counter("hsm_pin_failures_total", "Logins refused for their PIN.")
+        self.hsm_pin_failures = self._counter(
+            "hsm_pin_failures_total", "Logins refused for their PIN.", ("token",)
+        )
         self.hsm_token_repairs = self._counter(
             "hsm_token_repairs_total", "Times that a damaged token file was restored from its copy."
         )

@@ -7,17 +7,20 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from strongroomd.config import Settings, WorkerPlace
+from strongroomd.config import Settings, WorkerPlace, token_plans
 from strongroomd.custody.addresses import FLUSH_SECONDS
 from strongroomd.custody.history import verify_history
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.errors import Fault, Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
+from strongroomd.domain.tokens import MAIN
 from strongroomd.frontends.grpc.door import Door
 from strongroomd.frontends.grpc.server import Certificates, Server
 from strongroomd.frontends.ops.server import OpsServer
+from strongroomd.hsm.further import FurtherToken
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.opening import open_vault
+from strongroomd.hsm.vaults import Vaults
 from strongroomd.storage.audit_log import FileAuditLog
 from strongroomd.storage.audit_trail import FileAuditTrail
 from strongroomd.storage.migration import require_current
@@ -30,6 +33,7 @@ from strongroomd.wiring.core import Core, Rim, build_core, checkpoint_key
 from strongroomd.wiring.eventing import scribe
 from strongroomd.wiring.gauges import Gauges
 from strongroomd.wiring.meters import HsmMetrics, LedgerMetrics, MeteredAuditLog
+from strongroomd.wiring.tokens import join_tokens, records_in
 
 _log = logs.get("wiring")
 _PAGE_BYTES = resource.getpagesize()
@@ -43,7 +47,7 @@ class _Open:
     """What `start` opened and `drain` closes."""
 
     store: SqlStore
-    vault: TokenVault
+    vault: TokenVault | Vaults
     audit: FileAuditLog
     table: SharedQuotaTable
     core: Core
@@ -67,7 +71,8 @@ class WorkerAssembly:
         self._settings = settings
         self._place = place
         self._metrics = Metrics(place.index)
-        self._hsm_metrics = HsmMetrics(self._metrics)
+        names = [plan.name for plan in token_plans(settings)]
+        self._hsm_metrics = {name: HsmMetrics(self._metrics, name) for name in names}
         self._open: _Open | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._fatal: str | None = None
@@ -83,14 +88,13 @@ class WorkerAssembly:
         proves that neither store nor audit log is an older copy; only then a door opens.
         """
         settings, place = self._settings, self._place
-        self._metrics.hsm_logged_in.set(0)
         require_current(rooms.store_url(settings))
         store = open_store(rooms.store_settings(settings))
-        house = [stored.record for stored in await store.all(HouseRecord)]
+        house = records_in(MAIN, [stored.record for stored in await store.all(HouseRecord)])
         pin = rooms.pin_source(settings, place.pin_fd).read()
-        vault = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics)
+        main = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics[MAIN])
         found = LedgerMetrics(self._metrics)
-        ledger = Ledger(store, vault, found, scribe(settings, vault, self._metrics))
+        ledger = Ledger(store, main, found, scribe(settings, main, self._metrics))
         await ledger.start()
         ledger.bound_staleness(STALE_SECONDS)
         for record in house:
@@ -100,7 +104,8 @@ class WorkerAssembly:
             _log.error("a dead worker's audit chain cannot be closed", detail=problem.detail)
         trail = FileAuditTrail(settings.audit_directory, time.time)
         key = checkpoint_key(house)
-        await verify_history(await vault.read_anchor(), trail, key)
+        await verify_history(await main.read_anchor(), trail, key)
+        vault = await join_tokens(settings, place, main, house, store, ledger, self._hsm_metrics)
         table = SharedQuotaTable(settings.daemon.run_dir / "quota.table")
         metered = MeteredAuditLog(audit, self._metrics)
         rim = Rim(store, vault, metered, trail, table, key, store.outbox)
@@ -119,10 +124,11 @@ class WorkerAssembly:
         gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
         gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
-        ops = OpsServer((place.ops.host, place.ops.port), self._exposition, lambda: self._not_ready)
+        address = (place.ops.host, place.ops.port)
+        ops = OpsServer(address, self._exposition, lambda: self._not_ready, self._troubles)
         self._open = _Open(store, vault, audit, table, core, door, server, ops, gauges, metered, certificates)
-        self._metrics.hsm_logged_in.set(1)
-        self._metrics.hsm_sentinel_ok.set(1)
+        self._hsm_metrics[MAIN].logged_in(yes=True)
+        self._hsm_metrics[MAIN].answers(yes=True)
         self._metrics.audit_chain_ok.set(1)
         ops.start()
         await server.start()
@@ -135,8 +141,19 @@ class WorkerAssembly:
     def _exposition(self) -> bytes:
         return self._metrics.exposition([SupervisorCollector(self._place.daemon_file)])
 
+    def _troubles(self) -> dict[str, str]:
+        """Say of each token what is wrong with it, if there are several; read on the ops server's threads."""
+        opened = self._open
+        return opened.vault.states() if opened is not None and isinstance(opened.vault, Vaults) else {}
+
+    def _further(self) -> tuple[FurtherToken, ...]:
+        vault = self._open.vault if self._open else None
+        return vault.further if isinstance(vault, Vaults) else ()
+
     def _begin_tasks(self, core: Core) -> None:
         every = self._every
+        for token in self._further():
+            every(1.0, token.tend)
         every(FOLLOW_SECONDS, self._follow)
         every(5.0, core.usage.flush)
         every(FLUSH_SECONDS, core.addresses.flush)
@@ -219,10 +236,10 @@ class WorkerAssembly:
         opened = self._opened()
         try:
             await opened.vault.probe()
-            self._metrics.hsm_sentinel_ok.set(1)
+            self._hsm_metrics[MAIN].answers(yes=True)
             self._not_ready = "draining" if self._open is None else None
         except StrongroomError as error:
-            self._metrics.hsm_sentinel_ok.set(0)
+            self._hsm_metrics[MAIN].answers(yes=False)
             self._not_ready = error.reason.value
             raise
         finally:
@@ -243,7 +260,8 @@ class WorkerAssembly:
     async def _measure(self) -> None:
         opened = self._opened()
         self._metrics.flush()
-        self._hsm_metrics.flush()
+        for observer in self._hsm_metrics.values():
+            observer.flush()
         opened.metered.flush()
         opened.gauges.quick()
         self._metrics.in_flight.set(opened.door.in_flight)
@@ -309,13 +327,17 @@ class WorkerAssembly:
         return self._open.vault.hanging() if self._open else None
 
     def wants_successor(self) -> bool:
-        """Say whether age, memory or leaked session objects call for a fresh process."""
+        """Say whether age, memory, leaked objects or a token that came back call for a fresh process."""
         bounds = self._settings.workers
         return (
             _over(time.monotonic() - self._born, bounds.max_age_seconds)
-            or _over(self._hsm_metrics.leaked_objects, bounds.max_unwraps)
+            or _over(self._leaked(), bounds.max_unwraps)
             or _over(_resident_bytes(), bounds.max_rss_bytes)
+            or any(token.wants_process for token in self._further())
         )
+
+    def _leaked(self) -> int:
+        return sum(observer.leaked_objects for observer in self._hsm_metrics.values())
 
     def fatal(self) -> str | None:
         """Say why this worker cannot go on."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from strongroomd.config import Settings
+from strongroomd.config import Settings, token_names
 from strongroomd.custody.access import Access
 from strongroomd.custody.accesskeys import AccessKeys
 from strongroomd.custody.accounts import Accounts
@@ -113,7 +113,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     service_keys = ServiceKeys(gate, catalog, mutations, births, rim.vault, directory)
     crypto, signing = Crypto(gate, sealer, service_keys), Signing(gate, rim.vault, catalog)
     batches = Batches(gate, sealer, signing, catalog, service_keys)
-    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault)
+    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault, token_names(settings))
     days = settings.service_keys.rotation_days
     rotation = Rotation(gate, births, catalog, ledger, rim.store, wear, clock, service_days=days)
     aliases = Aliases(gate, catalog, mutations)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from strongroomd.config import Settings
+from strongroomd.config import Settings, token_plans
 from strongroomd.custody.accounts import new_principal, root_arn
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.ledger import Ledger
@@ -13,13 +13,15 @@ from strongroomd.domain.keys import Anchor
 from strongroomd.domain.limits import DEFAULT_ROLE_SECONDS
 from strongroomd.domain.principals import parse_principal
 from strongroomd.domain.records import HouseRecord, Record
+from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm import ceremony
 from strongroomd.hsm.opening import open_vault
 from strongroomd.hsm.pin import Pin
 from strongroomd.ports import Vault
-from strongroomd.storage.migration import migrate
+from strongroomd.storage.migration import migrate, require_current
 from strongroomd.storage.store import SqlStore, open_store
 from strongroomd.wiring import rooms
+from strongroomd.wiring.tokens import records_in
 
 
 async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[HouseRecord]:
@@ -47,6 +49,67 @@ async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[H
         finally:
             vault.close()
         return house
+    finally:
+        await store.close()
+
+
+async def initialise_token(settings: Settings, name: str, *, so_pin: Pin | None = None) -> None:
+    """Make the house keys of a further token and record them; the daemon may serve meanwhile.
+
+    Args:
+        settings: name the token, which must be empty; the store must know none of its house keys.
+        name: which further token.
+        so_pin: the security officer's PIN, when the token has no user PIN yet.
+
+    Raises:
+        StrongroomError: CONFIGURATION when the token is used already, or no token has that name.
+    """
+    plan = next((plan for plan in token_plans(settings)[1:] if plan.name == name), None)
+    if plan is None:
+        raise StrongroomError(
+            Reason.CONFIGURATION, "no [[hsm.tokens]] entry has this name", field="hsm.tokens"
+        )
+    require_current(rooms.store_url(settings))
+    store = open_store(rooms.store_settings(settings))
+    try:
+        house = [stored.record for stored in await store.all(HouseRecord)]
+        _demand_unused(name, house)
+        mine = records_in(MAIN, house)
+        vault = open_vault(rooms.hsm_settings(settings), rooms.pin_source(settings).read(), mine)
+        try:
+            ledger = Ledger(store, vault)
+            await ledger.start()
+            for record in mine:
+                await ledger.read(HouseRecord, record.record_id)
+            pin = rooms.pin_source(settings, None, plan).read()
+            made = ceremony.initialise(rooms.hsm_settings(settings, plan), pin, so_pin=so_pin)
+            await _add(ledger, name, made)
+        finally:
+            vault.close()
+    finally:
+        await store.close()
+
+
+async def _add(ledger: Ledger, name: str, made: Sequence[HouseRecord]) -> None:
+    async with ledger.change() as change:
+        found = await change.transaction.find(HouseRecord, {"token": name})
+        _demand_unused(name, [stored.record for stored in found])
+        for record in made:
+            await change.put(record)
+
+
+def _demand_unused(name: str, house: Sequence[HouseRecord]) -> None:
+    if records_in(name, house):
+        raise StrongroomError(
+            Reason.CONFIGURATION, "the store has house keys of this token already", field="hsm.tokens"
+        )
+
+
+async def founded_tokens(settings: Settings) -> set[str]:
+    """Name the tokens of which the store has house keys, for a look only: nothing is verified."""
+    store = open_store(rooms.store_settings(settings))
+    try:
+        return {stored.record.token for stored in await store.all(HouseRecord)}
     finally:
         await store.close()
 

@@ -2,12 +2,13 @@
 
 import time
 
-from strongroomd.config import Settings
+from strongroomd.config import Settings, token_plans
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.quotas import Quotas
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
 from strongroomd.domain.records import KeyState, LimitScope
+from strongroomd.domain.tokens import spelled
 from strongroomd.frontends.grpc import pki
 from strongroomd.frontends.grpc.server import Certificates
 from strongroomd.ports import Store
@@ -38,7 +39,8 @@ class Gauges:
         self._quotas = quotas
         self._store = store
         self._drift = time.time() - time.monotonic()
-        metrics.hsm_sessions_max.set(settings.hsm.sessions)
+        for plan in token_plans(settings):
+            metrics.hsm_sessions_max.labels(spelled(plan.name)).set(settings.hsm.sessions)
 
     def quick(self) -> None:
         """Look at what changes from moment to moment."""

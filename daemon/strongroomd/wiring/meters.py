@@ -6,6 +6,7 @@ from typing import Any
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import LimitScope
+from strongroomd.domain.tokens import MAIN, spelled
 from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
@@ -76,23 +77,41 @@ class WearMetrics:
 
 
 class HsmMetrics:
-    """Hears what the HSM room says (its `Observer`)."""
+    """Hears what the HSM room says of one token (its `Observer`).
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        metrics: where it is counted.
+        token: the token's name, as records have it.
+    """
+
+    def __init__(self, metrics: Metrics, token: str = MAIN) -> None:
         self._metrics = metrics
+        self._token = spelled(token)
         self._calls: dict[str, HistogramTally] = {}
         self._lookups: dict[tuple[str, str], CounterTally] = {}
         self.leaked_objects = 0
-        metrics.hsm_breaker_state.set(0)
+        metrics.hsm_breaker_state.labels(self._token).set(0)
+        metrics.hsm_pin_failures.labels(self._token)
+        self.logged_in(yes=False)
+
+    def logged_in(self, *, yes: bool) -> None:
+        """Note whether the token is logged in to and proved."""
+        self._metrics.hsm_logged_in.labels(self._token).set(yes)
+
+    def answers(self, *, yes: bool) -> None:
+        """Note whether the token passed its last probe."""
+        self._metrics.hsm_sentinel_ok.labels(self._token).set(yes)
 
     def called(self, function: str, seconds: float, ckr: int) -> None:
         """Observe one token call."""
         calls = self._calls.get(function)
         if calls is None:
-            calls = self._calls[function] = HistogramTally(self._metrics.hsm_call_seconds.labels(function))
+            calls = self._calls[function] = HistogramTally(
+                self._metrics.hsm_call_seconds.labels(function, self._token)
+            )
         calls.observe(seconds)
         if ckr:
-            self._metrics.hsm_errors.labels(f"0x{ckr:x}").inc()
+            self._metrics.hsm_errors.labels(f"0x{ckr:x}", self._token).inc()
 
     def waited(self, seconds: float) -> None:
         """Observe a wait for a thread."""
@@ -115,11 +134,11 @@ class HsmMetrics:
 
     def sessions(self, opened: int, idle: int) -> None:
         """Note the pool's state."""
-        self._metrics.hsm_sessions_used.set(opened - idle)
+        self._metrics.hsm_sessions_used.labels(self._token).set(opened - idle)
 
     def discarded(self, reason: str) -> None:
         """Log a session thrown away."""
-        _log.warning("session discarded", reason=reason)
+        _log.warning("session discarded", reason=reason, token=self._token)
 
     def leaked(self, objects: int) -> None:
         """Count session objects made, each of which leaks a little in SoftHSM."""
@@ -128,16 +147,29 @@ class HsmMetrics:
 
     def breaker(self, state: str) -> None:
         """Note the breaker."""
-        self._metrics.hsm_breaker_state.set(_BREAKER.get(state, 2))
-        _log.warning("breaker", state=state)
+        self._metrics.hsm_breaker_state.labels(self._token).set(_BREAKER.get(state, 2))
+        _log.warning("breaker", state=state, token=self._token)
+
+    def away(self) -> None:
+        """Note that the token, a further one, cannot be used."""
+        self._metrics.hsm_breaker_state.labels(self._token).set(_BREAKER["open"])
+        self._metrics.hsm_sessions_used.labels(self._token).set(0)
+        self.logged_in(yes=False)
+        self.answers(yes=False)
+
+    def back(self) -> None:
+        """Note that it can be used."""
+        self._metrics.hsm_breaker_state.labels(self._token).set(_BREAKER["closed"])
+        self.logged_in(yes=True)
+        self.answers(yes=True)
 
     def alert(self, event: str, text: str) -> None:
         """Log what an operator must see, and count what has a counter."""
-        _log.error("alert", alert=event, text=text)
+        _log.error("alert", alert=event, text=text, token=self._token)
         if event == "token_object_repaired":
             self._metrics.hsm_token_repairs.inc()
         elif "pin" in event:
-            self._metrics.hsm_pin_failures.inc()
+            self._metrics.hsm_pin_failures.labels(self._token).inc()
 
 
 class MeteredAuditLog:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from strongroomd import __version__
-from strongroomd.config import Settings, WorkerPlace
+from strongroomd.config import Settings, TokenPlan, WorkerPlace, token_plans
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.quotas import Rate
@@ -22,15 +22,15 @@ from strongroomd.storage.audit_log import AuditSettings
 from strongroomd.storage.database import StoreSettings
 
 
-def hsm_settings(settings: Settings) -> HsmSettings:
-    """Which token, within which bounds."""
-    hsm = settings.hsm
+def hsm_settings(settings: Settings, plan: TokenPlan | None = None) -> HsmSettings:
+    """Which token (the main one if none is given), within which bounds: those of [hsm] hold for each."""
+    hsm, token = settings.hsm, plan or token_plans(settings)[0]
     return HsmSettings(
-        module=hsm.module,
-        state=settings.daemon.state_dir / "token",
-        token_serial=hsm.token_serial,
-        token_label=hsm.token_label,
-        softhsm_conf=hsm.softhsm_conf,
+        module=token.module,
+        state=token.state,
+        token_serial=token.token_serial,
+        token_label=token.token_label,
+        softhsm_conf=token.softhsm_conf,
         sessions=hsm.sessions,
         slow_threads=hsm.slow_threads,
         slow_queue=hsm.slow_queue,
@@ -39,17 +39,20 @@ def hsm_settings(settings: Settings) -> HsmSettings:
         handles=hsm.handles,
         handle_seconds=hsm.handle_seconds,
         subkeys=hsm.subkeys,
-        symmetric=hsm.symmetric,
+        symmetric=token.symmetric,
         lock_seconds=hsm.lock_seconds,
-        recovery_public_key=read_recovery_key(hsm.recovery_public_key) if hsm.recovery_public_key else b"",
+        recovery_public_key=read_recovery_key(token.recovery_public_key)
+        if token.recovery_public_key
+        else b"",
+        name=token.name,
     )
 
 
-def pin_source(settings: Settings, inherited: int | None = None) -> PinSource:
-    """Where the PIN comes from; `inherited` is the descriptor that the supervisor passed on."""
-    hsm = settings.hsm
-    descriptor = inherited if inherited is not None else hsm.pin_fd
-    return PinSource(file=hsm.pin_file, descriptor=descriptor, credential=hsm.pin_credential or "")
+def pin_source(settings: Settings, inherited: int | None = None, plan: TokenPlan | None = None) -> PinSource:
+    """Where a token's PIN comes from; `inherited` is the descriptor that the supervisor passed on."""
+    token = plan or token_plans(settings)[0]
+    descriptor = inherited if inherited is not None else token.pin_fd
+    return PinSource(file=token.pin_file, descriptor=descriptor, credential=token.pin_credential or "")
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -96,8 +99,8 @@ def lane_bounds(settings: Settings) -> dict[Lane, int]:
 
 
 def most_calls(settings: Settings) -> int:
-    """How many calls may be inside the worker: every lane full, so that none of them starves another."""
-    return sum(lane_bounds(settings).values())
+    """How many calls may be inside: every lane of every token full, so that none starves another."""
+    return sum(lane_bounds(settings).values()) * len(token_plans(settings))
 
 
 def realm(settings: Settings) -> Realm:

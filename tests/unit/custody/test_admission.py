@@ -93,3 +93,19 @@ def test_a_refusal_always_says_when_to_come_back(admission: Admission, clock: Tu
 
     assert wait is not None
     assert wait >= 0.05
+
+
+def test_a_slow_token_holds_up_its_own_keys_alone(admission: Admission, clock: Turned) -> None:
+    for _ in range(8):
+        admission.enter(Lane.RSA, clock.now + 1_000, "slow")
+
+    with pytest.raises(StrongroomError) as caught:
+        admission.enter(Lane.RSA, clock.now + 1_000, "slow")
+    assert caught.value.reason is Reason.OVERLOADED
+    admission.enter(Lane.RSA, clock.now + 0.001)
+    assert admission.inside(Lane.RSA) == 9
+
+    clock.now += 5
+    admission.leave(Lane.RSA, "slow")
+    admission.leave(Lane.RSA)
+    assert admission.inside(Lane.RSA) == 7

@@ -50,11 +50,11 @@ WHOLE = frozenset({"*"})
 SILENT: dict[type[Record], frozenset[str]] = {
     KeyRecord: frozenset(
         {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
-        | {"manager", "created_at", "deletion_at", "row_version"}
+        | {"manager", "created_at", "deletion_at", "token", "row_version"}
     ),
     VersionRecord: frozenset(
         {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
-        | {"check_value", "recovery_blob", "scheme", "row_version"}
+        | {"check_value", "recovery_blob", "scheme", "token", "row_version"}
     ),
     AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
     LimitRecord: frozenset(),

@@ -3,6 +3,7 @@
 import sqlite3
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from alembic.script import ScriptDirectory
 
 from strongroomd.domain.algorithms import Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.records import KeyManager, KeyRecord, VersionRecord, canonical
+from strongroomd.domain.records import HouseRecord, KeyManager, KeyRecord, VersionRecord, canonical
+from strongroomd.domain.tokens import MAIN
 from strongroomd.storage import migration
 from strongroomd.storage.database import StoreSettings, journal_mode, parse_url, writing_engine
 from strongroomd.storage.migration import SchemaState, migrate, schema_state
@@ -90,7 +92,7 @@ async def test_a_key_from_before_managers_is_its_customers_and_its_mac_still_hol
 ) -> None:
     path, key = tmp_path / "old.db", make_key()
     before = {"record_id": "k1", **encode(key), "mac": b"mac"}
-    del before["manager"]
+    del before["manager"], before["token"]
     monkeypatch.setattr(command, "upgrade", partial(_upgrade_to, command.upgrade, "0007"))
     migrate(f"sqlite:///{path}")
     monkeypatch.undo()
@@ -107,6 +109,41 @@ async def test_a_key_from_before_managers_is_its_customers_and_its_mac_still_hol
     assert stored is not None
     assert (stored.record, stored.record.manager) == (key, KeyManager.CUSTOMER)
     assert b"manager" not in canonical(stored.record)
+
+
+@pytest.mark.parametrize(("table", "kind"), [("house", HouseRecord), ("versions", VersionRecord)])
+async def test_a_record_from_before_there_were_several_tokens_is_of_the_main_one(
+    tmp_path: Path, table: str, kind: type[HouseRecord] | type[VersionRecord]
+) -> None:
+    path = tmp_path / "old.db"
+    engine = writing_engine(parse_url(f"sqlite:///{path}"))
+    migration._upgrade(engine, REVISIONS[REVISIONS.index("0009") - 1])
+    engine.dispose()
+    row = VERSION_BEFORE | {"scheme": "DEFAULT"} if table == "versions" else HOUSE_BEFORE
+    with sqlite3.connect(path) as connection:
+        places = ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", [*row.values()])
+    connection.close()
+
+    migrate(f"sqlite:///{path}")
+    store = open_store(StoreSettings(f"sqlite:///{path}"))
+    (stored,) = await store.all(kind)
+    await store.close()
+
+    assert stored.record.token == MAIN
+    assert b"token" not in canonical(stored.record)
+    assert b"second" in canonical(replace(stored.record, token="second"))
+
+
+HOUSE_BEFORE: dict[str, str | int | bytes] = {
+    "record_id": "kek-sealed/ab",
+    "role": "kek-sealed",
+    "hsm_id": "ab",
+    "public_key": b"",
+    "check_value": b"check",
+    "row_version": 1,
+    "mac": b"mac",
+}
 
 
 def _upgrade_to(real: Callable[..., None], revision: str, config: Config, _: str) -> None:

@@ -45,6 +45,7 @@ def key(message: types.KeyMetadata) -> results.Key:
         mac_algorithms=enums.MAC.all(message.mac_algorithms),
         key_agreement_algorithms=enums.KEY_AGREEMENT.all(message.key_agreement_algorithms),
         key_manager=enums.KEY_MANAGER.name(message.key_manager),
+        token=message.token,
     )
 
 

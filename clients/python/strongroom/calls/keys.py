@@ -51,6 +51,7 @@ def create_key(  # noqa: PLR0913 - the fields of the request
     tags: Mapping[str, str] | None = None,
     bypass_policy_lockout_safety_check: bool = False,
     request_id: str | None = None,
+    token: str = "",
 ) -> Call[results.Key]:
     """Make a key inside the HSM.
 
@@ -64,6 +65,7 @@ def create_key(  # noqa: PLR0913 - the fields of the request
         tags: names and values, at most 50.
         bypass_policy_lockout_safety_check: allow a policy that locks the caller out.
         request_id: None makes a fresh one, so that a repeated attempt never makes a second key.
+        token: where the key shall live: `main`, or the name of another token; empty for the daemon's default.
     """
     request = _CREATE.make(
         key_spec=enums.KEY_SPEC.number(spec, "key_spec"),
@@ -75,6 +77,7 @@ def create_key(  # noqa: PLR0913 - the fields of the request
         bypass_policy_lockout_safety_check=bypass_policy_lockout_safety_check,
         tags=tag_messages(tags or {}),
         request_id=request_id,
+        token=token,
     )
     return _CREATE.call(request, _key)
 

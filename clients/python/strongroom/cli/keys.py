@@ -59,6 +59,9 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
     description: Annotated[str, typer.Option(help="Free text, not secret.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.", metavar="NAME=VALUE")] = None,
     custody: Annotated[CustodyMode | None, typer.Option(help="Where the secret half lives.")] = None,
+    token: Annotated[
+        str, typer.Option(help="The token that the key shall live in; the daemon's default if not given.")
+    ] = "",
     exportable: Annotated[
         bool, typer.Option("--exportable", help="May later be exported by ceremony.")
     ] = False,
@@ -72,7 +75,7 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
     Principals are ARNs, or user/NAME, role/NAME, service/NAME of your own account.
     """
     name = None if alias is None else aliases.checked_name(alias)
-    token = str(uuid.uuid4()) if request_id is None else request_id
+    request = str(uuid.uuid4()) if request_id is None else request_id
     with connected(ctx) as client:
         if name is not None and request_id is None:
             # Not for a call that is repeated: there the alias is the one that the first call made.
@@ -86,11 +89,12 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
             policy=_policy(client, policy, administrator or [], user or []),
             tags=inputs.pairs(tag, "tag"),
             bypass_policy_lockout_safety_check=bypass,
-            request_id=token,
+            request_id=request,
+            token=token,
         )
         show(ctx, made)
         if name is not None:
-            aliases.name_new_key(client, name, made.arn, token)
+            aliases.name_new_key(client, name, made.arn, request)
 
 
 @app.command("describe")

@@ -35,6 +35,7 @@ class CreateKeyRequest(_message.Message):
     BYPASS_POLICY_LOCKOUT_SAFETY_CHECK_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     key_spec: _types_pb2.KeySpec.ValueType
     """What kind of key. UNSPECIFIED: SYMMETRIC_DEFAULT."""
     key_usage: _types_pb2.KeyUsage.ValueType
@@ -59,6 +60,12 @@ class CreateKeyRequest(_message.Message):
     """
     request_id: _builtins.str
     """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    token: _builtins.str
+    """The token in which the key shall live: "main", or a name that the daemon's configuration gives, 1 to 32
+    characters of a-z, 0-9 and "-". Empty: the configured default, which is "main" unless the operator chose
+    another. Fixed for ever, rotations stay there. Refused with INVALID_FIELD for a name that the daemon does
+    not know, and with HSM_UNAVAILABLE while that token is away.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
         """Tags to set, at most 50, each name once."""
@@ -75,10 +82,11 @@ class CreateKeyRequest(_message.Message):
         bypass_policy_lockout_safety_check: _builtins.bool = ...,
         tags: _abc.Iterable[_types_pb2.Tag] | None = ...,
         request_id: _builtins.str = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "custody_mode", b"custody_mode", "description", b"description", "exportable", b"exportable", "key_spec", b"key_spec", "key_usage", b"key_usage", "policy", b"policy", "request_id", b"request_id", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "custody_mode", b"custody_mode", "description", b"description", "exportable", b"exportable", "key_spec", b"key_spec", "key_usage", b"key_usage", "policy", b"policy", "request_id", b"request_id", "tags", b"tags", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -460,6 +460,7 @@ class KeyMetadata(_message.Message):
     MAC_ALGORITHMS_FIELD_NUMBER: _builtins.int
     KEY_AGREEMENT_ALGORITHMS_FIELD_NUMBER: _builtins.int
     KEY_MANAGER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key's id: a UUID in lower case. Set by the daemon, never reused. Other forms may come
     ("mrk-" and 32 hexadecimal digits), so do not rely on its shape.
@@ -499,6 +500,10 @@ class KeyMetadata(_message.Message):
     """
     key_manager: Global___KeyManager.ValueType
     """Who looks after the key. Fixed."""
+    token: _builtins.str
+    """The token in which the key lives: "main", or the name of a further one. Fixed; never empty in an answer
+    of a daemon that knows of further tokens.
+    """
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When the key was made."""
@@ -547,10 +552,11 @@ class KeyMetadata(_message.Message):
         mac_algorithms: _abc.Iterable[Global___MacAlgorithm.ValueType] | None = ...,
         key_agreement_algorithms: _abc.Iterable[Global___KeyAgreementAlgorithm.ValueType] | None = ...,
         key_manager: Global___KeyManager.ValueType = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "deletion_time", b"deletion_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

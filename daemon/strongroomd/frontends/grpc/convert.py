@@ -28,6 +28,7 @@ from strongroomd.domain.records import (
     LimitScope,
     Origin,
 )
+from strongroomd.domain.tokens import spelled
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -151,6 +152,7 @@ def metadata(key: KeyRecord, realm: Realm) -> types_pb2.KeyMetadata:
         mac_algorithms=all_to_wire(alg.mac_algorithms(key.spec, key.usage)),
         key_agreement_algorithms=all_to_wire(alg.agreement_algorithms(key.usage)),
         key_manager=to_wire(key.manager),
+        token=spelled(key.token),
     )
 
 

@@ -42,7 +42,8 @@ class KeyServicer:
             bypass_lockout_check=request.bypass_policy_lockout_safety_check,
             tags=tuple((tag.key, tag.value) for tag in request.tags),
         )
-        key = await self._keys.create(call.caller, wanted, names.request_id(request.request_id))
+        request_id = names.request_id(request.request_id)
+        key = await self._keys.create(call.caller, wanted, request_id, request.token)
         return pb.CreateKeyResponse(metadata=convert.metadata(key, self._realm))
 
     async def DescribeKey(self, request: pb.DescribeKeyRequest, call: Call) -> pb.DescribeKeyResponse:

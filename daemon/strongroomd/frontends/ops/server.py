@@ -10,7 +10,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,18 +50,24 @@ class OpsServer:
         metrics: renders the metrics; called on a thread of this server.
         ready: says why this worker does not serve, or None if it does; called on a thread of this server, so
             it must only read what others keep up to date.
+        tokens: says of each token, where there are several, what is wrong with it, empty for nothing; called
+            as `ready` is.
 
     Raises:
         OSError: the address cannot be bound.
     """
 
     def __init__(
-        self, address: tuple[str, int], metrics: Callable[[], bytes], ready: Callable[[], str | None]
+        self,
+        address: tuple[str, int],
+        metrics: Callable[[], bytes],
+        ready: Callable[[], str | None],
+        tokens: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._routes: dict[str, Callable[[], Reply]] = {
             "/metrics": lambda: Reply(200, metrics(), CONTENT_TYPE),
             "/healthz": lambda: Reply(200, b"alive\n"),
-            "/readyz": lambda: _readiness(ready()),
+            "/readyz": lambda: _readiness(ready(), tokens()),
         }
         self._server = _Server(address, self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="ops", daemon=True)
@@ -95,8 +101,11 @@ class OpsServer:
         return _guarded(route), words[0] == b"GET"
 
 
-def _readiness(reason: str | None) -> Reply:
-    return Reply(200, b"ready\n") if reason is None else Reply(503, f"not ready: {reason}\n".encode())
+def _readiness(reason: str | None, tokens: Mapping[str, str]) -> Reply:
+    """Say whether the worker serves; a further token that is away does not keep it from that, but is told."""
+    lines = [f"token {name}: {'away or ill' if trouble else 'well'}\n" for name, trouble in tokens.items()]
+    first = "ready\n" if reason is None else f"not ready: {reason}\n"
+    return Reply(200 if reason is None else 503, "".join([first, *lines]).encode())
 
 
 def _guarded(route: Callable[[], Reply]) -> Reply:
