@@ -14,6 +14,7 @@ from tests.hsmkeys import OpenedVault, choosing
 
 from strongroomd.custody import invocations
 from strongroomd.custody.batches import Batches
+from strongroomd.custody.contextnotes import ContextNotes
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.ledger import Ledger
@@ -77,7 +78,7 @@ class Worker:
 def worker(core: Core, ledger: Ledger | None = None, bounds: Bounds = SMALL) -> Worker:
     gate, meter, ledger = core.keys.gate, Meter(), ledger or core.ledger
     counters = Invocations(ledger, meter, bounds)
-    sealer = Sealer(core.vault, core.catalog, 4_096, counters)
+    sealer = Sealer(core.vault, core.catalog, 4_096, counters, ContextNotes(bytes(32)))
     batches = Batches(gate, sealer, Signing(gate, core.vault, core.catalog), core.catalog, core.service_keys)
     rotation = Rotation(
         gate, core.keys._births, core.catalog, core.ledger, core.store, meter, core.clock, bounds

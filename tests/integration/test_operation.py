@@ -402,7 +402,8 @@ def test_every_mutation_is_audited_before_and_after_and_every_use_once(root: Cli
         ("kms:DisableKey", "outcome", "ETAG_MISMATCH"),
     ]
     use = json.loads(records[8].canonical_json)
-    assert (use["version"], use["context"], use["principal"]) == (2, {"tenant": "blue"}, ADMIN)
+    assert (use["version"], list(use["context_hmac"]), use["principal"]) == (2, ["tenant"], ADMIN)
+    assert "blue" not in json.dumps(use)
     assert {r.principal for r in records} == {ADMIN}
 
 

@@ -301,3 +301,11 @@ def test_waiting_for_a_login_ends_before_the_supervisors_patience(folder: Path) 
     assert mistakes(folder, GOOD.replace(hsm, f"{hsm}\nlock_seconds = 21"))[0].startswith(
         "[hsm] lock_seconds"
     )
+
+
+@pytest.mark.parametrize("value", ['[""]', '["\\u0007"]', "[1]", '"tenant"', str(["x"] * 65)])
+def test_names_of_the_context_to_be_told_in_clear_are_checked(folder: Path, value: str) -> None:
+    assert any(
+        "plain_context_keys" in each
+        for each in mistakes(folder, GOOD + f"\n[audit]\nplain_context_keys = {value}\n")
+    )

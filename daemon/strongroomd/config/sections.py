@@ -176,6 +176,10 @@ class AuditSection(Section):
 
     directory: Location | None = None
     max_file_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 256 << 20
+    plain_context_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain)], ...],
+        Field(strict=False, max_length=64),
+    ] = ()
 
 
 class Rate(Section):

@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog
+from strongroomd.custody.contextnotes import noting_names
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.sealing import (
     Ciphertext,
@@ -70,6 +71,7 @@ class Batches(UseCases):
         ]
         first = next((bring for bring in brings if bring is not None), bringing.nothing)
         await self._service_keys.prepare(passage, key, passage.action, first, dry_run=dry_run)
+        passage.under(noting_names(i[1] for i in items if not isinstance(i, StrongroomError)))
         entry, allowed = await passage.claim_each(key, brings)
         items = _allowed(items, allowed)
         chosen = choose_encryption(entry, algorithm)
@@ -97,7 +99,8 @@ class Batches(UseCases):
         _check_count(items)
 
         async def claim(item: Ciphertext) -> Source:
-            return await self._sealer.claim(passage, item, Action.DECRYPT)
+            note = noting_names([item.context])
+            return await self._sealer.claim(passage, item, Action.DECRYPT, note=note)
 
         async def open_(item: Ciphertext) -> Opened:
             return await self._sealer.open(passage, await claim(item))

@@ -103,10 +103,10 @@ class Crypto(UseCases):
         self._sealer.check_plaintext(plaintext)
         bring = partial(bringing.encryption, algorithm, context)
         await self._service_keys.prepare(passage, key, passage.action, bring, dry_run=dry_run)
+        passage.under(self._sealer.contexts.noting(context))
         entry = await passage.claim(key, bring=bring)
         chosen = choose_encryption(entry, algorithm)
         check_capacity(entry, chosen, plaintext, context)
-        note_context(passage, context)
         passage.proceed(dry_run=dry_run)
         return await self._sealer.seal(passage, entry, plaintext, context, chosen)
 
@@ -114,7 +114,6 @@ class Crypto(UseCases):
     async def decrypt(self, passage: Passage, wanted: Ciphertext, *, dry_run: bool = False) -> Opened:
         """Decrypt under the key that the ciphertext names; a key that the caller names must be the same."""
         source = await self._sealer.claim(passage, wanted, Action.DECRYPT)
-        note_context(passage, wanted.context)
         passage.proceed(dry_run=dry_run)
         return await self._sealer.open(passage, source)
 
@@ -144,11 +143,10 @@ class Crypto(UseCases):
 
         to = Action.RE_ENCRYPT_TO
         await self._service_keys.prepare(passage, destination, to, bring_target, dry_run=dry_run)
+        passage.under(self._sealer.contexts.noting(context, "destination_context"))
         target = await passage.claim(destination, action=to, field=field_name, bring=bring_target)
         chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
         check_context(chosen, context, "destination_encryption_context")
-        note_context(passage, wanted.context, "source_context")
-        note_context(passage, context, "destination_context")
         passage.proceed(dry_run=dry_run)
         opened = await self._sealer.open(passage, source)
         passage.facts["source_version"] = opened.version
@@ -184,9 +182,9 @@ class Crypto(UseCases):
         self, passage: Passage, key: str, context: Context, bring: Bring, *, dry_run: bool
     ) -> Entry:
         await self._service_keys.prepare(passage, key, passage.action, bring, dry_run=dry_run)
+        passage.under(self._sealer.contexts.noting(context))
         entry = await passage.claim(key, bring=bring)
         require_symmetric(entry)
-        note_context(passage, context)
         passage.proceed(dry_run=dry_run)
         return entry
 
@@ -240,9 +238,3 @@ def require_symmetric(entry: Entry) -> None:
     require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
     if SPECS[entry.key.spec].family is not KeyFamily.AES:
         raise StrongroomError(Reason.INVALID_KEY_USAGE, "only symmetric keys make data keys")
-
-
-def note_context(passage: Passage, context: Context, name: str = "context") -> None:
-    """Put the context into the audit record, in clear as CloudTrail does: it must never be secret."""
-    if context:
-        passage.facts[name] = {key.decode(): value.decode() for key, value in context}

@@ -18,6 +18,7 @@ from strongroomd.custody import bringing
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.asking import NOTHING_BROUGHT, Brought
 from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.contextnotes import Note
 from strongroomd.custody.judging import Bring, Judge
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
@@ -129,6 +130,7 @@ class Passage:
         "_charged",
         "_gate",
         "_newest",
+        "_note",
         "_owed",
         "_used",
         "action",
@@ -143,6 +145,7 @@ class Passage:
         self._charged = False
         self._owed = 0
         self._newest = False
+        self._note: Note | None = None
         self._used: dict[tuple[str, Action], int] = {}
         self.caller = caller
         caller.passed = True
@@ -154,6 +157,10 @@ class Passage:
     def deadline(self) -> float:
         """The caller's deadline in monotonic seconds."""
         return self.caller.deadline
+
+    def under(self, note: Note | None) -> None:
+        """Say what the record tells of the context of the next claims, where it may name their keys."""
+        self._note = note
 
     async def claim(
         self,
@@ -286,6 +293,8 @@ class Passage:
         decision = self.decided = decisions[0]
         if decision.allowed or entry.key.account == self.caller.principal.account:
             self.note_key(entry.arn)
+            if self._note is not None:
+                self._note(self.facts)
             for each in decisions[:_GROUNDS]:
                 self.note_decision(each)
         if not decision.allowed:
@@ -309,6 +318,8 @@ class Passage:
     def note_decision(self, decision: Decision) -> None:
         """Put a decision and its ground into the audit record, further ones as `other_decisions`."""
         facts, made = self.facts, {"basis": decision.basis.value, "ground": decision.ground}
+        if decision.policy:
+            made["policy"] = decision.policy
         if facts.setdefault("decision", made) != made:
             others = facts.setdefault("other_decisions", [])
             if made not in others and len(others) < _GROUNDS:

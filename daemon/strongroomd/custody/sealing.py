@@ -10,6 +10,7 @@ from functools import partial
 from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.contextnotes import ContextNotes, Note
 from strongroomd.custody.gate import Passage
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.judging import Bring
@@ -84,13 +85,22 @@ class Sealer:
         catalog: finds key versions.
         max_plaintext: longest plaintext in bytes.
         invocations: counts what AES-GCM keys encrypt.
+        contexts: makes notes for the audit log.
     """
 
-    def __init__(self, vault: Vault, catalog: Catalog, max_plaintext: int, invocations: Invocations) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        catalog: Catalog,
+        max_plaintext: int,
+        invocations: Invocations,
+        contexts: ContextNotes,
+    ) -> None:
         self.vault = vault
         self.invocations = invocations
         self.catalog = catalog
         self.max_plaintext = max_plaintext
+        self.contexts = contexts
 
     def check_plaintext(self, plaintext: bytes) -> None:
         """Refuse an empty or over-long plaintext."""
@@ -145,7 +155,12 @@ class Sealer:
         return head + await self.vault.seal(bound, plaintext, aad, deadline=passage.deadline)
 
     async def claim(
-        self, passage: Passage, wanted: Ciphertext, action: Action, bring: Bring | None = None
+        self,
+        passage: Passage,
+        wanted: Ciphertext,
+        action: Action,
+        bring: Bring | None = None,
+        note: Note | None = None,
     ) -> "Source":
         """Claim the key of a ciphertext: named by its envelope, or for RSA by the caller.
 
@@ -154,12 +169,14 @@ class Sealer:
             wanted: the ciphertext.
             action: what for.
             bring: what policies may ask, if that is more than algorithm and context.
+            note: what the audit log is told of the context, if not all.
 
         Raises:
             StrongroomError: INVALID_CIPHERTEXT for what is no envelope; KEY_MISMATCH when the caller names
                 another key than the envelope; and whatever `Passage.claim` refuses.
         """
         self.check_ciphertext(wanted.data)
+        passage.under(note or self.contexts.noting(wanted.context, f"{wanted.prefix}context"))
         bring = bring or partial(bringing.encryption, wanted.algorithm, wanted.context)
         if (wanted.algorithm or SYMMETRIC) is not SYMMETRIC:
             return await self._claim_rsa(passage, wanted, action, bring)

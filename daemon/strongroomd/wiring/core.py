@@ -1,6 +1,6 @@
 """The custody core's object graph: everything behind the doors, before the store's rooms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from strongroomd.config import Settings, token_names
 from strongroomd.custody.access import Access
@@ -14,6 +14,7 @@ from strongroomd.custody.batches import Batches
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
+from strongroomd.custody.contextnotes import ContextNotes
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.gate import Gate
@@ -59,7 +60,12 @@ from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics, W
 
 @dataclass(frozen=True, slots=True)
 class Rim:
-    """What the rim rooms provide to the core."""
+    """What the rim rooms provide to the core.
+
+    Attributes:
+        checkpoint_key: public half of the key that signs checkpoints.
+        context_key: hides values of encryption contexts in audit records.
+    """
 
     store: Store
     vault: Vault
@@ -68,6 +74,7 @@ class Rim:
     quota_table: QuotaTable
     checkpoint_key: bytes
     outbox: Outbox
+    context_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,9 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     threshold = Threshold(rim.audit, gate.refusals, gate_meter)
     mutations = Mutations(ledger, rim.store, rim.vault, clock)
     wear = WearMetrics(metrics)
-    sealer = Sealer(rim.vault, catalog, settings.limits.max_plaintext, Invocations(ledger, wear))
+    notes = ContextNotes(rim.context_key, settings.audit.plain_context_keys)
+    most = settings.limits.max_plaintext
+    sealer = Sealer(rim.vault, catalog, most, Invocations(ledger, wear), notes)
     births = Births(mutations, rim.vault)
     service_keys = ServiceKeys(gate, catalog, mutations, births, rim.vault, directory)
     crypto, signing = Crypto(gate, sealer, service_keys), Signing(gate, rim.vault, catalog)

@@ -13,11 +13,13 @@ import pytest
 from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.clock import Clock
+from strongroomd.custody.contextnotes import ContextNotes
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.judging import Judge, Nobody
 from strongroomd.domain import policy
 from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, OPERATORS_ONLY, Action
 from strongroomd.domain.algorithms import KeySpec, QuotaClass
+from strongroomd.domain.context import Context
 from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.policy.evaluation import Authority
@@ -41,6 +43,7 @@ class Fakes:
         self.records: list[dict[str, Any]] = []
         self.uses: list[tuple[str, str, int]] = []
         self.refused_count = 0
+        self.key_account = ""
         self.key_policy = policy.default_policy(ALICE.arn)
 
     async def find(self, account: str, text: str, field: str) -> Any:
@@ -48,6 +51,7 @@ class Fakes:
         if text != "key":
             raise denied("there is no such key")
         spec = KeySpec.SYMMETRIC_DEFAULT
+        account = self.key_account or account
         key = SimpleNamespace(
             key_id="key", account=account, spec=spec, state=self.state, manager=self.manager
         )
@@ -90,6 +94,13 @@ class Cases(UseCases):
         await passage.claim(key, cost=cost)
         self._fakes.asked.append("work")
         return "result"
+
+    @gated(Action.ENCRYPT)
+    async def use_under(self, passage: Passage, key: str, *contexts: Context) -> None:
+        notes = ContextNotes(bytes(32), ["tenant"])
+        for context in contexts:
+            passage.under(notes.noting(context))
+            await passage.claim(key)
 
     @gated(Action.DISABLE_KEY)
     async def mutate(self, passage: Passage, key: str, pause: float = 0.0) -> str:
@@ -451,3 +462,56 @@ async def test_a_condition_on_what_nobody_brought_refuses(cases: Cases, fakes: F
 
     assert (await refusal(cases.use(caller(), "key"))).reason is Reason.ACCESS_DENIED
     assert fakes.records[-1]["outcome"] == "ACCESS_DENIED"
+
+
+# --- what records tell of decisions and contexts
+
+CONTEXT: Context = ((b"patient", b"4711"), (b"tenant", b"blue"))
+
+
+async def test_a_record_names_the_policy_that_decided(cases: Cases, fakes: Fakes) -> None:
+    for name in ("", "duty", "rest"):
+        passage = Passage(cases.gate, caller(), Action.ENCRYPT)
+        passage.note_decision(
+            policy.Decision(allowed=True, ground="1", basis=policy.Basis.KEY_POLICY_ALLOW, policy=name)
+        )
+        assert passage.facts["decision"].get("policy", "") == name
+        assert ("policy" in passage.facts["decision"]) == bool(name)
+
+
+async def test_a_record_has_the_names_of_a_context_and_values_where_configured(
+    cases: Cases, fakes: Fakes
+) -> None:
+    await cases.use_under(caller(), "key", CONTEXT)
+
+    (record,) = fakes.records
+    assert record["context"] == {"tenant": "blue"}
+    assert record["context_hmac"].keys() == {"patient"}
+    assert "4711" not in json.dumps(record)
+
+
+async def test_a_refusal_within_the_account_tells_the_context_too(cases: Cases, fakes: Fakes) -> None:
+    fakes.key_policy = policy.default_policy(ADMIN.arn)
+
+    assert (await refusal(cases.use_under(caller(), "key", CONTEXT))).reason is Reason.ACCESS_DENIED
+    assert "context_hmac" in fakes.records[0]
+
+
+async def test_a_refusal_by_another_accounts_key_is_told_as_by_none(cases: Cases, fakes: Fakes) -> None:
+    fakes.key_account, fakes.key_policy = (
+        "444455556666",
+        policy.default_policy("arn:aws:iam::444455556666:user/bob"),
+    )
+
+    for name in ("key", "other"):
+        assert (await refusal(cases.use_under(caller(), name, CONTEXT))).reason is Reason.ACCESS_DENIED
+    real, ghost = fakes.records
+
+    assert {**real, "named": ""} == {**ghost, "named": ""}
+    assert not {"context", "context_hmac", "key", "decision"} & real.keys()
+
+
+async def test_a_call_without_context_has_no_fields_of_one(cases: Cases, fakes: Fakes) -> None:
+    await cases.use_under(caller(), "key", ())
+
+    assert not [name for name in fakes.records[0] if "context" in name]

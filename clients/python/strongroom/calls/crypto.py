@@ -9,7 +9,7 @@ from strongroom._rpc import Call, Rpc
 from strongroom.v1 import crypto_pb2 as pb
 
 Context = Mapping[str, str]
-"""Encryption context: bound to the ciphertext, written to the audit log in clear, so never secret."""
+"""Encryption context: bound to the ciphertext, never secret; the audit log has its names in clear."""
 
 _SERVICE: Final = "CryptoService"
 _ENCRYPT: Final = Rpc(_SERVICE, "Encrypt", pb.EncryptRequest, pb.EncryptResponse)

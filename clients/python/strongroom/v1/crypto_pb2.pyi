@@ -142,7 +142,8 @@ class EncryptRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -268,7 +269,8 @@ class DecryptRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context, exactly as given to Encrypt.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -420,14 +422,16 @@ class ReEncryptRequest(_message.Message):
     def source_encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context of the ciphertext, exactly as given to Encrypt.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
     def destination_encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context of the new ciphertext.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -561,7 +565,8 @@ class GenerateDataKeyRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -676,7 +681,8 @@ class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -780,7 +786,8 @@ class GenerateDataKeyPairRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -901,7 +908,8 @@ class GenerateDataKeyPairWithoutPlaintextRequest(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     @_builtins.property
@@ -1600,7 +1608,8 @@ class BatchEncryptItem(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     def __init__(
@@ -1801,7 +1810,8 @@ class BatchDecryptItem(_message.Message):
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Encryption context, exactly as given to Encrypt.
         At most 64 pairs and 8,192 bytes in its canonical form; names are not empty. Bound to the
-        ciphertext and written to the audit log in clear, so never secret. Symmetric keys only.
+        ciphertext, never secret: policies and grants name it, and the audit log has its names in clear (values
+        hashed, unless configured). Symmetric keys only.
         """
 
     def __init__(
