@@ -470,16 +470,34 @@ class AuditWanted:
     """Which audit records are wanted; an empty text wants all.
 
     Attributes:
-        key: ARN of the record's key.
-        principal: ARN of the record's principal.
-        since: RFC 3339 in UTC with milliseconds; records at or after it.
+        key: ARN of one of the record's keys.
+        principal: ARN of the record's principal, or of its role session.
+        action: the record's action.
+        outcome: the record's outcome.
+        since, until: RFC 3339 in UTC with milliseconds; records at or after the first, before the second.
         account: 12 digits; records whose principal, keys or other resource belong to it.
     """
 
     key: str = ""
     principal: str = ""
+    action: str = ""
+    outcome: str = ""
     since: str = ""
+    until: str = ""
     account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """What one look into the audit log found.
+
+    Attributes:
+        records: oldest first; maybe none, though there are more.
+        after: where the next look goes on; empty if nothing is left to be looked at.
+    """
+
+    records: list[dict[str, Any]]
+    after: str
 
 
 class AuditTrail(Protocol):
@@ -488,8 +506,12 @@ class AuditTrail(Protocol):
     Records read here are verified along their chain; a chain that does not verify raises INTEGRITY_FAILURE.
     """
 
-    async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> list[dict[str, Any]]:
-        """Read records, newest last, behind the place `after` (a record's `place`; empty for the start)."""
+    async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> AuditPage:
+        """Look for records, at most `limit`, with bounded work: fewer or none may be found.
+
+        `after` is where the look before ended, empty for the first. Raises INVALID_PAGE_TOKEN for what is
+        no such place.
+        """
         ...
 
     def tail(self, wanted: AuditWanted) -> AsyncIterator[dict[str, Any]]:

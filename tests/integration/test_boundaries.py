@@ -73,6 +73,19 @@ def test_audit_records_of_another_accounts_key_are_asked_for_in_vain(admin: Clie
         assert reason(lambda: other.list_audit_records(key=arn)) == "ACCESS_DENIED"
 
 
+def test_no_filter_shows_an_account_the_records_of_another(admin: Client, other: Client) -> None:
+    key = admin.create_key()
+    admin.encrypt(key.key_id, b"x")
+    me = admin.get_caller_identity().principal_arn
+
+    with able(admin, OTHER, "strongroom:ListAuditRecords", test=other.list_audit_records):
+        wanted: list[dict[str, str]] = [{"principal": me}, {"key": key.key_id}, {"action": "kms:CreateKey"}]
+        found = [r for each in wanted for r in other.pages(other.list_audit_records, **each)]
+
+    assert [r for r in found if OTHER_ACCOUNT not in r.canonical_json.decode()] == []
+    assert key.arn not in {r.key_arn for r in found}
+
+
 @contextmanager
 def bustle(admin: Client) -> Iterator[None]:
     """Have records written all the time."""

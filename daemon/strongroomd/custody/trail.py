@@ -1,19 +1,22 @@
 """Use cases of the audit log, for administrators: list, follow, take the newest signed checkpoint away."""
 
+import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import astuple, dataclass
+from typing import Any, Final
 
 from strongroomd.custody import pages
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.domain.actions import Action
 from strongroomd.domain.audit import Checkpoint
-from strongroomd.domain.errors import Reason, StrongroomError, denied
-from strongroomd.domain.principals import Caller, parse_principal
+from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid
+from strongroomd.domain.principals import Caller, Principal, is_principal, is_session
 from strongroomd.ports import AuditTrail, AuditWanted
 
 Record = dict[str, Any]
+_ACTION: Final = re.compile(r"[a-z]{1,32}:[A-Za-z]{1,64}", re.ASCII)
+_OUTCOME: Final = re.compile(r"[A-Z][A-Z_]{1,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,28 @@ class RecordPage:
 
     records: list[Record]
     next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which records are asked for, in the caller's words; an empty text asks for all.
+
+    Attributes:
+        key: any name of a key.
+        principal: ARN of a principal or a role session.
+        action, outcome: as records have them, e.g. `kms:Encrypt`, `ACCESS_DENIED`.
+        since, until: RFC 3339 in UTC with milliseconds; at or after the first, before the second.
+    """
+
+    key: str = ""
+    principal: str = ""
+    action: str = ""
+    outcome: str = ""
+    since: str = ""
+    until: str = ""
+
+
+ALL: Final = Question()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +61,37 @@ class SignedCheckpoint:
 class Trail(UseCases):
     """Reading the audit log: an operator all of it, an administrator what concerns their own account."""
 
-    def __init__(self, gate: Gate, catalog: Catalog, trail: AuditTrail, checkpoint_key: bytes) -> None:
+    def __init__(
+        self, gate: Gate, catalog: Catalog, trail: AuditTrail, checkpoint_key: bytes, page_key: bytes
+    ) -> None:
         super().__init__(gate)
         self._catalog = catalog
         self._trail = trail
         self._checkpoint_key = checkpoint_key
+        self._tokens = pages.SealedTokens(page_key)
 
-    async def _wanted(self, passage: Passage, key: str, principal: str, since: str) -> AuditWanted:
-        arn = ""
-        if key:
-            arn = await self._arn(passage, key)
-        if principal:
-            parse_principal(principal, "principal")
+    async def _wanted(self, passage: Passage, question: Question) -> AuditWanted:
         caller = passage.caller.principal
-        return AuditWanted(arn, principal, since, "" if caller.operator else caller.account)
+        _check(question)
+        return AuditWanted(
+            key=await self._arn(caller, question.key) if question.key else "",
+            principal=question.principal,
+            action=question.action,
+            outcome=question.outcome,
+            since=question.since,
+            until=question.until,
+            account="" if caller.operator else caller.account,
+        )
 
-    async def _arn(self, passage: Passage, key: str) -> str:
-        principal = passage.caller.principal
-        entry = await self._catalog.find(principal.account, key)
-        if entry.key.account != principal.account and not principal.operator:
+    async def _arn(self, principal: Principal, key: str) -> str:
+        """Spell a key's ARN; a key that is no more still has records, an alias means a key that is there."""
+        realm = self._catalog.realm
+        name = realm.parse_key(key, principal.account)
+        if name.account != principal.account and not principal.operator:
             raise denied("the key is of another account")
-        return entry.arn
+        if name.key_id:
+            return realm.key_arn(name.key_id, name.account)
+        return (await self._catalog.find(principal.account, key)).arn
 
     def require_right(self, caller: Caller) -> None:
         """Refuse who may not follow the log any more. Raises ACCESS_DENIED."""
@@ -66,35 +101,26 @@ class Trail(UseCases):
 
     @gated(Action.LIST_AUDIT_RECORDS)
     async def list_records(
-        self,
-        passage: Passage,
-        key: str = "",
-        principal: str = "",
-        since: str = "",
-        size: int = 0,
-        token: str = "",
+        self, passage: Passage, question: Question = ALL, size: int = 0, token: str = ""
     ) -> RecordPage:
-        """List records of all chains, verified on the way."""
+        """Look for records in all chains, verified on the way; a page may be short or empty."""
         passage.claim_keyless()
-        wanted = await self._wanted(passage, key, principal, since)
+        wanted = await self._wanted(passage, question)
         limit = pages.page_size(size)
-        binding = (*pages.asker(passage), wanted.key, wanted.principal, wanted.since)
-        after = pages.decode(token, *binding)
-        found = await self._trail.page(wanted, after=after, limit=limit + 1)
-        shown = found[:limit]
-        more = len(found) > limit
-        return RecordPage(shown, pages.encode(shown[-1]["place"], *binding) if more else "")
+        binding = (*pages.asker(passage), *astuple(wanted))
+        page = await self._trail.page(wanted, after=self._tokens.decode(token, *binding), limit=limit)
+        return RecordPage(page.records, self._tokens.encode(page.after, *binding) if page.after else "")
 
     async def tail(self, caller: Caller, key: str = "", principal: str = "") -> AsyncIterator[Record]:
         """Follow the log; the right to is decided and audited before the first record."""
-        wanted = await self._begin_tail(caller, key, principal)
+        wanted = await self._begin_tail(caller, Question(key, principal))
         async for record in self._trail.tail(wanted):
             yield record
 
     @gated(Action.TAIL_AUDIT_RECORDS)
-    async def _begin_tail(self, passage: Passage, key: str, principal: str) -> AuditWanted:
+    async def _begin_tail(self, passage: Passage, question: Question) -> AuditWanted:
         passage.claim_keyless()
-        return await self._wanted(passage, key, principal, "")
+        return await self._wanted(passage, question)
 
     @gated(Action.GET_AUDIT_CHECKPOINT)
     async def checkpoint(self, passage: Passage) -> SignedCheckpoint:
@@ -104,3 +130,16 @@ class Trail(UseCases):
         if newest is None:
             raise StrongroomError(Reason.AUDIT_UNAVAILABLE, "no checkpoint was signed yet", retry_after=1.0)
         return SignedCheckpoint(newest[0], newest[1], self._checkpoint_key)
+
+
+def _check(question: Question) -> None:
+    """Refuse what no record can have. Raises INVALID_FIELD."""
+    arn = question.principal
+    if arn and not (is_principal(arn) or is_session(arn)):
+        raise invalid("principal", "must be the ARN of a principal or of a role session")
+    if question.action and not _ACTION.fullmatch(question.action):
+        raise invalid("action", "must be an action as records have it, such as kms:Encrypt")
+    if question.outcome and not _OUTCOME.fullmatch(question.outcome):
+        raise invalid("outcome", "must be OK, PENDING, CANCELLED, UNCHANGED or an error reason")
+    if question.until and question.until <= question.since:
+        raise invalid("until", "must be later than since")

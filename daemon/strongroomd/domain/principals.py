@@ -11,6 +11,9 @@ _PRINCIPAL = re.compile(
     r"arn:aws:iam::([0-9]{12}):(root|(?:user|role|service)/[A-Za-z0-9+=,.@_/-]{1,128})", re.ASCII
 )
 SESSION_NAME: Final = r"[A-Za-z0-9+=,.@_-]{2,64}"
+_SESSION = re.compile(
+    rf"arn:aws:sts::[0-9]{{12}}:assumed-role/[A-Za-z0-9+=,.@_/-]{{1,128}}/{SESSION_NAME}", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ def parse_principal(
 def is_principal(arn: str) -> bool:
     """Say whether a text is the ARN of a principal."""
     return _PRINCIPAL.fullmatch(arn) is not None
+
+
+def is_session(arn: str) -> bool:
+    """Say whether a text is the ARN of a role session."""
+    return _SESSION.fullmatch(arn) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 ARCHIVE: Final = "closed"
 CHECKPOINTS: Final = "checkpoints.jsonl"
 MAX_LINE: Final = 4 << 20  # bytes; the widest record is a batch of 500 results, far below this
+_USUAL_LINE: Final = 1 << 13  # bytes
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}-[0-9]+-[0-9]+-[0-9a-f]{4}")
 
@@ -65,17 +66,24 @@ def all_chains(directory: Path) -> list[Path]:
     """List every chain, oldest first."""
     # A chain may be moved to the archive between the two listings: look there last, and count it once.
     found = {path.stem: path for path in (*_chains(directory), *_chains(directory / ARCHIVE))}
-    return sorted(found.values(), key=_age)
+    return sorted(found.values(), key=lambda path: age(path.stem))
 
 
 def _chains(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    return sorted((path for path in directory.glob("*.jsonl") if _ORIGIN.fullmatch(path.stem)), key=_age)
+    paths = (path for path in directory.glob("*.jsonl") if is_origin(path.stem))
+    return sorted(paths, key=lambda path: age(path.stem))
 
 
-def _age(path: Path) -> tuple[int, str]:
-    return started(path.stem), path.stem
+def is_origin(text: str) -> bool:
+    """Tell whether a text can be a chain's name."""
+    return _ORIGIN.fullmatch(text) is not None
+
+
+def age(origin: str) -> tuple[int, str]:
+    """Give what chains are sorted by, the oldest first."""
+    return started(origin), origin
 
 
 def sync_directory(directory: Path) -> None:
@@ -114,6 +122,23 @@ class Scan:
     def resume(cls, head: Head) -> "Scan":
         """Begin behind a head that is known to be good."""
         return cls(head.origin, head.count, head.size, head.digest)
+
+    @classmethod
+    def at(cls, path: Path, size: int) -> "Scan":
+        """Begin behind the line that ends after `size` bytes; what is before it is not verified.
+
+        Raises:
+            ValueError: no line ends there.
+        """
+        if size == 0:
+            return cls.start(path.stem)
+        line = _line_before(path, size)
+        digest, body = parse_line(line)
+        record = orjson.loads(body)
+        sequence = record.get("seq") if isinstance(record, dict) else None
+        if type(sequence) is not int:
+            raise ValueError("not a record")
+        return cls(path.stem, sequence + 1, size, digest, body)
 
     @property
     def head(self) -> Head:
@@ -196,6 +221,20 @@ class Scan:
         """
         if len(bad) == MAX_LINE or (bad.endswith(b"\n") and file.read(1)):
             raise broken(self.origin, self.count + 1, "does not verify")
+
+
+def _line_before(path: Path, size: int) -> bytes:
+    """Read the line that ends after `size` bytes. Raises ValueError if the file is shorter."""
+    with _open(path, 0) as file:
+        for reach in (_USUAL_LINE, MAX_LINE):
+            start = max(0, size - reach)
+            data = os.pread(file.fileno(), size - start, start)
+            if len(data) != size - start:
+                raise ValueError("the file is shorter")
+            begin = data.rfind(b"\n", 0, -1) + 1
+            if begin:
+                break
+    return data[begin:]
 
 
 def _open(path: Path, buffer: int) -> BinaryIO:

@@ -1,66 +1,39 @@
-"""Reading audit records for people: filtered, merged over all chains by time, or followed as they appear.
+"""Audit records for people: which are wanted, and following them as they appear (pages: audit_pages.py).
 
-Nothing is trusted less here than in the verifier: every record read is followed along its chain's hashes.
+Every record read is followed along its chain's hashes.
 """
 
 import asyncio
-import heapq
 import itertools
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from strongroomd.storage.audit_chain import (
-    ARCHIVE,
-    Scan,
-    all_chains,
-    chain_path,
-    growing_chains,
-    started,
-    timestamp,
-)
+from strongroomd.ports import AuditWanted
+from strongroomd.storage.audit_chain import Scan, chain_path, growing_chains
 from strongroomd.storage.checkpoints import CheckpointFile
 
 Record = dict[str, Any]
-_CLOCK_STEPS: Final = 3600.0  # seconds
-_ROUNDING: Final = 1_000  # milliseconds that a chain is opened before the time in its name
 _BUFFER: Final = 1 << 16  # bytes read at once of each open chain
 NEWS: Final = 1_000  # records that one look of a tail takes from all chains together
 
 Place = tuple[str, str, int]
-
-
 _ARN_COLONS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which records are wanted; an empty text wants all.
-
-    Attributes:
-        key: value of the record's `key`.
-        principal: value of the record's `principal`.
-        since: RFC 3339 in UTC with milliseconds; records at or after it.
-        account: 12 digits; records whose principal, keys or other resource belong to it.
-    """
-
-    key: str = ""
-    principal: str = ""
-    since: str = ""
-    account: str = ""
-
-    def wants(self, record: Record) -> bool:
-        """Tell whether a record passes."""
-        return (
-            (not self.key or record.get("key") == self.key)
-            and (not self.principal or record.get("principal") == self.principal)
-            and (not self.since or str(record.get("time", "")) >= self.since)
-            and (not self.account or self.account in _accounts(record))
-        )
+def wants(wanted: AuditWanted, record: Record) -> bool:
+    """Tell whether a record is wanted."""
+    time = str(record.get("time", ""))
+    return (
+        wanted.principal in ("", record.get("principal"), record.get("session"))
+        and wanted.action in ("", record.get("action"))
+        and wanted.outcome in ("", record.get("outcome"))
+        and time >= wanted.since
+        and (not wanted.until or time < wanted.until)
+        and (wanted.key in ("", record.get("key")) or wanted.key in record.get("other_keys", ()))
+        and (not wanted.account or wanted.account in _accounts(record))
+    )
 
 
 def _accounts(record: Record) -> set[str]:
@@ -74,76 +47,9 @@ def place(record: Record) -> Place:
     return str(record.get("time", "")), str(record["chain"]), int(record.get("seq", 0))
 
 
-def read_records(
-    directory: Path, wanted: AuditFilter | None = None, after: Place | None = None
-) -> Iterator[Record]:
-    """Read records of all chains, newest last.
-
-    Each has its chain's origin as `chain`, its own hash as `hash` and its bytes in the file as `body`.
-
-    Blocking. To page, take as many as fit and pass the last one's `place` the next time.
-
-    Raises:
-        StrongroomError: INTEGRITY_FAILURE at the first record that does not verify.
-    """
-    chosen = wanted or AuditFilter()
-    earliest = max(chosen.since, after[0] if after else "")
-    paths = [path for path in all_chains(directory) if not _ended_before(path, earliest)]
-    for record in _merged(paths):
-        if chosen.wants(record) and (after is None or place(record) > after):
-            yield record
-
-
-def _merged(paths: Sequence[Path]) -> Iterator[Record]:
-    """Merge chains, oldest first, by their records' places.
-
-    A chain's first record bears the time of its name, so that it is opened when the merge gets there and
-    closed at its end: of hundreds of chains only those are open at once that grew at the same time.
-    """
-    ahead = deque(paths)
-    heap: list[tuple[Place, int, Record, Iterator[Record]]] = []
-    numbers = itertools.count()
-    while ahead or heap:
-        while ahead and (not heap or _begins(ahead[0]) <= heap[0][0][0]):
-            path = ahead.popleft()
-            _advance(heap, next(numbers), _records(Scan.start(path.stem), path))
-        if heap:
-            _, number, record, rest = heapq.heappop(heap)
-            yield record
-            _advance(heap, number, rest)
-
-
-def _advance(
-    heap: list[tuple[Place, int, Record, Iterator[Record]]], number: int, rest: Iterator[Record]
-) -> None:
-    """Put a chain's next record on the heap, if there is one."""
-    record = next(rest, None)
-    if record is not None:
-        heapq.heappush(heap, (place(record), number, record, rest))
-
-
-def _begins(path: Path) -> str:
-    """Give a time before which a chain has no record."""
-    return timestamp(max(0, started(path.stem) - _ROUNDING) / 1_000)
-
-
-def _ended_before(path: Path, earliest: str) -> bool:
-    """Tell whether a chain in the archive ended so early that it need not be read.
-
-    Times come from the wall clock: an hour is left for steps.
-    """
-    if not earliest or path.parent.name != ARCHIVE:
-        return False
-    try:
-        wanted = datetime.fromisoformat(earliest).timestamp()
-    except (ValueError, OverflowError):
-        return False
-    return path.stat().st_mtime + _CLOCK_STEPS < wanted
-
-
 async def tail_records(
     directory: Path,
-    wanted: AuditFilter | None = None,
+    wanted: AuditWanted | None = None,
     interval: float = 0.2,
     executor: Executor | None = None,
 ) -> AsyncIterator[Record]:
@@ -158,12 +64,12 @@ async def tail_records(
     Raises:
         StrongroomError: INTEGRITY_FAILURE at the first record that does not verify.
     """
-    chosen = wanted or AuditFilter()
+    chosen = wanted or AuditWanted()
     loop = asyncio.get_running_loop()
     follower = await loop.run_in_executor(executor, _Follower, directory)
     while True:
         for record in await loop.run_in_executor(executor, follower.news):
-            if chosen.wants(record):
+            if wants(chosen, record):
                 yield record
         await asyncio.sleep(0 if follower.behind else interval)
 
@@ -192,7 +98,7 @@ class _Follower:
         share = max(1, NEWS // max(1, len(chains)))
         self.behind = False
         for path, scan in chains:
-            taken = list(itertools.islice(_records(scan, path), share))
+            taken = list(itertools.islice(read_chain(scan, path), share))
             found.extend(taken)
             if len(taken) == share:
                 self.behind = True
@@ -208,6 +114,10 @@ class _Follower:
         return [(chain_path(self._directory, origin), scan) for origin, scan in (scans | gone).items()]
 
 
-def _records(scan: Scan, path: Path) -> Iterator[Record]:
+def read_chain(scan: Scan, path: Path) -> Iterator[Record]:
+    """Read what a chain grew by since it was followed.
+
+    Each record has its chain's origin as `chain`, its own hash as `hash` and its bytes in the file as `body`.
+    """
     for _ in scan.bodies(path, _BUFFER):
         yield {**scan.record(), "chain": scan.origin, "hash": scan.digest, "body": scan.body}

@@ -1,17 +1,17 @@
 """All chains and checkpoints of an audit directory, off the event loop (port `AuditTrail`)."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from strongroomd.domain.audit import Checkpoint, Head
-from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.ports import AuditTrail, AuditWanted
+from strongroomd.domain.errors import StrongroomError
+from strongroomd.ports import AuditPage, AuditTrail, AuditWanted
 from strongroomd.storage.audit_log import close_dead_chains
-from strongroomd.storage.audit_records import AuditFilter, Place, place, read_records, tail_records
+from strongroomd.storage.audit_pages import read_page
+from strongroomd.storage.audit_records import tail_records
 from strongroomd.storage.checkpoints import ChainFollower, CheckpointFile, SignedCheckpoint
 
 
@@ -33,20 +33,15 @@ class FileAuditTrail(AuditTrail):
         self._follower: ChainFollower | None = None
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="audit-read")
 
-    async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> list[dict[str, Any]]:
-        """Read one page of records; each carries its `chain` and its `place`."""
-        start = _place(after)
-
-        def read() -> list[dict[str, Any]]:
-            records = read_records(self._directory, _filter(wanted), start)
-            return [_placed(record) for record in itertools.islice(records, limit)]
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+    async def page(self, wanted: AuditWanted, *, after: str, limit: int) -> AuditPage:
+        """Look for records."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, read_page, self._directory, wanted, after, limit)
 
     async def tail(self, wanted: AuditWanted) -> AsyncIterator[dict[str, Any]]:
         """Give records as they become durable."""
-        async for record in tail_records(self._directory, _filter(wanted), executor=self._readers):
-            yield _placed(record)
+        async for record in tail_records(self._directory, wanted, executor=self._readers):
+            yield record
 
     async def newest(self) -> tuple[Checkpoint, bytes] | None:
         """Read the newest checkpoint."""
@@ -79,25 +74,6 @@ class FileAuditTrail(AuditTrail):
             close_dead_chains, self._directory, slot=None, successor=None, now=self._clock()
         )
         return len(problems)
-
-
-def _filter(wanted: AuditWanted) -> AuditFilter:
-    return AuditFilter(wanted.key, wanted.principal, wanted.since, wanted.account)
-
-
-def _placed(record: dict[str, Any]) -> dict[str, Any]:
-    time, chain, sequence = place(record)
-    return {**record, "place": f"{time} {chain} {sequence}"}
-
-
-def _place(text: str) -> Place | None:
-    if not text:
-        return None
-    parts = text.split(" ")
-    try:
-        return parts[0], parts[1], int(parts[2])
-    except (IndexError, ValueError):
-        raise StrongroomError(Reason.INVALID_PAGE_TOKEN, field="page_token") from None
 
 
 def _pair(signed: SignedCheckpoint | None) -> tuple[Checkpoint, bytes] | None:

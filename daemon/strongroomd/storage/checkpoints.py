@@ -9,7 +9,7 @@ import base64
 import binascii
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,20 +99,36 @@ class CheckpointFile:
         Raises:
             StrongroomError: INTEGRITY_FAILURE if a line on the way is no checkpoint.
         """
+        found = self._last(lambda checkpoint: checkpoint.number <= number)
+        return found if found and found.checkpoint.number == number else None
+
+    def before(self, time: int) -> SignedCheckpoint | None:
+        """Read the newest checkpoint that was made before a time (ms), finding it by bisection.
+
+        Where the clock was set back it may be another one from before that time.
+
+        Raises:
+            StrongroomError: INTEGRITY_FAILURE if a line on the way is no checkpoint.
+        """
+        return self._last(lambda checkpoint: checkpoint.time < time)
+
+    def _last(self, early: Callable[[Checkpoint], bool]) -> SignedCheckpoint | None:
+        """Find the last of those that come early enough."""
         if not self._path.exists():
             return None
+        best = None
         low, high = 0, self._path.stat().st_size
         while low < high:
-            middle = (low + high) // 2
-            start, line = self._line_around(middle)
+            start, line = self._line_around((low + high) // 2)
             if not line.endswith(b"\n"):
                 high = start
                 continue
             found = _parsed(line, "checkpoint")
-            if found.checkpoint.number == number:
-                return found
-            low, high = (start + len(line), high) if found.checkpoint.number < number else (low, start)
-        return None
+            if early(found.checkpoint):
+                best, low = found, start + len(line)
+            else:
+                high = start
+        return best
 
     def lines(self) -> Iterator[bytes]:
         """Read every line, the oldest first; the last may lack its line feed."""

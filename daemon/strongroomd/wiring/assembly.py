@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from strongroomd.config import Settings, WorkerPlace, token_plans
-from strongroomd.custody import contextnotes
+from strongroomd.custody import contextnotes, pages
 from strongroomd.custody.addresses import FLUSH_SECONDS
 from strongroomd.custody.history import verify_history
 from strongroomd.custody.ledger import Ledger
@@ -109,8 +109,8 @@ class WorkerAssembly:
         vault = await join_tokens(settings, place, main, house, store, ledger, self._hsm_metrics)
         table = SharedQuotaTable(settings.daemon.run_dir / "quota.table")
         metered = MeteredAuditLog(audit, self._metrics)
-        hiding = await vault.row_mac(contextnotes.LABEL)
-        rim = Rim(store, vault, metered, trail, table, key, store.outbox, hiding)
+        keys = [await vault.row_mac(label) for label in (contextnotes.LABEL, pages.LABEL)]
+        rim = Rim(store, vault, metered, trail, table, key, store.outbox, *keys)
         core = build_core(settings, rim, ledger, self._metrics, f"{settings.daemon.node}-{place.pid}")
         found.tell, metered.tell = core.eventing.alarms.mac_failed, core.eventing.alarms.audit_failed
         await core.eventing.courier.register()

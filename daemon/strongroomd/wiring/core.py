@@ -65,6 +65,7 @@ class Rim:
     Attributes:
         checkpoint_key: public half of the key that signs checkpoints.
         context_key: hides values of encryption contexts in audit records.
+        page_key: seals page tokens of the audit log.
     """
 
     store: Store
@@ -75,6 +76,7 @@ class Rim:
     checkpoint_key: bytes
     outbox: Outbox
     context_key: bytes = field(repr=False)
+    page_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     days = settings.service_keys.rotation_days
     rotation = Rotation(gate, births, catalog, ledger, rim.store, wear, clock, service_days=days)
     aliases = Aliases(gate, catalog, mutations)
-    trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key)
+    trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key, rim.page_key)
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, directory), rim.vault, sessions, clock)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms, directory)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/audit.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x01\n\x0b\x41uditRecord\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x0f\n\x07key_arn\x18\x07 \x01(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x0c\n\x04hash\x18\n \x01(\x0c\x12\x16\n\x0e\x63\x61nonical_json\x18\x0b \x01(\x0c\"\x8b\x01\n\x17ListAuditRecordsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\"`\n\x18ListAuditRecordsResponse\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.strongroom.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17TailAuditRecordsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\"F\n\x18TailAuditRecordsResponse\x12*\n\x06record\x18\x01 \x01(\x0b\x32\x1a.strongroom.v1.AuditRecord\"\x1b\n\x19GetAuditCheckpointRequest\"@\n\x0e\x41uditChainHead\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\"\xe4\x01\n\x1aGetAuditCheckpointResponse\x12\x16\n\x0e\x63\x61nonical_json\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x19\n\x11signing_algorithm\x18\x04 \x01(\t\x12\x0e\n\x06number\x18\x05 \x01(\x04\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63hain_heads\x18\x07 \x03(\x0b\x32\x1d.strongroom.v1.AuditChainHead2\xc5\x02\n\x0c\x41uditService\x12\x63\n\x10ListAuditRecords\x12&.strongroom.v1.ListAuditRecordsRequest\x1a\'.strongroom.v1.ListAuditRecordsResponse\x12\x65\n\x10TailAuditRecords\x12&.strongroom.v1.TailAuditRecordsRequest\x1a\'.strongroom.v1.TailAuditRecordsResponse0\x01\x12i\n\x12GetAuditCheckpoint\x12(.strongroom.v1.GetAuditCheckpointRequest\x1a).strongroom.v1.GetAuditCheckpointResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/audit.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x04\n\x0b\x41uditRecord\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12\x11\n\tprincipal\x18\x06 \x01(\t\x12\x0f\n\x07key_arn\x18\x07 \x01(\t\x12\x0f\n\x07outcome\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x0c\n\x04hash\x18\n \x01(\x0c\x12\x16\n\x0e\x63\x61nonical_json\x18\x0b \x01(\x0c\x12\x10\n\x08identity\x18\x0c \x01(\t\x12\x0f\n\x07session\x18\r \x01(\t\x12\x16\n\x0esession_source\x18\x0e \x01(\t\x12\x13\n\x0bvia_service\x18\x0f \x01(\t\x12\x16\n\x0e\x63\x61ller_account\x18\x10 \x01(\t\x12\x18\n\x10source_principal\x18\x11 \x01(\t\x12\x12\n\nsource_arn\x18\x12 \x01(\t\x12\x16\n\x0esource_account\x18\x13 \x01(\t\x12\x16\n\x0esource_address\x18\x14 \x01(\t\x12\x0c\n\x04\x64oor\x18\x15 \x01(\t\x12.\n\x08\x64\x65\x63ision\x18\x16 \x01(\x0b\x32\x1c.strongroom.v1.AuditDecision\x12\x16\n\x0eother_key_arns\x18\x17 \x03(\t\">\n\rAuditDecision\x12\r\n\x05\x62\x61sis\x18\x01 \x01(\t\x12\x0e\n\x06ground\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\"\xd7\x01\n\x17ListAuditRecordsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0f\n\x07outcome\x18\x07 \x01(\t\x12)\n\x05until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x18ListAuditRecordsResponse\x12+\n\x07records\x18\x01 \x03(\x0b\x32\x1a.strongroom.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x17TailAuditRecordsRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\"F\n\x18TailAuditRecordsResponse\x12*\n\x06record\x18\x01 \x01(\x0b\x32\x1a.strongroom.v1.AuditRecord\"\x1b\n\x19GetAuditCheckpointRequest\"@\n\x0e\x41uditChainHead\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\"\xe4\x01\n\x1aGetAuditCheckpointResponse\x12\x16\n\x0e\x63\x61nonical_json\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x19\n\x11signing_algorithm\x18\x04 \x01(\t\x12\x0e\n\x06number\x18\x05 \x01(\x04\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0b\x63hain_heads\x18\x07 \x03(\x0b\x32\x1d.strongroom.v1.AuditChainHead2\xc5\x02\n\x0c\x41uditService\x12\x63\n\x10ListAuditRecords\x12&.strongroom.v1.ListAuditRecordsRequest\x1a\'.strongroom.v1.ListAuditRecordsResponse\x12\x65\n\x10TailAuditRecords\x12&.strongroom.v1.TailAuditRecordsRequest\x1a\'.strongroom.v1.TailAuditRecordsResponse0\x01\x12i\n\x12GetAuditCheckpoint\x12(.strongroom.v1.GetAuditCheckpointRequest\x1a).strongroom.v1.GetAuditCheckpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'strongroom.v1.audit_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITRECORD']._serialized_start=78
-  _globals['_AUDITRECORD']._serialized_end=308
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=311
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=450
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=452
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=548
-  _globals['_TAILAUDITRECORDSREQUEST']._serialized_start=550
-  _globals['_TAILAUDITRECORDSREQUEST']._serialized_end=607
-  _globals['_TAILAUDITRECORDSRESPONSE']._serialized_start=609
-  _globals['_TAILAUDITRECORDSRESPONSE']._serialized_end=679
-  _globals['_GETAUDITCHECKPOINTREQUEST']._serialized_start=681
-  _globals['_GETAUDITCHECKPOINTREQUEST']._serialized_end=708
-  _globals['_AUDITCHAINHEAD']._serialized_start=710
-  _globals['_AUDITCHAINHEAD']._serialized_end=774
-  _globals['_GETAUDITCHECKPOINTRESPONSE']._serialized_start=777
-  _globals['_GETAUDITCHECKPOINTRESPONSE']._serialized_end=1005
-  _globals['_AUDITSERVICE']._serialized_start=1008
-  _globals['_AUDITSERVICE']._serialized_end=1333
+  _globals['_AUDITRECORD']._serialized_end=592
+  _globals['_AUDITDECISION']._serialized_start=594
+  _globals['_AUDITDECISION']._serialized_end=656
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=659
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=874
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=876
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=972
+  _globals['_TAILAUDITRECORDSREQUEST']._serialized_start=974
+  _globals['_TAILAUDITRECORDSREQUEST']._serialized_end=1031
+  _globals['_TAILAUDITRECORDSRESPONSE']._serialized_start=1033
+  _globals['_TAILAUDITRECORDSRESPONSE']._serialized_end=1103
+  _globals['_GETAUDITCHECKPOINTREQUEST']._serialized_start=1105
+  _globals['_GETAUDITCHECKPOINTREQUEST']._serialized_end=1132
+  _globals['_AUDITCHAINHEAD']._serialized_start=1134
+  _globals['_AUDITCHAINHEAD']._serialized_end=1198
+  _globals['_GETAUDITCHECKPOINTRESPONSE']._serialized_start=1201
+  _globals['_GETAUDITCHECKPOINTRESPONSE']._serialized_end=1429
+  _globals['_AUDITSERVICE']._serialized_start=1432
+  _globals['_AUDITSERVICE']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

@@ -36,10 +36,22 @@ class AuditRecord(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     CANONICAL_JSON_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    SESSION_SOURCE_FIELD_NUMBER: _builtins.int
+    VIA_SERVICE_FIELD_NUMBER: _builtins.int
+    CALLER_ACCOUNT_FIELD_NUMBER: _builtins.int
+    SOURCE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    SOURCE_ARN_FIELD_NUMBER: _builtins.int
+    SOURCE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    DOOR_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    OTHER_KEY_ARNS_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
     """The chain's name: node, worker and start time of the worker that wrote it."""
     sequence: _builtins.int
-    """The record's place in its chain, from 1, without gaps."""
+    """The record's place in its chain, from 0 (the chain's opening), without gaps."""
     kind: _builtins.str
     """What kind of record it is: "outcome" (a call and how it ended), "intent" (a mutation about to be
     made), or a record of the log itself such as a chain's opening and closing. More kinds may come.
@@ -58,9 +70,41 @@ class AuditRecord(_message.Message):
     """SHA-256 of previous hash and canonical_json, 32 bytes."""
     canonical_json: _builtins.bytes
     """The record as it stands in the file: canonical JSON in UTF-8, with more fields than are parsed here."""
+    identity: _builtins.str
+    """What the caller proved itself by: "certificate:<SHA-256 in hex>"; more may come. Empty where nobody did."""
+    session: _builtins.str
+    """ARN of the role session that the call was made in, `arn:aws:sts::<account>:assumed-role/NAME/SESSION`;
+    `principal` is then the role. Empty where no role was assumed.
+    """
+    session_source: _builtins.str
+    """ARN of the principal that assumed the role. Empty without a session."""
+    via_service: _builtins.str
+    """The service that a trusted service called for (kms:ViaService). Empty where none was named."""
+    caller_account: _builtins.str
+    """The account that it called for, 12 digits. Empty where none was named."""
+    source_principal: _builtins.str
+    """ARN of the principal that it called for. Empty where none was named."""
+    source_arn: _builtins.str
+    """ARN of the resource that it called for (aws:SourceArn). Empty where none was named."""
+    source_account: _builtins.str
+    """The account of that resource, 12 digits. Empty where none was named."""
+    source_address: _builtins.str
+    """The peer's address as gRPC spells it: "ipv4:192.0.2.7:50312". Empty where the daemon itself acted."""
+    door: _builtins.str
+    """The door that the call came through: "grpc"; "rule" where a rule of the configuration acted,
+    "upkeep" where the daemon rotated a worn key.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it was written, by the worker's clock, to the microsecond."""
+        """When it was written, by the worker's clock, to the millisecond."""
+
+    @_builtins.property
+    def decision(self) -> Global___AuditDecision:
+        """What decided whether the caller may. Absent where nothing was decided, or may not be told."""
+
+    @_builtins.property
+    def other_key_arns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ARNs of further keys that the call claimed, such as the destination of ReEncrypt."""
 
     def __init__(
         self,
@@ -76,14 +120,58 @@ class AuditRecord(_message.Message):
         request_id: _builtins.str = ...,
         hash: _builtins.bytes = ...,
         canonical_json: _builtins.bytes = ...,
+        identity: _builtins.str = ...,
+        session: _builtins.str = ...,
+        session_source: _builtins.str = ...,
+        via_service: _builtins.str = ...,
+        caller_account: _builtins.str = ...,
+        source_principal: _builtins.str = ...,
+        source_arn: _builtins.str = ...,
+        source_account: _builtins.str = ...,
+        source_address: _builtins.str = ...,
+        door: _builtins.str = ...,
+        decision: Global___AuditDecision | None = ...,
+        other_key_arns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canonical_json", b"canonical_json", "hash", b"hash", "key_arn", b"key_arn", "kind", b"kind", "origin", b"origin", "outcome", b"outcome", "principal", b"principal", "request_id", b"request_id", "sequence", b"sequence", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "caller_account", b"caller_account", "canonical_json", b"canonical_json", "decision", b"decision", "door", b"door", "hash", b"hash", "identity", b"identity", "key_arn", b"key_arn", "kind", b"kind", "origin", b"origin", "other_key_arns", b"other_key_arns", "outcome", b"outcome", "principal", b"principal", "request_id", b"request_id", "sequence", b"sequence", "session", b"session", "session_source", b"session_source", "source_account", b"source_account", "source_address", b"source_address", "source_arn", b"source_arn", "source_principal", b"source_principal", "time", b"time", "via_service", b"via_service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class AuditDecision(_message.Message):
+    """AuditDecision says what allowed or denied a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    basis: _builtins.str
+    """The rule: "key-policy-allow", "identity-policy-allow", "grant-allow", "guard-rail-deny",
+    "default-deny", and others. More may come.
+    """
+    ground: _builtins.str
+    """The Sid or position of the deciding statement, a grant's id, or why there is none."""
+    policy: _builtins.str
+    """The name of the identity policy or guard rail that the statement is in; empty for the key policy."""
+    def __init__(
+        self,
+        *,
+        basis: _builtins.str = ...,
+        ground: _builtins.str = ...,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "ground", b"ground", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditDecision: _TypeAlias = AuditDecision  # noqa: Y015
 
 @_typing.final
 class ListAuditRecordsRequest(_message.Message):
@@ -96,17 +184,34 @@ class ListAuditRecordsRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Only records of this key: key id, key ARN, alias name or alias ARN. Empty: all."""
+    """Only records of this key, be it one of several: key id, key ARN, alias name or alias ARN. A bare id is
+    of the caller's account. A key that was destroyed is found by id and ARN. Empty: all.
+    """
     principal: _builtins.str
-    """Only records of this principal ARN. Empty: all."""
+    """Only records of this principal ARN (a role's include its sessions'), or of this role session's ARN. Empty: all."""
     page_size: _builtins.int
-    """Records a page, 1 to 1,000. 0 means 100."""
+    """Records a page, 1 to 1,000. 0 means 100. A page ends earlier where its records are large."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first. Opaque, bound to caller and filters."""
+    action: _builtins.str
+    """Only records of this action, as records have it: "kms:Decrypt". Empty: all."""
+    outcome: _builtins.str
+    """Only records with this outcome, as records have it: "OK", "ACCESS_DENIED" or another error reason,
+    "PENDING" (intents), "CANCELLED", "UNCHANGED". Empty: all.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Only records written at this time or later. Absent: from the oldest record that the node keeps."""
+        """Only records written at this time or later. Absent: from the oldest record that the node keeps. Where a
+        worker's clock was set back, a page goes by the order of the log.
+        """
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Only records written before this time; must be later than since. Absent: to the newest record."""
 
     def __init__(
         self,
@@ -116,10 +221,13 @@ class ListAuditRecordsRequest(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        action: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "page_size", b"page_size", "page_token", b"page_token", "principal", b"principal", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "key", b"key", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "principal", b"principal", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -127,14 +235,16 @@ Global___ListAuditRecordsRequest: _TypeAlias = ListAuditRecordsRequest  # noqa: 
 
 @_typing.final
 class ListAuditRecordsResponse(_message.Message):
-    """ListAuditRecordsResponse is one page."""
+    """ListAuditRecordsResponse is one page, maybe an empty one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty when no further record exists at this time."""
+    """Token of the next page; empty when nothing is left to be looked at. Not empty does not mean that a
+    further record exists.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
         """The records."""
@@ -232,7 +342,7 @@ class AuditChainHead(_message.Message):
     origin: _builtins.str
     """The chain's name."""
     sequence: _builtins.int
-    """The sequence number of its last record."""
+    """How many records it has: one more than the sequence number of its last record."""
     hash: _builtins.bytes
     """The hash of its last record, 32 bytes."""
     def __init__(

@@ -75,7 +75,10 @@ class AuditServiceServicer:
     """
 
     def ListAuditRecords(self, request, context):
-        """ListAuditRecords lists records, oldest first: in order within each chain, merged by time.
+        """ListAuditRecords looks for records, oldest first: in order within each chain, merged by time. One call
+        reads a bounded part of the log: a page may be short or empty although more records follow. Go on
+        until next_page_token is empty. An operator sees all records; everybody else those of their own
+        account: whose principal, key or other resource belongs to it.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """

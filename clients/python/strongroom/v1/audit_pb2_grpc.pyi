@@ -44,7 +44,10 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditRecordsRequest, _audit_pb2.ListAuditRecordsResponse]
-    """ListAuditRecords lists records, oldest first: in order within each chain, merged by time.
+    """ListAuditRecords looks for records, oldest first: in order within each chain, merged by time. One call
+    reads a bounded part of the log: a page may be short or empty although more records follow. Go on
+    until next_page_token is empty. An operator sees all records; everybody else those of their own
+    account: whose principal, key or other resource belongs to it.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
     """
@@ -78,7 +81,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditRecords: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditRecordsRequest, _audit_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
-    """ListAuditRecords lists records, oldest first: in order within each chain, merged by time.
+    """ListAuditRecords looks for records, oldest first: in order within each chain, merged by time. One call
+    reads a bounded part of the log: a page may be short or empty although more records follow. Go on
+    until next_page_token is empty. An operator sees all records; everybody else those of their own
+    account: whose principal, key or other resource belongs to it.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
     """
@@ -115,7 +121,10 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ListAuditRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListAuditRecordsResponse, _abc.Awaitable[_audit_pb2.ListAuditRecordsResponse]]:
-        """ListAuditRecords lists records, oldest first: in order within each chain, merged by time.
+        """ListAuditRecords looks for records, oldest first: in order within each chain, merged by time. One call
+        reads a bounded part of the log: a page may be short or empty although more records follow. Go on
+        until next_page_token is empty. An operator sees all records; everybody else those of their own
+        account: whose principal, key or other resource belongs to it.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom.v1 import audit_pb2 as pb
-from strongroomd.custody.trail import Trail
+from strongroomd.custody.trail import Question, Trail
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.principals import Principal
 from strongroomd.frontends.grpc import convert
@@ -25,10 +25,15 @@ class AuditServicer:
         self, request: pb.ListAuditRecordsRequest, call: Call
     ) -> pb.ListAuditRecordsResponse:
         """List records."""
-        since = _time_text(request.since) if request.HasField("since") else ""
-        page = await self._trail.list_records(
-            call.caller, request.key, request.principal, since, request.page_size, request.page_token
+        question = Question(
+            key=request.key,
+            principal=request.principal,
+            action=request.action,
+            outcome=request.outcome,
+            since=_time_text(request.since, "since") if request.HasField("since") else "",
+            until=_time_text(request.until, "until") if request.HasField("until") else "",
         )
+        page = await self._trail.list_records(call.caller, question, request.page_size, request.page_token)
         records = [_record(record) for record in page.records]
         return pb.ListAuditRecordsResponse(records=records, next_page_token=page.next_token)
 
@@ -68,12 +73,12 @@ def _same_rights(now: Principal, then: Principal) -> bool:
     return (now.arn, now.administrator, now.operator) == (then.arn, then.administrator, then.operator)
 
 
-def _time_text(time: Timestamp) -> str:
+def _time_text(time: Timestamp, field: str) -> str:
     """Spell a time as the log does: RFC 3339, UTC, milliseconds."""
     try:
         moment = time.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise invalid("since", "must be a time between the years 1 and 9999") from None
+        raise invalid(field, "must be a time between the years 1 and 9999") from None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -85,11 +90,35 @@ def _record(record: dict[str, Any]) -> pb.AuditRecord:
         sequence=record["seq"],
         time=time,
         kind=str(record.get("kind", record.get("event", ""))),
-        action=record.get("action", ""),
-        principal=record.get("principal", ""),
         key_arn=record.get("key", ""),
-        outcome=record.get("outcome", ""),
-        request_id=record.get("request_id", ""),
+        other_key_arns=record.get("other_keys", ()),
+        source_address=record.get("source", ""),
+        decision=_decision(record["decision"]) if "decision" in record else None,
         hash=record["hash"],
         canonical_json=record["body"],
+        **{name: record.get(name, "") for name in _SAME_NAME},
     )
+
+
+def _decision(made: dict[str, str]) -> pb.AuditDecision:
+    return pb.AuditDecision(
+        basis=made.get("basis", ""), ground=made.get("ground", ""), policy=made.get("policy", "")
+    )
+
+
+_SAME_NAME: Final = (
+    "action",
+    "principal",
+    "outcome",
+    "request_id",
+    "identity",
+    "session",
+    "session_source",
+    "via_service",
+    "caller_account",
+    "source_principal",
+    "source_arn",
+    "source_account",
+    "door",
+)
+"""Fields that the message and the record call alike."""
