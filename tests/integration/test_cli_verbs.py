@@ -89,9 +89,11 @@ def test_administrators_see_limits_and_audit(shell: Shell) -> None:
     assert shell("quota", "delete", "PRINCIPAL", SERVICE).returncode == 0
     assert b"SYMMETRIC" in shell("quota", "list").stdout
 
-    records = json.loads(shell("audit", "list", "--json", "--limit", "5").stdout)
-    assert len(records) == 5
-    assert shell("audit", "list", who="service").returncode == 3
+    found = shell("audit", "query", "--outcome", "OK", "--json", "--limit", "5").stdout.splitlines()
+    assert len(found) == 5
+    assert {"OK"} == {json.loads(line)["additionalEventData"]["outcome"] for line in found}
+    assert b"outcome" in shell("audit", "query", "--action", "kms:CreateKey", "--limit", "1").stdout
+    assert shell("audit", "query", who="service").returncode == 3
     assert shell("whoami", who="service").stdout.count(SERVICE.encode()) == 1
 
 

@@ -364,8 +364,20 @@ class QuotaRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditDecision:
+    """What allowed or denied a call: a rule, its statement or grant, the policy (empty: the key's)."""
+
+    basis: str
+    ground: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One record of the audit log; `canonical_json` is the record as it stands in the file."""
+    """One record of the audit log; `canonical_json` is the record as it stands in the file.
+
+    `strongroom.cloudtrail.event` gives it in the shape of CloudTrail's events.
+    """
 
     origin: str
     sequence: int
@@ -378,6 +390,18 @@ class AuditRecord:
     request_id: str
     hash: bytes
     canonical_json: bytes
+    identity: str = ""
+    session: str = ""
+    session_source: str = ""
+    via_service: str = ""
+    caller_account: str = ""
+    source_principal: str = ""
+    source_arn: str = ""
+    source_account: str = ""
+    source_address: str = ""
+    door: str = ""
+    decision: AuditDecision | None = None
+    other_key_arns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

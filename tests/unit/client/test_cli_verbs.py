@@ -27,7 +27,14 @@ from strongroomd.domain.errors import Fault, Reason, fault_of
 from strongroomd.domain.policy import Question, parse
 
 Run = Callable[..., tuple[int, bytes, str]]
-LINES = {"BatchEncrypt", "BatchDecrypt", "BatchSign", "TailAuditRecords", "WatchEvents"}
+LINES = {
+    "BatchEncrypt",
+    "BatchDecrypt",
+    "BatchSign",
+    "ListAuditRecords",
+    "TailAuditRecords",
+    "WatchEvents",
+}
 """RPCs whose verb prints a line of JSON for each answer."""
 ADMIN = "arn:aws:iam::111122223333:user/admin"
 USER = "arn:aws:iam::111122223333:service/pay"
@@ -153,7 +160,7 @@ def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> N
         ("ListQuotaRequests", ["quota", "requests", "--state", "pending", "--own"]),
         ("AnswerQuotaRequest", ["quota", "answer", "0" * 32, "approve", "--per-second", "9", "--note", "n"]),
         ("CancelQuotaRequest", ["quota", "cancel", "0" * 32]),
-        ("ListAuditRecords", ["audit", "list", "--since", "2027-01-31"]),
+        ("ListAuditRecords", ["audit", "query", "--since", "2027-01-31", "--outcome", "OK"]),
         ("TailAuditRecords", ["audit", "tail"]),
         ("GetAuditCheckpoint", ["audit", "checkpoint"]),
         ("GetCallerIdentity", ["whoami"]),
@@ -302,9 +309,9 @@ def test_errors_can_be_read_by_programs(run: Run, daemon: FakeDaemon) -> None:
         (["key", "create", "--user", "\udcff"], b"", 4),
         (["key", "create", "--policy", "-", "--user", "user/a"], b"{}", 4),
         (["key", "create", "--description", "\udcff"], b"", 4),
-        (["audit", "list", "--since", "yesterday"], b"", 4),
-        (["audit", "list", "--since", "\udcff"], b"", 4),
-        (["audit", "list", "--since", "0001-01-01T00:00:00+14:00"], b"", 4),
+        (["audit", "query", "--since", "yesterday"], b"", 4),
+        (["audit", "query", "--since", "\udcff"], b"", 4),
+        (["audit", "query", "--since", "0001-01-01T00:00:00+14:00"], b"", 4),
         (["batch", "encrypt", "alias/k"], b"not json", 4),
         (["batch", "encrypt", "alias/k"], b"[" * 100_000, 4),
         (["batch", "encrypt", "alias/k"], b'{"data": 5}', 4),

@@ -1,6 +1,7 @@
 """The clients against a daemon that answers, refuses, lies and dies over real mTLS."""
 
 import asyncio
+import datetime as dt
 import inspect
 import re
 import threading
@@ -387,6 +388,7 @@ def test_secrets_are_in_no_repr(client: Client) -> None:
         (lambda client: client.sign_many("alias/k", [memoryview(b"x")]), "items"),
         (lambda client: client.encrypt("alias/k", bytearray(b"x")), "plaintext"),
         (lambda client: client.list_audit_records(since="2020"), "since"),
+        (lambda client: client.list_audit_records(until=dt.datetime(2027, 1, 1)), "until"),  # noqa: DTZ001
         (lambda client: client.with_timeout("a"), "timeout"),
         (lambda client: client.with_timeout(float("nan")), "timeout"),
         (lambda client: client.with_timeout(0), "timeout"),

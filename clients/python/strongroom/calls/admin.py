@@ -81,19 +81,29 @@ def get_quota_usage(scope: str, subject: str) -> Call[results.QuotaUsage]:
     return _USAGE.call(_USAGE.make(scope=_scope(scope), subject=subject), _usage)
 
 
-def list_audit_records(
+def list_audit_records(  # noqa: PLR0913 - the filters
     *,
     key: str = "",
     principal: str = "",
+    action: str = "",
+    outcome: str = "",
     since: datetime | None = None,
+    until: datetime | None = None,
     page_size: int = 0,
     page_token: str = "",
 ) -> Call[results.Page[results.AuditRecord]]:
-    """List audit records, oldest first; `since` is an aware datetime."""
+    """Look for audit records, oldest first; a page may be empty although more follow.
+
+    `action` and `outcome` are as records have them ("kms:Decrypt", "OK", "ACCESS_DENIED"); `since` and
+    `until` are aware datetimes: at or after the first, before the second.
+    """
     request = _RECORDS.make(
         key=key,
         principal=principal,
-        since=None if since is None else _stamp(since),
+        action=action,
+        outcome=outcome,
+        since=_stamp(since, "since"),
+        until=_stamp(until, "until"),
         page_size=page_size,
         page_token=page_token,
     )
@@ -119,15 +129,17 @@ def _scope(name: str) -> int:
     return enums.LIMIT_SCOPE.number(name, "scope")
 
 
-def _stamp(time: datetime) -> Timestamp:
+def _stamp(time: datetime | None, field: str) -> Timestamp | None:
+    if time is None:
+        return None
     given: object = time
     if not isinstance(given, datetime) or given.tzinfo is None:
-        raise invalid("since", "must be a time with its zone")
+        raise invalid(field, "must be a time with its zone")
     stamp = Timestamp()
     try:
         stamp.FromDatetime(time)
     except (ValueError, OverflowError):
-        raise invalid("since", "must be a time of the years 1 to 9999") from None
+        raise invalid(field, "must be a time of the years 1 to 9999") from None
     return stamp
 
 
@@ -171,7 +183,23 @@ def _record(record: audit_pb2.AuditRecord) -> results.AuditRecord:
         request_id=record.request_id,
         hash=record.hash,
         canonical_json=record.canonical_json,
+        identity=record.identity,
+        session=record.session,
+        session_source=record.session_source,
+        via_service=record.via_service,
+        caller_account=record.caller_account,
+        source_principal=record.source_principal,
+        source_arn=record.source_arn,
+        source_account=record.source_account,
+        source_address=record.source_address,
+        door=record.door,
+        decision=_decision(record.decision) if record.HasField("decision") else None,
+        other_key_arns=tuple(record.other_key_arns),
     )
+
+
+def _decision(decision: audit_pb2.AuditDecision) -> results.AuditDecision:
+    return results.AuditDecision(decision.basis, decision.ground, decision.policy)
 
 
 def _records(reply: audit_pb2.ListAuditRecordsResponse) -> results.Page[results.AuditRecord]:

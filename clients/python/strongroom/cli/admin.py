@@ -11,6 +11,7 @@ from strongroom.cli.inputs import Etag, RequestId
 from strongroom.cli.keys import Limit, arn_of
 from strongroom.cli.output import note, plain, show, show_list
 from strongroom.cli.session import connected, options
+from strongroom.cloudtrail import event
 from strongroom.errors import invalid
 from strongroom.names import LimitScope
 
@@ -35,6 +36,7 @@ _LIMIT_COLUMNS = {
     "burst": "burst",
     "default": "is_default",
 }
+_FULL_PAGE = 1_000
 _RECORD_COLUMNS = {
     "time": "time",
     "action": "action",
@@ -103,28 +105,44 @@ def quota_usage(ctx: typer.Context, scope: Scope, subject: Subject) -> None:
         show(ctx, client.get_quota_usage(scope, arn_of(client, subject)))
 
 
-@audit_app.command("list")
-def audit_list(
+@audit_app.command("query")
+def audit_query(  # noqa: PLR0913, PLR0917 - the filters
     ctx: typer.Context,
     key: OnlyKey = "",
     principal: OnlyPrincipal = "",
-    since: Annotated[str | None, typer.Option(help="ISO 8601; without a zone UTC.", metavar="TIME")] = None,
+    action: Annotated[
+        str, typer.Option(help="Only records of this action, e.g. kms:Decrypt.", metavar="ACTION")
+    ] = "",
+    outcome: Annotated[
+        str,
+        typer.Option(help="Only OK, an error reason such as ACCESS_DENIED, PENDING, ...", metavar="OUTCOME"),
+    ] = "",
+    since: Annotated[
+        str | None, typer.Option(help="At this time or later: ISO 8601; without a zone UTC.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.", metavar="TIME")] = None,
     limit: Limit = 100,
 ) -> None:
-    """List audit records, oldest first."""
-    moment = None if since is None else _time(since)
+    """Find audit records, oldest first. --json: a line each, in the shape of CloudTrail's events."""
+    wanted = {"key": key, "principal": principal, "action": action, "outcome": outcome}
+    times = {"since": _time(since, "since"), "until": _time(until, "until")}
     with connected(ctx) as client:
-        found = client.pages(client.list_audit_records, key=key, principal=principal, since=moment)
-        show_list(ctx, list(islice(found, limit)), _RECORD_COLUMNS)
+        size = min(limit, _FULL_PAGE)
+        found = islice(client.pages(client.list_audit_records, **wanted, **times, page_size=size), limit)
+        if options(ctx).as_json:
+            for record in found:
+                typer.echo(json.dumps(event(record), ensure_ascii=False))
+        else:
+            show_list(ctx, list(found), _RECORD_COLUMNS)
 
 
 @audit_app.command("tail")
 def audit_tail(ctx: typer.Context, key: OnlyKey = "", principal: OnlyPrincipal = "") -> None:
-    """Follow the audit log: records as they are written, until you stop it."""
+    """Follow the audit log: records as they are written, until you stop it. --json: as of query."""
     with connected(ctx) as client:
         for record in client.tail_audit_records(key=key, principal=principal):
             if options(ctx).as_json:
-                typer.echo(json.dumps(plain(record), ensure_ascii=False))
+                typer.echo(json.dumps(event(record), ensure_ascii=False))
             else:
                 cells = (plain(getattr(record, field)) for field in _RECORD_COLUMNS.values())
                 typer.echo("  ".join(str(cell or "-") for cell in cells))
@@ -143,9 +161,11 @@ def whoami(ctx: typer.Context) -> None:
         show(ctx, client.get_caller_identity())
 
 
-def _time(text: str) -> datetime:
+def _time(text: str | None, field: str) -> datetime | None:
+    if text is None:
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise invalid("since", "must be a time as in 2027-01-31T12:00:00Z") from None
+        raise invalid(field, "must be a time as in 2027-01-31T12:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -57,7 +57,7 @@ VERBS: Final[dict[str, str]] = {
     "QuotaService.ListQuotaRequests": "quota requests",
     "QuotaService.AnswerQuotaRequest": "quota answer",
     "QuotaService.CancelQuotaRequest": "quota cancel",
-    "AuditService.ListAuditRecords": "audit list",
+    "AuditService.ListAuditRecords": "audit query",
     "AuditService.TailAuditRecords": "audit tail",
     "AuditService.GetAuditCheckpoint": "audit checkpoint",
     "AccessService.GetCallerIdentity": "whoami",
