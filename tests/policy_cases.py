@@ -13,7 +13,7 @@ from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.grants import Grant, NewGrant
 from strongroomd.domain.policy import Decision, PolicyKind, Request, Resource
-from strongroomd.domain.policy.evaluation import Authority, Standing
+from strongroomd.domain.policy.evaluation import NO_STANDING, Authority, Standing
 from strongroomd.domain.policy.request import Value
 
 Statement = dict[str, Any]
@@ -111,9 +111,6 @@ class Asked:
     standing: Standing
     grants: list[Grant]
 
-    def ask(self) -> Request:
-        return self.request
-
     def decide(self) -> Decision:
         return self.authority.decide(self.request, self.standing, self.grants)
 
@@ -145,6 +142,13 @@ def _parsed(text: Document, kind: PolicyKind) -> policy.Policy:
 def answer(case: dict[str, Any]) -> bool:
     """Ask the daemon's evaluator."""
     return asked(case).decide().allowed
+
+
+def decision_alone(compiled: policy.Policy, who: str, action: Action) -> Decision:
+    """Ask a key policy for a caller of the key's own account to whom nothing is attached."""
+    resource = Resource(KEY, who.split(":")[4])
+    request = Request(action, policy.subject_named(who), resource)
+    return Authority(compiled, resource).decide(request, NO_STANDING)
 
 
 def _row(rule: str, sentence: str, allowed: bool, who: str = ALICE, **case: Any) -> Row:
@@ -338,6 +342,11 @@ GRANTS: list[Row] = [
     _grant("equals: the same pairs", True, {"equals": _PAIRS}, encryption_context=_PAIRS),
     _grant("equals: a pair more", False, {"equals": _PAIRS}, encryption_context=_PAIRS | {"x": "1"}),
     _grant("equals: a pair less", False, {"equals": _PAIRS}, encryption_context={"tenant": "7"}),
+    *(
+        _grant(f"{kind} binds {name}", holds, {"operations": [name], kind: _PAIRS}, action=f"kms:{name}", encryption_context=pairs)
+        for name in ("Encrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext")
+        for kind, pairs, holds in (("equals", _PAIRS, True), ("equals", {}, False), ("subset", _PAIRS, True), ("subset", {"tenant": "7"}, False))
+    ),
     _grant("equals: another value", False, {"equals": _PAIRS}, encryption_context=_PAIRS | {"tenant": "8"}),
     _grant("equals: keys are compared with case", False, {"equals": {"tenant": "7"}}, encryption_context={"Tenant": "7"}),
     _grant("equals: no context at all", False, {"equals": _PAIRS}),
@@ -369,6 +378,7 @@ GRANTS: list[Row] = [
     _child("subset does not change a value", False, {"subset": {"tenant": "7"}}, {"equals": {"tenant": "8"}}),
     _child("subset is not dropped", False, {"subset": _PAIRS}, {}),
     _child("a source is not dropped", False, {"source_arn": _SOURCE}, {}),
+    _child("a child may add a source", True, {}, {"source_arn": _SOURCE, "source_account": HOME}),
 ]  # fmt: skip
 GRANTS += [
     _grant(
@@ -509,6 +519,8 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("Null", _VIA, False, {}, False),
     ("Null", _OPS, "true", {_OPS: []}, True),
     ("Null", _VIA, ["true", "false"], {}, True),
+    ("NumericLessThan", _DAYS, 1.5, {_DAYS: 1}, True),
+    ("NumericLessThan", _DAYS, 1.5, {_DAYS: 2}, False),
     # IfExists.
     ("StringEqualsIfExists", _VIA, "s3", {}, True),
     ("StringEqualsIfExists", _VIA, "s3", {_VIA: "rds"}, False),
@@ -540,6 +552,8 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("ForAllValues:StringEqualsIfExists", _OPS, "Decrypt", {}, True),
     ("ForAllValues:StringEquals", _VIA, "s3", {_VIA: "s3"}, True),
     ("ForAnyValue:StringEquals", _VIA, "s3", {_VIA: "rds"}, False),
+    ("ForAnyValue:StringEquals", _VIA, "s3", {_VIA: "s3"}, True),
+    ("ForAllValues:StringEquals", _VIA, "s3", {_VIA: "rds"}, False),
     # Policy variables.
     ("StringEquals", _OWNER, "${aws:PrincipalTag/team}", {_TEAM: "blue", _OWNER: "blue"}, True),
     ("StringEquals", _OWNER, "${aws:PrincipalTag/team}", {_TEAM: "red", _OWNER: "blue"}, False),
@@ -550,7 +564,14 @@ TESTS: list[tuple[str, str, Any, dict[str, Any], bool]] = [
     ("StringEquals", _OWNER, "${aws:PrincipalTag/team, 'blue'}", {_OWNER: "blue"}, True),
     ("StringEquals", _OWNER, "${aws:PrincipalTag/team, 'blue'}", {_TEAM: "red", _OWNER: "blue"}, False),
     ("StringEquals", _OWNER, ["x", "${aws:PrincipalTag/team}"], {_OWNER: "x"}, True),
+    ("StringEquals", _OWNER, ["x", "${aws:PrincipalTag/team}"], {_TEAM: "blue", _OWNER: "blue"}, True),
+    ("StringEquals", _OWNER, "${aws:PrincipalTag/team}*", {_TEAM: "bl", _OWNER: "blue"}, False),
+    ("StringEquals", _OWNER, "${aws:PrincipalTag/team}*", {_TEAM: "bl", _OWNER: "bl*"}, True),
+    ("StringEquals", _OWNER, "${ aws:PrincipalTag/team }", {_TEAM: "blue", _OWNER: "blue"}, True),
+    ("StringEquals", _OWNER, "${kms:ViaService}", {_VIA: "s3", _OWNER: "s3"}, True),
     ("StringEquals", _OWNER, "a${aws:PrincipalTag/team}z", {_TEAM: "-", _OWNER: "a-z"}, True),
+    ("StringEqualsIgnoreCase", _OWNER, "Blue*", {_OWNER: "bLUE*"}, True),
+    ("StringEqualsIgnoreCase", _OWNER, "Blue*", {_OWNER: "blueish"}, False),
     ("StringEqualsIgnoreCase", _OWNER, "${aws:PrincipalTag/team}", {_TEAM: "BLUE", _OWNER: "blue"}, True),
     ("StringLike", _OWNER, "${aws:PrincipalTag/team}", {_TEAM: "*", _OWNER: "blue"}, False),
     ("StringLike", _OWNER, "${aws:PrincipalTag/team}*", {_TEAM: "bl", _OWNER: "blue"}, True),
@@ -604,8 +625,11 @@ RESOURCES: list[Row] = [
     _row("variables in resources", "another value", False, identity=identity(allow(Resource=_MINE)), context={_TEAM: "2222"}),
     _row("variables in resources", "no value covers nothing", False, identity=identity(allow(Resource=_MINE))),
     _row("variables in resources", "the value is no pattern", False, identity=identity(allow(Resource=_MINE)), context={_TEAM: "?"}),
+    _row("variables in resources", "beside a constant", True, identity=identity(allow(Resource=[OTHER_KEY, _MINE])), context={_TEAM: "1111"}),
     _row("variables in resources", "a deny that is filled", False, key_policy=_FOR_ALICE, identity=identity(deny(Resource=_MINE)), context={_TEAM: "1111"}),
     _row("variables in resources", "a deny without its value", True, key_policy=_FOR_ALICE, identity=identity(deny(Resource=_MINE))),
+    _row("the language of 2008", "has wildcards", True, key_policy=document(allow(ALICE, Condition={"StringLike": {_VIA: "s3.*"}}), version="2008-10-17"), context={_VIA: "s3.eu"}),
+    _row("the language of 2008", "has wildcards that miss", False, key_policy=document(allow(ALICE, Condition={"StringLike": {_VIA: "s3.*"}}), version="2008-10-17"), context={_VIA: "rds.eu"}),
 ]  # fmt: skip
 
 ROWS: list[Row] = [*COMBINATIONS, *GRANTS, *(_tested(*row) for row in TESTS), *CONTEXTS, *RESOURCES]

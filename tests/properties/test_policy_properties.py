@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.policy_cases import decision_alone
 
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.policy import Question
 
 _PEOPLE = [
     f"arn:aws:iam::{account}:{name}"
@@ -187,4 +187,4 @@ def test_decisions_agree_with_a_naive_reading(statements: list[dict[str, Any]]) 
 
     for who in _PEOPLE:
         for action in Action:
-            assert compiled.decide(Question(who, action)).allowed is oracle(statements, who, action)
+            assert decision_alone(compiled, who, action).allowed is oracle(statements, who, action)

@@ -179,7 +179,7 @@ class Judge:
             return decision
         if action in FOR_ANYONE or (principal.administrator and action in KEYLESS):
             return _BY_CONFIGURATION
-        return decision if decision.allowed and action in BY_IDENTITY else DEFAULT_DENY
+        return decision if action in BY_IDENTITY else DEFAULT_DENY
 
     def forbids(self, caller: Caller, action: Action) -> Decision | None:
         """Give the decision that denies an action which needs no other right; None where nothing does."""

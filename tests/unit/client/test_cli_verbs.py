@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from tests.policy_cases import decision_alone
 from tests.unit.client.fake_daemon import ARN, FILES, FakeDaemon, refusal
 
 from strongroom import errors
@@ -24,7 +25,7 @@ from strongroom.reasons import EXPLANATIONS
 from strongroom.v1 import access_pb2, keys_pb2, policies_pb2, types_pb2
 from strongroomd.domain.actions import KEYLESS, MUTATIONS, Action
 from strongroomd.domain.errors import Fault, Reason, fault_of
-from strongroomd.domain.policy import Question, parse
+from strongroomd.domain.policy import parse
 
 Run = Callable[..., tuple[int, bytes, str]]
 LINES = {
@@ -582,7 +583,7 @@ def test_who_manages_cannot_use_and_who_uses_cannot_manage() -> None:
     policy = parse(policies.compose([ADMIN], [USER]))
 
     def allowed(principal: str) -> set[Action]:
-        return {action for action in Action if policy.decide(Question(principal, action)).allowed}
+        return {action for action in Action if decision_alone(policy, principal, action).allowed}
 
     manages, uses = allowed(ADMIN), allowed(USER)
     using = {

@@ -199,3 +199,22 @@ def test_a_grantee_retires_a_grant_of_a_source_in_its_name_only(said: str | None
     request = Request(Action.RETIRE_GRANT, subject_named(BOB), context=context)
 
     assert grants.may_retire(made(RETIRE, source=BUCKET), request) is may
+
+
+def test_one_operation_that_is_none_spoils_the_rest() -> None:
+    with pytest.raises(StrongroomError):
+        grants.parse_operations(("Decrypt", "PutKeyPolicy"))
+
+
+def test_the_order_of_pairs_makes_no_other_constraint() -> None:
+    one, other = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+
+    assert grants.parse_constraints(one) == grants.parse_constraints(other)
+    assert grants.parse_constraints(None, one) == grants.parse_constraints(None, other)
+
+
+def test_a_grant_at_its_bounds_is_taken() -> None:
+    everything = grants.grantable(KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY)
+    wanted = NewGrant(ALICE, everything, name="x" * 256)
+
+    assert grants.check(wanted, KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY) is wanted

@@ -17,7 +17,6 @@ from strongroomd.domain.policy.language import PolicyKind as PolicyKind
 from strongroomd.domain.policy.language import Statement as Statement
 from strongroomd.domain.policy.request import Basis as Basis
 from strongroomd.domain.policy.request import Decision as Decision
-from strongroomd.domain.policy.request import Question as Question
 from strongroomd.domain.policy.request import Request as Request
 from strongroomd.domain.policy.request import Resource as Resource
 from strongroomd.domain.policy.request import Subject as Subject

@@ -130,8 +130,6 @@ def to_bring(action: Action) -> frozenset[str]:
 
 
 def _principal_type(here: Circumstances) -> str:
-    if here.subject.session:
-        return "AssumedRole"
     return _TYPES[here.subject.arn.split(":")[5].partition("/")[0]]
 
 

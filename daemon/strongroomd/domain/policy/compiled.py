@@ -1,13 +1,13 @@
 """A compiled policy: which of its statements may speak of a caller and an action, found by one look-up."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
 from strongroomd.domain.actions import Action
 from strongroomd.domain.policy.language import Document, Effect, PolicyKind, Statement, parse_document
-from strongroomd.domain.policy.request import Basis, Decision, Question, Request, Subject
+from strongroomd.domain.policy.request import Basis, Decision, Request, Subject
 from strongroomd.domain.policy.resources import NO_RESOURCE
 from strongroomd.domain.policy.who import Reach
 
@@ -15,7 +15,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 _REMEMBERED: Final = 4096
 DEFAULT_DENY: Final = Decision(allowed=False, ground="default deny", basis=Basis.DEFAULT_DENY)
-Ask = Callable[[], Request]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,51 +49,18 @@ class Policy:
         self.statements = document.statements
         self.name = name
         self._by_action: dict[Action, tuple[Statement, ...]] = {}
-        self._decided: dict[Question, Decision] = {}
-        self._sheets: dict[Question, Sheet] = {}
 
     def sheet(self, subject: Subject, action: Action) -> Sheet:
         """Find the statements that may speak of a caller and an action."""
         speaking = self._by_action.get(action)
         if speaking is None:
-            speaking = tuple(s for s in self.statements if action in s.actions)
+            speaking = tuple(sorted((s for s in self.statements if action in s.actions), key=depends))
             self._by_action[action] = speaking
-        speaking = tuple(sorted(speaking, key=depends))
         return Sheet(
             denies=tuple(s for s in speaking if denies(s, subject)),
             direct=tuple(s for s in speaking if reach(s, subject) is Reach.DIRECT),
             delegating=tuple(s for s in speaking if reach(s, subject) is Reach.DELEGATED),
         )
-
-    def recall(self, question: Question) -> Decision | None:
-        """Give a decision that depends on nothing but the question, if it was made before."""
-        return self._decided.get(question)
-
-    def decide(self, question: Question, ask: Ask | None = None) -> Decision:
-        """Answer from this policy alone: an explicit deny wins, else any allow, else denied.
-
-        Args:
-            question: who wants to do what.
-            ask: makes the request, should a condition or resource be in question. Without it a statement that
-                depends on the request denies, but does not allow.
-        """
-        decision = self._decided.get(question)
-        return self._decide(question, ask) if decision is None else decision
-
-    def _decide(self, question: Question, ask: Ask | None) -> Decision:
-        sheet = self._sheets.get(question)
-        if sheet is None:
-            sheet = self.sheet(subject_named(question.principal), question.action)
-            remember(self._sheets, question, sheet)
-        if _is_settled(sheet):
-            decision = _decision(_head(sheet.denies), _head(sheet.direct))
-            remember(self._decided, question, decision)
-            return decision
-        if ask is None:
-            return _decision(_head(sheet.denies), _head([s for s in sheet.direct if not depends(s)]))
-        request = ask()
-        denying = first_speaking(sheet.denies, request)
-        return _decision(denying, None if denying else first_speaking(sheet.direct, request))
 
 
 def remember(memory: dict[K, V], key: K, value: V) -> None:
@@ -139,24 +105,6 @@ def first_speaking(statements: Iterable[Statement], request: Request) -> Stateme
         if speaks(statement, request):
             return statement
     return None
-
-
-def _is_settled(sheet: Sheet) -> bool:
-    """Say whether every request is decided alike, as the statements come in order of dependence."""
-    deciding = sheet.denies or sheet.direct
-    return not deciding or not depends(deciding[0])
-
-
-def _head(statements: Sequence[Statement]) -> Statement | None:
-    return statements[0] if statements else None
-
-
-def _decision(denying: Statement | None, allowing: Statement | None) -> Decision:
-    if denying is not None:
-        return Decision(allowed=False, ground=denying.label, basis=Basis.KEY_POLICY_DENY)
-    if allowing is not None:
-        return Decision(allowed=True, ground=allowing.label, basis=Basis.KEY_POLICY_ALLOW)
-    return DEFAULT_DENY
 
 
 def subject_named(name: str) -> Subject:

@@ -33,7 +33,7 @@ def _allow(sid: str, principals: Sequence[str], actions: Sequence[str] | str) ->
         "Sid": sid,
         "Effect": "Allow",
         "Principal": {"AWS": sorted(set(principals))},
-        "Action": actions if isinstance(actions, str) else list(actions),
+        "Action": actions,
         "Resource": "*",
     }
 

@@ -86,8 +86,6 @@ def one_of(item: Mapping[str, Any], name: str, place: str) -> tuple[bool, str, A
 
 def as_list(value: object) -> list[Any]:
     """Read a value that may stand without a list."""
-    if value is None:
-        return []
     return value if isinstance(value, list) else [value]
 
 

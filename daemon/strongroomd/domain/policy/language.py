@@ -121,7 +121,7 @@ def parse_document(text: str, kind: PolicyKind, field: str = "policy") -> Docume
     if version not in VERSIONS:
         raise malformed(f"{field}.Version", "must be 2012-10-17 or 2008-10-17")
     label(document.get("Id", ""), f"{field}.Id")
-    items = as_list(document.get("Statement"))
+    items = as_list(document.get("Statement", []))
     if not items or len(items) > MAX_POLICY_STATEMENTS:
         raise malformed(f"{field}.Statement", f"must hold 1 to {MAX_POLICY_STATEMENTS} statements")
     read = _reader(_FORMS[kind], field, version)
@@ -185,8 +185,8 @@ def _named(item: dict[str, Any], place: str, services: tuple[str, ...]) -> tuple
 
 
 def _check_action(pattern: str, place: str, services: tuple[str, ...]) -> None:
-    service, colon, name = pattern.partition(":")
-    if not colon or service.lower() not in services or not service.isascii():
+    service, _, name = pattern.partition(":")
+    if service.lower() not in services or not service.isascii():
         allowed = ", ".join(f"{service}:" for service in services)
         raise malformed(place, f"must name actions of {allowed} with * and ? as wildcards")
     if not 0 < len(name) <= _LONGEST_ACTION or _NO_WORD.search(name):

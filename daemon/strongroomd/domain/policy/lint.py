@@ -163,7 +163,7 @@ def _covers(wide: Statement, narrow: Statement) -> bool:
 
 def _covers_who(wide: Statement, narrow: Statement) -> bool:
     if wide.who is None or narrow.who is None:
-        return wide.who is narrow.who
+        return True  # both are None: of one policy either all statements name somebody or none does
     if wide.who.inverted or narrow.who.inverted:
         return wide.who == narrow.who or (not wide.who.inverted and _EVERYONE in wide.who.names)
     return _EVERYONE in wide.who.names or narrow.who.names <= wide.who.names

@@ -34,7 +34,7 @@ ARN_PARTS: Final = 6
 
 def tokens(text: str) -> tuple[Token, ...]:
     """Split a text into characters and wildcards."""
-    return tuple(_WILDCARDS.get(part, part) for part in _AT_WILDCARDS.split(text) if part)
+    return tuple(_WILDCARDS.get(part, part) for part in _AT_WILDCARDS.split(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from strongroomd.domain.actions import Action
 
@@ -24,18 +24,6 @@ class Context(Protocol):
 
 
 NO_CONTEXT: Final[Mapping[str, Value]] = MappingProxyType({})
-
-
-class Question(NamedTuple):
-    """What is asked of a key policy alone.
-
-    Attributes:
-        principal: the caller's ARN.
-        action: what the caller wants to do.
-    """
-
-    principal: str
-    action: Action
 
 
 @dataclass(frozen=True, slots=True, eq=False)

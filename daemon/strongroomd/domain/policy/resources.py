@@ -28,7 +28,7 @@ class Resources:
     """Which resources a statement speaks of.
 
     Attributes:
-        everything: every resource, whatever the request.
+        everything: every resource, whatever the request: nobody needs to ask.
         varies: has a policy variable, so that the answer depends on the request.
     """
 
@@ -39,7 +39,7 @@ class Resources:
 
     def match(self, arn: str, context: Context) -> bool:
         """Say whether the statement speaks of a resource."""
-        return self.everything or self.covers(arn, context) is not self.inverted
+        return self.covers(arn, context) is not self.inverted
 
 
 EVERYTHING: Final = Resources(lambda _arn, _context: True, inverted=False, everything=True, varies=False)

@@ -37,7 +37,7 @@ class Who:
     """Whom a statement names; `*` stands among the names."""
 
     names: frozenset[str]
-    inverted: bool = False
+    inverted: bool
 
     def allows(self, subject: Subject) -> Reach:
         """Say how far an Allow reaches a caller."""

@@ -306,3 +306,58 @@ def test_use_is_refused_where_the_encryption_context_is_left_out() -> None:
     assert may(required, ALICE, "kms:Encrypt", encryption_context={"tenant": "7"})
     assert not may(required, ALICE, "kms:Encrypt", encryption_context={})
     assert may(required, ALICE, "kms:DescribeKey")
+
+
+_CONSOLE_ADMINISTRATORS = (
+    *("kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*"),
+    *("kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource"),
+    *("kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:RotateKeyOnDemand"),
+)
+_CONSOLE_USERS = (
+    *("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"),
+    *("kms:Sign", "kms:Verify", "kms:GenerateMac", "kms:VerifyMac", "kms:DeriveSharedSecret"),
+    "kms:GetPublicKey",
+)
+
+
+def _written(sid: str, who: str, actions: Any) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Principal": {"AWS": [who]}, "Action": actions, "Resource": "*"}
+
+
+def test_the_consoles_policy_is_written_as_in_aws() -> None:
+    grants = ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"]
+    passing_on = _written("Allow attachment of persistent resources", USER, grants)
+
+    assert json.loads(CONSOLE) == {
+        "Version": "2012-10-17",
+        "Id": "key-consolepolicy-3",
+        "Statement": [
+            _written("Enable IAM User Permissions", ROOT, "kms:*"),
+            _written("Allow access for Key Administrators", ADMIN, list(_CONSOLE_ADMINISTRATORS)),
+            _written("Allow use of the key", USER, list(_CONSOLE_USERS)),
+            passing_on | {"Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}},
+        ],
+    }
+
+
+def test_the_consoles_policy_names_nobody_whom_there_is_not() -> None:
+    def sids(*people: list[str]) -> list[str]:
+        return [s["Sid"] for s in json.loads(policy.console_policy(ROOT, *people))["Statement"]]
+
+    root, administrators, *users = sids([ADMIN], [USER])
+    assert sids([], []) == [root]
+    assert sids([ADMIN], []) == [root, administrators]
+    assert sids([], [USER]) == [root, *users]
+
+
+def test_the_default_policy_is_written_as_in_aws() -> None:
+    written = _written("key-default-1", ROOT, "kms:*")
+
+    assert json.loads(policy.default_policy(ROOT)) == {
+        "Version": "2012-10-17",
+        "Id": "key-default-1",
+        "Statement": [written],
+    }
+    assert json.loads(policy.default_policy(USER, ROOT, USER))["Statement"][0]["Principal"] == {
+        "AWS": sorted([USER, ROOT])
+    }

@@ -207,3 +207,27 @@ def test_two_names_that_differ_in_case_refuse_only_who_asks_for_them() -> None:
 
     assert where.get("kms:encryptioncontext:x") == "y"
     refused(where, "kms:encryptioncontext:tenant")
+
+
+def test_a_service_calls_for_a_resource() -> None:
+    arn, account = "arn:aws:s3:::b", "444455556666"
+    where = here(call=dataclasses.replace(CALL, source_arn=arn, source_account=account))
+
+    assert (where.get("aws:sourcearn"), where.get("aws:sourceaccount")) == (arn, account)
+
+
+def test_a_peer_without_an_address_has_none() -> None:
+    assert here(call=dataclasses.replace(CALL, source_ip="")).get("aws:sourceip") is None
+
+
+def test_a_key_of_several_regions_is_told_by_its_id() -> None:
+    record = dataclasses.replace(RECORD, key_id="mrk-" + "0" * 32)
+
+    assert here(target=Target(KEY, record)).get("kms:multiregion") is True
+
+
+def test_what_an_action_does_not_have_is_not_there_whatever_is_brought() -> None:
+    where = here(Action.SIGN, encryption_context={"tenant": "7"}, request_tags={"team": "blue"})
+
+    assert where.get("kms:encryptioncontext:tenant") is None
+    assert where.get("aws:requesttag/team") is None

@@ -68,6 +68,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a week": ({"DateLessThan": {"aws:CurrentTime": "2026-W01-1"}}, ".DateLessThan.aws:CurrentTime"),
     "text as truth": ({"Bool": {"aws:SecureTransport": "yes"}}, ".Bool.aws:SecureTransport"),
     "text as presence": ({"Null": {"kms:ViaService": "yes"}}, ".Null.kms:ViaService"),
+    "one ARN and none": ({"ArnLike": {"aws:SourceArn": ["arn:aws:s3:::b", "b"]}}, ".ArnLike.aws:SourceArn"),
+    "no ASCII as base64": ({"BinaryEquals": {"aws:PrincipalTag/x": "é"}}, ".BinaryEquals.aws:PrincipalTag/"),
     "no base64": ({"BinaryEquals": {"aws:PrincipalTag/x": "?"}}, ".BinaryEquals.aws:PrincipalTag/"),
     "no address": ({"IpAddress": {"aws:SourceIp": "localhost"}}, ".IpAddress.aws:SourceIp"),
     "host bits": ({"IpAddress": {"aws:SourceIp": "10.0.0.1/8"}}, ".IpAddress.aws:SourceIp"),
@@ -243,3 +245,27 @@ def test_no_pattern_is_expensive_on_any_value(pattern: str, value: str) -> None:
     assert not compare(value, context)
 
     assert time.process_time() - start < 0.2
+
+
+@pytest.mark.parametrize("value", [10**16, 1e16, 1e-5, -1e-5])
+def test_a_number_of_the_request_is_compared_whatever_its_size(value: float) -> None:
+    assert OPERATORS["NumericLessThan"].build(["2"], "2012-10-17")(value, {}) is (value < 2)
+    assert OPERATORS["NumericGreaterThan"].build(["2"], "2012-10-17")(value, {}) is (value > 2)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Lima"])
+def test_a_day_of_a_policy_begins_in_utc_wherever_the_daemon_runs(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert operators.date("1970-01-02") == 86_400.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_the_calendars_ends_are_dates(text: str) -> None:
+    assert abs(operators.date(text)) > 10**10

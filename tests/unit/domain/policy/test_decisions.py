@@ -2,9 +2,7 @@
 
 import pytest
 from tests import policy_corpus, policy_reference
-from tests.policy_cases import HOME, ROWS, Row, answer, asked
-
-from strongroomd.domain.policy import Question
+from tests.policy_cases import HOME, ROWS, Row, answer
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.rule}: {row.sentence}")
@@ -29,17 +27,12 @@ def test_daemon_and_reference_decide_a_generated_case_alike(line: str, allowed: 
 
 
 def test_a_key_policy_alone_decides_as_if_there_were_nothing_else() -> None:
-    """What the gate asks, for callers of the key's own account."""
     generated = [policy_corpus.build(line) for line, _ in policy_corpus.stored()]
 
     for whole in (*generated, *(row.case for row in ROWS)):
         case = whole | {"identity": [], "guard_rails": [], "grants": []}
         if "key" in case and f":{HOME}:" in case["who"]:
-            one = asked(case)
-            assert one.authority.policy is not None
-            question = Question(case["who"], one.request.action)
-            found = one.authority.policy.decide(question, one.ask)
-            assert found.allowed is policy_reference.decide(case), case
+            assert answer(case) is policy_reference.decide(case), case
 
 
 def test_generated_cases_are_many_and_of_both_answers() -> None:

@@ -5,12 +5,14 @@ import time
 from typing import Any
 
 import pytest
+from tests.policy_cases import decision_alone
 
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.limits import MAX_POLICY, MAX_POLICY_STATEMENTS
-from strongroomd.domain.policy import PolicyKind, Question
+from strongroomd.domain.limits import MAX_POLICY, MAX_POLICY_DEPTH, MAX_POLICY_STATEMENTS
+from strongroomd.domain.policy import PolicyKind
+from strongroomd.domain.policy.document import load, only
 
 ALICE = "arn:aws:iam::111122223333:user/alice"
 BOB = "arn:aws:iam::111122223333:user/bob"
@@ -27,11 +29,11 @@ def document(*statements: object, **members: object) -> str:
 
 
 def allowed(text: str, who: str = ALICE, action: Action = Action.ENCRYPT) -> bool:
-    return policy.parse(text).decide(Question(who, action)).allowed
+    return decision_alone(policy.parse(text), who, action).allowed
 
 
 def test_what_no_statement_speaks_of_is_denied() -> None:
-    decision = policy.parse(document(statement())).decide(Question(BOB, Action.ENCRYPT))
+    decision = decision_alone(policy.parse(document(statement())), BOB, Action.ENCRYPT)
 
     assert (decision.allowed, decision.ground) == (False, "default deny")
 
@@ -48,8 +50,8 @@ def test_the_ground_of_a_decision_is_its_statement() -> None:
     text = document(statement(Sid="let alice"), statement(Effect="Deny", Action="kms:Decrypt"))
     compiled = policy.parse(text)
 
-    assert compiled.decide(Question(ALICE, Action.ENCRYPT)).ground == "let alice"
-    assert compiled.decide(Question(ALICE, Action.DECRYPT)).ground == "Statement[1]"
+    assert decision_alone(compiled, ALICE, Action.ENCRYPT).ground == "let alice"
+    assert decision_alone(compiled, ALICE, Action.DECRYPT).ground == "Statement[1]"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_wildcards_match_as_in_aws(pattern: str, matches: Action, misses: Action
 def test_an_action_of_aws_that_is_not_offered_here_allows_nothing() -> None:
     compiled = policy.parse(document(statement(Action="kms:ReplicateKey")))
 
-    assert not any(compiled.decide(Question(ALICE, action)).allowed for action in Action)
+    assert not any(decision_alone(compiled, ALICE, action).allowed for action in Action)
 
 
 def test_not_action_and_not_principal_turn_the_list_around() -> None:
@@ -111,34 +113,8 @@ def test_the_default_policy_allows_its_principals_everything_of_kms_and_others_n
 
     for action in Action:
         expected = action.startswith("kms:")
-        assert compiled.decide(Question(ALICE, action)).allowed is expected
-        assert not compiled.decide(Question(BOB, action)).allowed
-
-
-def test_a_decision_is_remembered_and_stays_the_same() -> None:
-    compiled = policy.parse(document(statement()))
-    question = Question(ALICE, Action.ENCRYPT)
-
-    assert compiled.decide(question) is compiled.decide(question)
-
-
-def test_decisions_are_remembered_beside_each_other() -> None:
-    compiled = policy.parse(document(statement()))
-    questions = [Question(who, Action.ENCRYPT) for who in (ALICE, BOB)]
-
-    for question in questions:
-        compiled.decide(question)
-
-    assert None not in [compiled.recall(question) for question in questions]
-
-
-def test_memory_of_decisions_is_bounded() -> None:
-    compiled = policy.parse(document(statement(Principal="*")))
-
-    for number in range(10_000):
-        compiled.decide(Question(f"arn:aws:iam::111122223333:user/{number}", Action.ENCRYPT))
-
-    assert len(compiled._decided) <= 4_096
+        assert decision_alone(compiled, ALICE, action).allowed is expected
+        assert not decision_alone(compiled, BOB, action).allowed
 
 
 MALFORMED: dict[str, tuple[str, str]] = {
@@ -158,6 +134,13 @@ MALFORMED: dict[str, tuple[str, str]] = {
     "a version that is a list": (document(statement(), Version=["2012-10-17"]), "policy.Version"),
     "an id that is a number": (document(statement(), Id=1), "policy.Id"),
     "no statement": (document(), "policy.Statement"),
+    "no Statement": ('{"Version": "2012-10-17"}', "policy.Statement"),
+    "a statement that is null": (document(None), "policy.Statement[0]"),
+    "a Statement that is null": ('{"Statement": null}', "policy.Statement[0]"),
+    "a variable without a version": (
+        json.dumps({"Statement": statement(Condition={"StringEquals": {"aws:username": "${aws:username}"}})}),
+        "policy.Statement[0].Condition.StringEquals.aws:username",
+    ),
     "too many statements": (document(*[statement()] * (MAX_POLICY_STATEMENTS + 1)), "policy.Statement"),
     "a statement that is a text": (document("x"), "policy.Statement[0]"),
     "an effect in capitals": (document(statement(Effect="ALLOW")), "policy.Statement[0].Effect"),
@@ -203,6 +186,13 @@ MALFORMED: dict[str, tuple[str, str]] = {
         document(statement(Action="strongroom:Fly")),
         "policy.Statement[0].Action",
     ),
+    "an action without a name": (document(statement(Action="kms:")), "policy.Statement[0].Action"),
+    "an action without a service": (document(statement(Action="kms")), "policy.Statement[0].Action"),
+    "an action that is too long": (
+        document(statement(Action="kms:" + "a" * 65)),
+        "policy.Statement[0].Action",
+    ),
+    "an action and a number": (document(statement(Action=["kms:Sign", 1])), "policy.Statement[0].Action"),
     "an action with a NUL": (document(statement(Action="kms:\0")), "policy.Statement[0].Action"),
     "an action in Kelvin": (document(statement(Action="\u212ams:Encrypt")), "policy.Statement[0].Action"),
     "a NotAction of another service": (
@@ -353,13 +343,51 @@ def test_our_services_may_be_named_as_such() -> None:
     assert allowed(document(statement(Principal={"Service": [pay], "AWS": ALICE})), ALICE)
 
 
-def test_what_depends_on_an_unknown_request_denies_but_does_not_allow() -> None:
-    condition = {"StringNotEquals": {"kms:ViaService": "s3"}}
+def test_limits_of_a_policy_are_exact() -> None:
+    policy.parse(document(*[statement()] * MAX_POLICY_STATEMENTS))
+    policy.parse(document(statement(Action="kms:" + "a" * 64)))
+    load('{"a":' + "[" * (MAX_POLICY_DEPTH - 2) + "1" + "]" * (MAX_POLICY_DEPTH - 2) + "}", "policy")
+    with pytest.raises(StrongroomError):
+        load('{"a":' + "[" * (MAX_POLICY_DEPTH - 1) + "1" + "]" * (MAX_POLICY_DEPTH - 1) + "}", "policy")
 
-    assert not allowed(document(statement(Condition=condition)))
-    assert not allowed(document(statement(), statement(Effect="Deny", Condition=condition)))
-    assert allowed(document(statement(Condition=condition), statement(Sid="plain")))
+
+@pytest.mark.parametrize("action", ["KMS:ReplicateKey", "kms:ReplicateKey"])
+def test_an_action_of_kms_may_be_unknown_in_any_case(action: str) -> None:
+    assert policy.parse(document(statement(Action=action))).statements[0].actions == frozenset()
 
 
-def test_a_resource_that_is_not_asked_for_does_not_allow() -> None:
-    assert not allowed(document(statement(Resource=KEY_PATTERN)))
+@pytest.mark.parametrize(
+    "action", ["strongroom:GetLimit", "Strongroom:getlimit", "sts:AssumeRole", "kms:Sign"]
+)
+def test_policies_of_principals_name_actions_of_every_service(action: str) -> None:
+    (found,) = policy.parse(document(IDENTITY | {"Action": action}), kind=PolicyKind.IDENTITY).statements
+
+    assert [name.lower() for name in found.actions] == [action.lower()]
+
+
+def test_a_refused_member_is_told_which_there_are_in_order() -> None:
+    with pytest.raises(StrongroomError, match="only a, b, c are"):
+        only({"x": 1}, ["c", "a", "b"], "place")
+
+
+def test_a_checked_policy_is_compiled_once() -> None:
+    text = document(IDENTITY)
+
+    compiled = policy.compiled(text, PolicyKind.IDENTITY, "mine")
+
+    assert (compiled.kind, compiled.name) == (PolicyKind.IDENTITY, "mine")
+    assert policy.compiled(text, PolicyKind.IDENTITY, "mine") is compiled
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arn:aws:iam::111122223333:assumed-role/ops/night",
+        "arn:aws:sts::111122223333:federated-user/ops",
+        "arn:aws:sts::111122223333:assumed-role/",
+    ],
+)
+def test_what_is_no_session_of_a_role_is_only_itself(name: str) -> None:
+    subject = policy.subject_named(name)
+
+    assert (subject.arn, subject.session, subject.name) == (name, "", name)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.policy_cases import ALICE, BOB, HOME, ROOT, allow, deny, document
+from tests.policy_cases import ALICE, BOB, HOME, OTHER_KEY, ROOT, allow, deny, document
 
 from strongroomd.domain import policy
 from strongroomd.domain.policy import PolicyKind
@@ -65,6 +65,39 @@ FINDINGS: dict[str, tuple[list[dict[str, Any]], tuple[str, str]]] = {
     "a deny of the account": ([allow(ALICE, action="kms:Sign"), deny(ALICE)], ("unreachable", "Statement[1]")),
     "said before": ([allow(ALICE, action="kms:Sign"), allow(ALICE, action="kms:Sign")], ("redundant", "Statement[2]")),
     "a narrower repetition": ([allow(ROOT, action="kms:Sign")], ("redundant", "Statement[1]")),
+    "said before, of all but some": (
+        [
+            deny(action="kms:Sign") | {"NotPrincipal": {"AWS": ALICE}},
+            deny(action="kms:Sign") | {"NotPrincipal": {"AWS": ALICE}},
+        ],
+        ("redundant", "Statement[2]"),
+    ),
+    "all but some, of everyone before": (
+        [deny("*", action="kms:Sign"), deny(action="kms:Sign") | {"NotPrincipal": {"AWS": ALICE}}],
+        ("redundant", "Statement[2]"),
+    ),
+    "some, of everyone before": (
+        [deny("*", action="kms:Sign"), deny(ALICE, action="kms:Sign")],
+        ("redundant", "Statement[2]"),
+    ),
+    "some, of more before": (
+        [allow(ALICE, BOB, action="kms:Sign"), allow(ALICE, action="kms:Sign")],
+        ("redundant", "Statement[2]"),
+    ),
+    "all values, guarded by another operator": (
+        [
+            allow(
+                ALICE,
+                action="kms:CreateGrant",
+                Condition={
+                    "ForAllValues:StringEquals": {"kms:GrantOperations": "x"},
+                    "Null": {"kms:GrantOperations": "true", "kms:GranteePrincipal": "false"},
+                },
+            )
+        ],
+        ("holds-when-missing", "Statement[1].Condition.ForAllValues:StringEquals.kms:GrantOperations"),
+    ),
+    "everything to a user beside the account": ([allow(ROOT, ALICE)], ("everything-to-users", "Statement[1]")),
     "everyone locked out": ([deny("*", action="kms:Put*")], ("lock-out", "Statement[1]")),
 }  # fmt: skip
 
@@ -101,6 +134,31 @@ CLEAN: dict[str, list[dict[str, Any]]] = {
     ],
     "a deny under a condition": [allow(BOB, action="kms:Sign"), deny("*", action="kms:Sign", Condition=VIA)],
     "a deny of another": [allow(BOB, action="kms:Sign"), deny(ALICE, action="kms:Sign")],
+    "a deny of everyone": [deny("*", action="kms:Encrypt")],
+    "a deny of everyone to change the policy, under a condition": [
+        deny("*", action="kms:Put*", Condition=VIA)
+    ],
+    "a deny of all but some to change the policy": [
+        deny(action="kms:Put*") | {"NotPrincipal": {"AWS": ["*", ALICE]}}
+    ],
+    "everything denied to a user": [deny(ALICE)],
+    "all but some denied everything": [deny(action="kms:*") | {"NotPrincipal": {"AWS": ALICE}}],
+    "the same of another resource before": [
+        allow(ALICE, action="kms:Sign", Resource=OTHER_KEY),
+        allow(ALICE, action="kms:Sign"),
+    ],
+    "a deny of all but one, and an allow of that one": [
+        allow(ALICE, action="kms:Sign"),
+        deny(action="kms:Sign") | {"NotPrincipal": {"AWS": ALICE}},
+    ],
+    "a deny of nobody": [
+        deny(action="kms:Sign") | {"NotPrincipal": {"AWS": "*"}},
+        deny(action="kms:Sign") | {"NotPrincipal": {"AWS": ALICE}},
+    ],
+    "a deny of some among others": [
+        deny(BOB, action="kms:Sign"),
+        deny(action="kms:Sign") | {"NotPrincipal": {"AWS": BOB}},
+    ],
     "a deny of less": [allow(BOB, action=["kms:Sign", "kms:Verify"]), deny(BOB, action="kms:Sign")],
     "the same under a condition before": [
         allow(ALICE, action="kms:Sign", Condition=VIA),
@@ -140,3 +198,41 @@ def test_findings_have_a_severity_and_a_sentence() -> None:
 
     assert finding.severity is Severity.ERROR
     assert "every principal" in finding.message
+
+
+def test_only_an_allow_of_the_account_delegates() -> None:
+    assert ("no-delegation", "") in found(allow(ALICE), deny(ROOT, action="kms:Sign"))
+    assert ("no-delegation", "") not in found(allow(ALICE, ROOT))
+
+
+def test_only_an_allow_lets_anyone_change_the_policy() -> None:
+    assert ("lock-out", "") in found(allow(ROOT, action="kms:Decrypt"), deny(ALICE, action="kms:Put*"))
+
+
+@pytest.mark.parametrize("kind", [PolicyKind.IDENTITY, PolicyKind.GUARD_RAIL])
+def test_policies_of_principals_lock_nobody_out(kind: PolicyKind) -> None:
+    text = json.dumps(document(allow(action="kms:Sign"), deny(action="kms:PutKeyPolicy")))
+
+    assert lint(policy.parse(text, kind=kind)) == []
+
+
+def test_not_action_is_everything_to_users_only_once() -> None:
+    everything_but = allow(ALICE, NotAction="strongroom:*")
+
+    assert [code for code, _ in found(SOUND, everything_but)] == ["allow-not-action"]
+
+
+def test_all_but_some_are_no_users_to_whom_everything_is_allowed() -> None:
+    all_but = allow() | {"NotPrincipal": {"AWS": ALICE}}
+
+    assert [code for code, _ in found(all_but)] == ["no-delegation", "allow-not-principal"]
+
+
+def test_what_speaks_of_nothing_is_redundant_to_nothing() -> None:
+    nothing = allow(ROOT, action="kms:ReplicateKey")
+
+    assert [code for code, _ in found(SOUND, nothing)] == ["action-of-nothing", "no-action"]
+
+
+def test_who_lets_everyone_change_the_policy_locks_nobody_out() -> None:
+    assert [code for code, _ in found(SOUND, allow("*", action="kms:Put*"))] == ["open-to-everyone"]
