@@ -33,6 +33,7 @@ from strongroomd.domain.records import (
     VersionRecord,
 )
 from strongroomd.domain.servicekeys import FIRST_USES, fixed_policy, own_alias
+from strongroomd.domain.tokens import MAIN
 from strongroomd.ports import Vault
 
 _SPEC, _USAGE = KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT
@@ -48,6 +49,7 @@ class ServiceKeys:
         births: makes the material.
         vault: random ids and placement.
         directory: which accounts there are.
+        home: the token in which the keys are made.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ServiceKeys:
         births: Births,
         vault: Vault,
         directory: Directory,
+        home: str = MAIN,
     ) -> None:
         self._gate = gate
         self._catalog = catalog
@@ -65,6 +68,7 @@ class ServiceKeys:
         self._births = births
         self._vault = vault
         self._directory = directory
+        self._home = home
         self._making = asyncio.Lock()
 
     async def prepare(
@@ -120,7 +124,7 @@ class ServiceKeys:
 
     async def _draft(self, caller: Caller, name: KeyName) -> KeyRecord:
         service = caller.behalf.via_service
-        mode, note = self._vault.placement(_SPEC, _USAGE, None, exportable=False)
+        mode, note = self._vault.placement(_SPEC, _USAGE, None, exportable=False, token=self._home)
         return KeyRecord(
             key_id=str(uuid.UUID(bytes=await self._vault.random(16), version=4)),
             account=name.account,
@@ -138,6 +142,7 @@ class ServiceKeys:
             policy=fixed_policy(service, name.account),
             tags=(),
             manager=KeyManager.SERVICE,
+            token=self._home,
         )
 
     async def _permitted(

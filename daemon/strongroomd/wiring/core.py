@@ -121,10 +121,12 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     most = settings.limits.max_plaintext
     sealer = Sealer(rim.vault, catalog, most, Invocations(ledger, wear), notes)
     births = Births(mutations, rim.vault)
-    service_keys = ServiceKeys(gate, catalog, mutations, births, rim.vault, directory)
+    homes = token_names(settings)
+    home = homes.settle("")
+    service_keys = ServiceKeys(gate, catalog, mutations, births, rim.vault, directory, home)
     crypto, signing = Crypto(gate, sealer, service_keys), Signing(gate, rim.vault, catalog)
     batches = Batches(gate, sealer, signing, catalog, service_keys)
-    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault, token_names(settings))
+    keys = Keys(gate, catalog, mutations, births, rim.store, rim.vault, homes)
     days = settings.service_keys.rotation_days
     rotation = Rotation(gate, births, catalog, ledger, rim.store, wear, clock, service_days=days)
     aliases = Aliases(gate, catalog, mutations)

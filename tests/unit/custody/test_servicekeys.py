@@ -115,6 +115,24 @@ async def test_the_first_use_makes_the_key_and_the_second_finds_it(core: Core, u
         await mine.crypto.generate_data_key(core.caller(), key.key_id, 32)
 
 
+async def test_the_key_is_made_in_the_token_where_new_keys_go(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, placement = [], core.vault.placement
+
+    def placing(*wanted: Any, token: str, **more: Any) -> Any:
+        asked.append(token)
+        return placement(*wanted, **more)
+
+    monkeypatch.setattr(core.service_keys, "_home", "second")
+    monkeypatch.setattr(core.vault, "placement", placing)
+
+    await worker(core).crypto.encrypt(calling(core), ALIAS, b"x")
+
+    assert (await own_key(core)).token == "second"
+    assert set(asked) == {"second"}
+
+
 async def test_re_encryption_makes_the_key_that_it_encrypts_under_once_it_may_decrypt(core: Core) -> None:
     mine, source = worker(core), await core.create()
     sealed = (await mine.crypto.encrypt(core.caller(), source.key_id, b"secret")).ciphertext
