@@ -19,6 +19,7 @@ EXAMPLES = (
     "directory",
     "sinks",
     "tokens",
+    "plain_context_keys",
     "rules",
 )  # shown by example; unset by default
 

@@ -86,10 +86,10 @@ def _guarded_login(
     try:
         session = login()
     except StrongroomError:
-        # The right PIN may come later, and to this process (further.py).
-        with suppress(OSError, struct.error, StrongroomError):
-            guard.touch(serial)
-            module.token(settings)
+        if settings.name:  # the right PIN of a further token may come later, and to this process
+            with suppress(OSError, struct.error, StrongroomError):
+                guard.touch(serial)
+                module.token(settings)
         raise
     try:
         guard.protect(serial)
