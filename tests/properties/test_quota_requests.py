@@ -42,6 +42,16 @@ def caller(arn: str, behind: str = "") -> Caller:
     return made
 
 
+def test_a_service_in_a_role_asks_for_both_who_are_behind_it() -> None:
+    asker = caller(NAMES[3], NAMES[4])
+    asker.behalf = Behalf(source_principal=NAMES[0])
+    request = dataclasses.replace(PENDING, principal=NAMES[3], source=asking.who_is_behind(asker))
+
+    for own in (NAMES[0], NAMES[3], NAMES[4]):
+        assert asking.is_own(request, caller(own))
+    assert not asking.is_own(request, caller(NAMES[1]))
+
+
 _RATES = st.tuples(st.integers(1, MAX_PER_SECOND), st.integers(0, MAX_BURST)) | st.just((0, 0))
 
 

@@ -47,8 +47,8 @@ class QuotaRequestRecord(Record):
         subject: key id, principal ARN, or `<account>/<class>`.
         per_second, burst: what was asked for.
         principal: ARN of who asked; asker_account: its account.
-        source: ARN of who is behind the principal: who assumed the role, or for whom a trusted service says
-            that it calls; or empty.
+        source: ARNs of who is behind the principal, with a space between: who assumed the role, and for whom
+            a trusted service says that it calls; or empty.
         in_force_per_second, in_force_burst: the limit when it was asked; 0 for none.
         granted_per_second, granted_burst: the limit that an approval set; else 0.
         created_at, closed_at: milliseconds since the Unix epoch; 0 while nobody answered or cancelled it.
@@ -133,14 +133,19 @@ def check_answer(decision: Decision, per_second: int, burst: int, note: str) -> 
 
 
 def who_is_behind(caller: Caller) -> str:
-    """Give the ARN of who is behind a caller's principal; empty where nobody else is."""
-    return caller.session.source if caller.session is not None else caller.behalf.source_principal
+    """Give the ARNs of who is behind a caller's principal, with a space between; empty where nobody is.
+
+    They are who assumed its role, and for whom a trusted service says that it calls; a service in a role
+    session may have both.
+    """
+    session = caller.session.source if caller.session is not None else ""
+    return " ".join(arn for arn in (session, caller.behalf.source_principal) if arn)
 
 
 def is_own(request: QuotaRequestRecord, caller: Caller) -> bool:
     """Say whether a caller asked it, or is behind who did, or the other way round."""
-    asked = {request.principal, request.source} - {""}
-    return not asked.isdisjoint({caller.principal.arn, who_is_behind(caller)})
+    asked = {request.principal, *request.source.split()}
+    return not asked.isdisjoint({caller.principal.arn, *who_is_behind(caller).split()})
 
 
 def answered(request: QuotaRequestRecord, answer: Answer, by: str, now: int) -> QuotaRequestRecord:
