@@ -5,6 +5,7 @@ transaction, in which the alias decides between two workers: who comes second ha
 """
 
 import asyncio
+import dataclasses
 import uuid
 from functools import partial
 
@@ -26,6 +27,7 @@ from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.principals import Caller
 from strongroomd.domain.records import (
     AliasRecord,
+    CustodyMode,
     KeyManager,
     KeyRecord,
     KeyState,
@@ -123,15 +125,15 @@ class ServiceKeys:
         return True
 
     async def _draft(self, caller: Caller, name: KeyName) -> KeyRecord:
+        """Write the key down as policies see it; where it lives is settled once it may be made."""
         service = caller.behalf.via_service
-        mode, note = self._vault.placement(_SPEC, _USAGE, None, exportable=False, token=self._home)
         return KeyRecord(
             key_id=str(uuid.UUID(bytes=await self._vault.random(16), version=4)),
             account=name.account,
             spec=_SPEC,
             usage=_USAGE,
-            mode=mode,
-            custody_note=note,
+            mode=CustodyMode.WRAPPED,
+            custody_note="",
             origin=Origin.HSM,
             exportable=False,
             state=KeyState.CREATING,
@@ -175,6 +177,8 @@ class ServiceKeys:
 
         What the quota refuses is the call's own refusal, and gets no record besides.
         """
+        mode, note = self._vault.placement(_SPEC, _USAGE, None, exportable=False, token=self._home)
+        key = dataclasses.replace(key, mode=mode, custody_note=note)
         self._gate.quotas.spend(caller.principal, "", QuotaClass.MANAGEMENT, 1)
         passage = Passage(self._gate, caller, Action.CREATE_KEY)
         passage.note_key(self._catalog.realm.key_arn(key.key_id, key.account))
