@@ -40,6 +40,10 @@ class Vault(Protocol):
         """Name all tokens that keys may live in, the main one first, those that are away now among them."""
         ...
 
+    def usable(self, token: str) -> bool:
+        """Say whether a token can be used as far as is known; for tasks that can wait. It is not asked."""
+        ...
+
     def placement(
         self,
         spec: KeySpec,

@@ -200,6 +200,26 @@ async def test_a_token_that_is_away_makes_and_rotates_nothing_and_leaves_nothing
     await use(core, await core.keys.rotate(core.caller(), key.key_id))
 
 
+async def test_upkeep_neither_works_nor_writes_about_a_token_that_is_away_and_catches_up(
+    core: Core, second: Second
+) -> None:
+    key = await create(core, CustodyMode.RESIDENT, "second")
+    await core.keys.schedule_deletion(core.caller(), key.key_id, 7)
+    vault, second.further.place.vault = second.further.place.vault, None
+    core.clock.pass_time(8 * DAY)
+    await core.upkeep.settle()
+    before = len(core.audited("upkeep"))
+    for _ in range(5):
+        await core.upkeep.settle()
+
+    assert len(core.audited("upkeep")) == before
+    assert (await version(core, key)).state is VersionState.DESTROYING
+    second.further.place.vault = vault
+    await core.upkeep.settle()
+    assert (await version(core, key)).state is VersionState.DESTROYED
+    assert await second.further.place.use().list_resident() == []
+
+
 async def test_each_token_is_reconciled_with_its_own_keys_alone(core: Core, second: Second) -> None:
     ours, theirs = (
         await create(core, CustodyMode.RESIDENT, "main"),

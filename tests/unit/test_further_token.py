@@ -214,6 +214,42 @@ async def test_a_canary_that_hangs_gives_the_token_up_and_not_the_loop(
     assert trial.token.place.vault is None
 
 
+async def test_while_a_canary_hangs_a_fresh_process_is_looked_for_and_nothing_waits(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trial.pass_time(2)
+    lost, over = trial.vault, threading.Event()
+    monkeypatch.setattr(lost, "check", over.wait)
+    monkeypatch.setattr(further, "PROBE_SECONDS", 0.05)
+    trial.clock.now += 10
+    trial.seen = True
+
+    await asyncio.wait_for(trial.pass_time(10), 5)
+    asked = (lost.closed, trial.scouted > 0, trial.token.wants_process)
+    over.set()
+    await asyncio.wrap_future(cast("Any", trial.token._canary))
+    await trial.pass_time(LONGEST_PAUSE + 1)
+
+    assert asked == (False, True, True)
+    assert (lost.closed, trial.tries) == (True, 2)
+
+
+async def test_closing_does_not_wait_for_a_canary_that_hangs(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trial.token.tend()
+    lost, over = trial.vault, threading.Event()
+    monkeypatch.setattr(lost, "check", over.wait)
+    monkeypatch.setattr(further, "PROBE_SECONDS", 0.05)
+    trial.clock.now += 10
+    await trial.token.tend()
+
+    trial.token.close()
+    over.set()
+
+    assert not lost.closed
+
+
 async def test_an_open_breaker_is_told_of_and_does_not_take_the_token_away(trial: Trial) -> None:
     await trial.token.tend()
     trial.vault.trouble = StrongroomError(Reason.HSM_UNAVAILABLE, detail="the breaker is open")

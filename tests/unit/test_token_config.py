@@ -17,6 +17,7 @@ name = "{name}"
 token_label = "{name}"
 pin_file = "pin"
 """
+MODULE = next(line for line in GOOD.splitlines() if line.startswith("module"))
 HSM = next(line for line in GOOD.splitlines() if line.startswith("[hsm]"))
 
 
@@ -55,6 +56,18 @@ def test_tokens_of_one_module_share_the_lock_and_those_of_another_do_not_wait_fo
     assert main.state == same.state
     assert first.state == second.state == folder / "state" / "token-a"
     assert (same.softhsm_conf, first.softhsm_conf) == (folder / "pin", None)
+
+
+def test_two_spellings_of_a_modules_path_are_one_module(folder: Path) -> None:
+    (folder / "spelt.so").symlink_to(folder / "ca.pem")
+    (folder / "main.so").symlink_to(folder / "module.so")
+    text = with_tokens(entry("a", module="ca.pem"), entry("b", module="spelt.so"))
+    text = text.replace(MODULE, 'module = "main.so"')
+
+    main, first, second = token_plans(settings(folder, text))
+
+    assert first.state == second.state
+    assert main.state == folder / "state" / "token"
 
 
 @pytest.mark.parametrize(

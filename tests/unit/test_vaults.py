@@ -236,10 +236,11 @@ def test_no_further_token_ends_the_worker(tokens: Tokens) -> None:
     assert tokens.vaults.fatal is None
 
 
-def test_states_name_every_token_as_people_do(tokens: Tokens) -> None:
+def test_states_name_every_further_token_and_say_which_can_be_used(tokens: Tokens) -> None:
     tokens.one.leave()
 
-    assert tokens.vaults.states() == {"main": "", "one": "gone", "two": ""}
+    assert tokens.vaults.states() == {"one": "gone", "two": ""}
+    assert [tokens.vaults.usable(name) for name in ("", "one", "two", "three")] == [True, False, True, False]
 
 
 def test_the_main_token_is_let_go_last(tokens: Tokens) -> None:

@@ -142,7 +142,11 @@ def init(
 
 
 def _init_token(settings: Settings, name: str, so_pin_file: Path | None = None) -> None:
-    """Prepare one further token; what fails here can be repeated with `--token`."""
+    """Prepare one further token.
+
+    What fails before its house keys are there can be repeated with `--token`; cut off later, the token must
+    be initialised anew, as it refuses to be emptied.
+    """
     with reported():
         found_token(settings, name, so_pin_file)
     typer.echo(f"token {name} holds its house keys; keys can be made there once the daemon has found it")

@@ -44,7 +44,7 @@ class TokenPlan:
 
 def token_plans(settings: Settings) -> tuple[TokenPlan, ...]:
     """Plan every token, the main one first, the others in the file's order."""
-    hsm, states = settings.hsm, {settings.hsm.module: _STATE}
+    hsm, states = settings.hsm, {_module(settings.hsm, None): _STATE}
     for token in hsm.tokens:
         states.setdefault(_module(hsm, token), f"{_STATE}-{token.name}")
     folder = settings.daemon.state_dir
@@ -100,7 +100,8 @@ def _may_be_one(one: _Token, other: _Token) -> bool:
 
 
 def _module(hsm: HsmSection, token: _Token | None) -> Path:
-    return hsm.module if token is None or token.module is None else token.module
+    """Give a token's module, by the one path that all spellings of it lead to."""
+    return (hsm.module if token is None or token.module is None else token.module).resolve()
 
 
 def _plan(hsm: HsmSection, token: TokenSection | None, state: Path) -> TokenPlan:

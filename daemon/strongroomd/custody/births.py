@@ -61,6 +61,10 @@ class Births:
 
         return await self._mutations.once(passage, KeyRecord, request_id, arguments, work, audited=True)
 
+    def possible(self, key: KeyRecord) -> bool:
+        """Say whether the token in which a key's versions are made can be used now, as far as is known."""
+        return self._vault.usable(key.token)
+
     async def _generate(self, passage: Passage, key: KeyRecord, hsm_id: str) -> Material:
         job = self._vault.generate(
             key.spec,

@@ -144,6 +144,9 @@ class Rotation:
                 yield entry, counter
 
     async def _guarded(self, entry: Entry, after: int, why: dict[str, Any]) -> None:
+        if not self._births.possible(entry.key):
+            _log.warning("key not rotated: its token is away", key=entry.key.key_id)
+            return
         try:
             await self._rotate(entry, after, why)
         except StrongroomError as error:

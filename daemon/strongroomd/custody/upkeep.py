@@ -258,6 +258,8 @@ class Upkeep:
         return doomed
 
     async def _resolve(self, version: VersionRecord) -> None:
+        if not self._vault.usable(version.token):
+            return  # nothing could be done, and the log would say so at every look
         old = version.created_at < self._clock.wall_ms() - INTENT_GRACE_MS
         match version.state:
             case VersionState.DESTROYING:

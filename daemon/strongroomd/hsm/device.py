@@ -23,6 +23,7 @@ from strongroomd.hsm.sessions import Keeper, Pool, Writer
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CANARY_WAIT: Final = 0.2  # seconds to wait for the canary of another thread
 FIRST_PAUSE: Final = 1.0  # seconds that the breaker stays open before the canary is tried again
 MAX_FAILURES: Final = 3  # canaries failing in a row before the process gives up
 
@@ -116,14 +117,26 @@ class Health:
 
         The session is kept: opening and closing one for each forged ciphertext would cost time in proportion
         to the objects alive.
+
+        Raises:
+            StrongroomError: HSM_UNAVAILABLE when another thread's canary takes long: it may hang, and the
+                loop must not wait for it.
         """
-        with self._testing:
+        if not self._testing.acquire(timeout=CANARY_WAIT):
+            detail = "a canary is under way"
+            raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=detail, retry_after=FIRST_PAUSE)
+        try:
             return self._passes() or self._passes()
+        finally:
+            self._testing.release()
 
     def close(self) -> None:
-        """Let the canary's session go."""
-        with self._testing:
-            self._drop_spare()
+        """Let the canary's session go, unless a canary that hangs has it."""
+        if self._testing.acquire(timeout=CANARY_WAIT):
+            try:
+                self._drop_spare()
+            finally:
+                self._testing.release()
 
     def _passes(self) -> bool:
         try:

@@ -71,6 +71,7 @@ class FurtherToken:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"token-{settings.name}")
         self._opening: Future[Parts] | None = None
         self._lost: TokenVault | None = None
+        self._canary: Future[None] | None = None
         self._busy = False
         self._due = 0.0
         self._pause = FIRST_PAUSE
@@ -99,7 +100,7 @@ class FurtherToken:
             wait([self._opening], timeout=_CLOSE_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
         vault, self.place.vault = self.place.vault or self._lost, None
-        if vault is not None and not vault.hanging():
+        if vault is not None and not vault.hanging() and not self._canary_runs():
             vault.close()
 
     # --- while it is open ---
@@ -116,8 +117,9 @@ class FurtherToken:
     async def _probe(self, vault: TokenVault) -> None:
         """Run the canary, on a thread: one that hangs must not hang the loop."""
         self._due = time.monotonic() + PROBE_SECONDS
+        self._canary = self._threads.submit(vault.check)
         try:
-            await asyncio.wait_for(self._on_thread(vault.check), PROBE_SECONDS)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._canary)), PROBE_SECONDS)
         except TimeoutError:
             vault.give_up("the canary does not return")
         except StrongroomError as error:
@@ -126,6 +128,9 @@ class FurtherToken:
             self._say("")
             if time.monotonic() - self._opened_at > SETTLED_SECONDS:
                 self._renewals.clear()
+
+    def _canary_runs(self) -> bool:
+        return self._canary is not None and not self._canary.done()
 
     def _lose(self, vault: TokenVault, why: str) -> None:
         self.place.vault, self._lost = None, vault
@@ -159,7 +164,7 @@ class FurtherToken:
         """
         if self._lost is None:
             return
-        if not self._lost.idle:
+        if not self._lost.idle or self._canary_runs():
             raise StrongroomError(Reason.HSM_UNAVAILABLE, detail="calls from before do not return")
         lost, self._lost = self._lost, None
         await asyncio.wait_for(self._on_thread(lost.close), _CLOSE_SECONDS)

@@ -180,6 +180,10 @@ class TokenVault:
         """See `Vault.tokens`."""
         return (MAIN,)
 
+    def usable(self, token: str) -> bool:
+        """See `Vault.usable`: where it is alone, no other can be."""
+        return token == MAIN
+
     def placement(
         self,
         spec: KeySpec,

@@ -57,11 +57,11 @@ def open_token(settings: HsmSettings, pin: Pin, house: Sequence[HouseRecord], ob
     pool = Pool(login.token, settings.sessions, observer)
     try:
         health, household = _prove(login, pool, house, roles_in(settings.name), observer)
+        offer = login.module.offer(login.token, settings.symmetric)
+        cradle = Cradle(household, login.module.quirks, recovery, offer)
     except BaseException:
         pool.close(login.session)
         raise
-    offer = login.module.offer(login.token, settings.symmetric)
-    cradle = Cradle(household, login.module.quirks, recovery, offer)
     return Parts(login, pool, Keeper(pool), Keeper(pool), health, household, offer, cradle)
 
 

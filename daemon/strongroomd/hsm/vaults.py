@@ -18,7 +18,7 @@ from strongroomd.domain.algorithms import (
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
 from strongroomd.domain.records import CustodyMode, HouseRecord
-from strongroomd.domain.tokens import MAIN, spelled
+from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.further import FurtherToken
 from strongroomd.hsm.house import PROBE_LIFE
 from strongroomd.hsm.keystore import TokenVault
@@ -73,8 +73,8 @@ class Vaults:
         return sum(keys for keys, _ in counts), sum(subkeys for _, subkeys in counts)
 
     def states(self) -> dict[str, str]:
-        """Say of every token, by the name that people know, what is wrong, empty for nothing; any thread."""
-        return {spelled(name): place.trouble for name, place in tuple(self._places.items())}
+        """Say of every further token what is wrong, empty for nothing; any thread."""
+        return {name: place.trouble for name, place in tuple(self._places.items()) if name != MAIN}
 
     def sweep(self) -> None:
         """Take keys over their age out of the tokens."""
@@ -121,6 +121,11 @@ class Vaults:
     def tokens(self) -> tuple[str, ...]:
         """See `Vault.tokens`."""
         return tuple(self._places)
+
+    def usable(self, token: str) -> bool:
+        """See `Vault.usable`."""
+        place = self._places.get(token)
+        return place is not None and place.vault is not None and not place.trouble
 
     def placement(
         self,

@@ -14,6 +14,7 @@ from strongroomd.hsm.further import FurtherToken
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.pin import Pin
 from strongroomd.hsm.renewals import Renewals
+from strongroomd.hsm.settings import HsmSettings
 from strongroomd.hsm.vaults import Vaults
 from strongroomd.ports import Store
 from strongroomd.telemetry import logs
@@ -72,17 +73,27 @@ async def join_tokens(
 
     further = [
         FurtherToken(
-            rooms.hsm_settings(settings, plan),
+            known,
             pin_reader(settings, plan, place),
             partial(read, plan.name),
             observers[plan.name],
             Renewals(plan.state / f"renewed-{plan.name}-{place.index}"),
         )
         for plan in plans
+        if (known := _known(settings, plan)) is not None
     ]
     vaults = Vaults(main, further, [*mains, *house])
     await _first_try(further)
     return vaults
+
+
+def _known(settings: Settings, plan: TokenPlan) -> HsmSettings | None:
+    """Settle a token's settings; None where a file of its own is amiss: no worker shall fail of that."""
+    try:
+        return rooms.hsm_settings(settings, plan)
+    except StrongroomError as error:
+        _log.error("token left out", token=plan.name, detail=error.detail or error.message)
+        return None
 
 
 async def _first_try(further: Iterable[FurtherToken]) -> None:
@@ -102,8 +113,15 @@ def pin_reader(settings: Settings, plan: TokenPlan, place: WorkerPlace) -> Calla
     inherited = place.token_pin_fds.get(plan.name)
     if inherited is None:
         return _no_pin
-    pin = rooms.pin_source(settings, inherited, plan).read()
+    try:
+        pin = rooms.pin_source(settings, inherited, plan).read()
+    except StrongroomError as error:
+        return partial(_bad_pin, error)
     return lambda: pin
+
+
+def _bad_pin(error: StrongroomError) -> Pin:
+    raise StrongroomError(error.reason, error.message, field=error.field, detail=error.detail)
 
 
 def _no_pin() -> Pin:

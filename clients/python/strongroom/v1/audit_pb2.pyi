@@ -211,7 +211,10 @@ class ListAuditRecordsRequest(_message.Message):
 
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """Only records written before this time; must be later than since. Absent: to the newest record."""
+        """Only records written before this time; must be later than since. Absent: to the newest record. A
+        record counts as written no earlier than those before it in its chain: behind one that a clock set
+        too far ahead had written, all that follow are later than until.
+        """
 
     def __init__(
         self,
