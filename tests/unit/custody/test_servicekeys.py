@@ -133,6 +133,19 @@ async def test_the_key_is_made_in_the_token_where_new_keys_go(
     assert set(asked) == {"second"}
 
 
+async def test_who_may_not_have_the_key_made_learns_nothing_of_its_token(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE)
+
+    monkeypatch.setattr(core.vault, "placement", away)
+    mine, nobody = worker(core), "121212121212"
+
+    assert await reason(mine.crypto.encrypt(calling(core, nobody), ALIAS, b"x")) == "ACCESS_DENIED"
+    assert await reason(mine.crypto.encrypt(calling(core), ALIAS, b"x")) == "HSM_UNAVAILABLE"
+
+
 async def test_re_encryption_makes_the_key_that_it_encrypts_under_once_it_may_decrypt(core: Core) -> None:
     mine, source = worker(core), await core.create()
     sealed = (await mine.crypto.encrypt(core.caller(), source.key_id, b"secret")).ciphertext
