@@ -497,6 +497,22 @@ async def test_it_rotates_when_it_is_old_enough_and_old_versions_go_on_decryptin
     assert [row["type"] for row in rows].count("strongroom.key.rotated") == 1
 
 
+async def test_while_its_token_is_away_it_is_not_rotated_and_nothing_is_written_of_that(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = worker(core)
+    await mine.crypto.encrypt(calling(core), ALIAS, b"x")
+    core.clock.wall_offset += 366 * DAY * 1000
+    monkeypatch.setattr(core.vault, "usable", lambda token: False)
+
+    await mine.rotation.renew()
+
+    assert ((await own_key(core)).current_version, core.audited("upkeep")) == (1, [])
+    monkeypatch.undo()
+    await mine.rotation.renew()
+    assert (await own_key(core)).current_version == 2
+
+
 async def test_two_leaders_at_once_rotate_it_once(core: Core) -> None:
     mine, other = worker(core), worker(core)
     await mine.crypto.encrypt(calling(core), ALIAS, b"x")
