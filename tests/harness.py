@@ -45,6 +45,10 @@ uri = "spiffe://strongroom.dev/other"
 BIRTH_PATIENCE = "crypto_deadline_ms = 20000\nmanagement_deadline_ms = 20000\nreflection = true"
 
 
+Shell = Callable[..., subprocess.CompletedProcess[bytes]]
+"""Runs `strongroom` with arguments, as an identity (`who`), with input (`stdin`)."""
+
+
 @dataclass
 class Daemon:
     """A running daemon and how to reach it."""

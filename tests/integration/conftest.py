@@ -1,10 +1,13 @@
 """A real daemon for each test session and process; see tests/harness.py."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import Daemon, make_folder, running, shared_daemon
+from tests.harness import Daemon, Shell, make_folder, running, shared_daemon
 
 from strongroom import Client
 
@@ -38,3 +41,23 @@ def service(daemon: Daemon) -> Iterator[Client]:
     """An ordinary service, which no policy names unless a test does."""
     with daemon.client("service", timeout=30.0) as client:
         yield client
+
+
+@pytest.fixture
+def shell(daemon: Daemon, tmp_path: Path) -> Shell:
+    """Run `strongroom` as an identity, with input."""
+
+    def run(*arguments: str, stdin: bytes = b"", who: str = "admin") -> subprocess.CompletedProcess[bytes]:
+        tls = daemon.tls(who)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")},
+            "STRONGROOM_ENDPOINT": daemon.endpoint,
+            "XDG_CONFIG_HOME": str(tmp_path),
+            **{f"STRONGROOM_{name.upper()}": str(path) for name, path in tls.items()},
+        }
+        command = [sys.executable, "-m", "strongroom.cli", *arguments]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, env=environment, check=False, timeout=60
+        )
+
+    return run

@@ -1,38 +1,13 @@
 """The first ten minutes with `strongroom` against a real daemon."""
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.harness import ACCOUNT, SERVICE, Daemon
+from tests.harness import ACCOUNT, SERVICE, Daemon, Shell
 
 pytestmark = [pytest.mark.daemon, pytest.mark.softhsm]
-
-Shell = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-@pytest.fixture
-def shell(daemon: Daemon, tmp_path: Path) -> Shell:
-    """Run `strongroom` as an identity, with input."""
-
-    def run(*arguments: str, stdin: bytes = b"", who: str = "admin") -> subprocess.CompletedProcess[bytes]:
-        tls = daemon.tls(who)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")},
-            "STRONGROOM_ENDPOINT": daemon.endpoint,
-            "XDG_CONFIG_HOME": str(tmp_path),
-            **{f"STRONGROOM_{name.upper()}": str(path) for name, path in tls.items()},
-        }
-        command = [sys.executable, "-m", "strongroom.cli", *arguments]
-        return subprocess.run(
-            command, input=stdin, capture_output=True, env=environment, check=False, timeout=60
-        )
-
-    return run
 
 
 def test_a_key_for_a_service_is_made_used_and_switched_off(shell: Shell, tmp_path: Path) -> None:

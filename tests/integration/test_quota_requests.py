@@ -1,16 +1,12 @@
 """A throttled caller asks for more by the command line, an administrator answers, and every worker heeds it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import ADMIN, SERVICE, Daemon, allow, refused, wait_until
+from tests.harness import ADMIN, SERVICE, Daemon, Shell, allow, refused, wait_until
 
 from strongroom import Client
 from strongroom.errors import Throttled
@@ -22,18 +18,11 @@ Quota = Callable[..., Any]
 
 
 @pytest.fixture
-def quota(daemon: Daemon, tmp_path: Path) -> Quota:
+def quota(shell: Shell) -> Quota:
     """Run a verb of `strongroom quota` as somebody, and read what it prints."""
 
     def run(who: str, *arguments: str) -> Any:
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")},
-            "STRONGROOM_ENDPOINT": daemon.endpoint,
-            "XDG_CONFIG_HOME": str(tmp_path),
-            **{f"STRONGROOM_{name.upper()}": str(path) for name, path in daemon.tls(who).items()},
-        }
-        command = [sys.executable, "-m", "strongroom.cli", "quota", *arguments, "--json"]
-        done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=60)
+        done = shell("quota", *arguments, "--json", who=who)
         return json.loads(done.stdout) if done.returncode == 0 else done.returncode
 
     return run

@@ -7,7 +7,6 @@ do what these grants lend, and no more.
 """
 
 import random
-import threading
 import time
 import uuid
 from collections import Counter
@@ -16,15 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness import SERVICE, Daemon, make_folder, running
+from tests.soak.hasty import Hasty, kill_amid
 from tests.soak.promises import WrongResult
 
 from strongroom import Client
-from strongroom.errors import AccessDenied, StrongroomError
-from strongroom.retry import RetryPolicy
+from strongroom.errors import AccessDenied
 
 KEYS = 3
 CLIENTS = 4
-_HASTY = RetryPolicy(max_attempts=1)
 
 
 @dataclass
@@ -84,29 +82,18 @@ class Figures:
         yield f"under way at a kill, then repeated: {dict(sorted(self.finished_late.items()))}"
 
 
-class Hasty(threading.Thread):
+class Lender(Hasty):
     """One client that makes grants and ends some of its own, until the daemon dies."""
 
     def __init__(self, daemon: Daemon, figures: Figures, keys: list[str]) -> None:
-        super().__init__(daemon=True)
-        self._daemon = daemon
+        super().__init__(daemon)
         self._figures = figures
         self._keys = keys
         self.grants: list[Lent] = []
         self.under_way: Attempt | None = None
-        self.unexpected: Exception | None = None
 
-    def run(self) -> None:
-        """Work until a call fails."""
-        with self._daemon.client(retry=_HASTY, timeout=10.0) as client:
-            try:
-                while True:
-                    self._once(client)
-            except StrongroomError as error:
-                if error.code not in ("UNAVAILABLE", "CANCELLED", ""):
-                    self.unexpected = error
-
-    def _once(self, client: Client) -> None:
+    def once(self, client: Client) -> None:
+        """Make a grant, or end one."""
         living = [grant for grant in self.grants if not grant.ended]
         if living and random.random() < 0.4:
             attempt = Attempt(random.choice(["revoke", "retire"]), random.choice(living))
@@ -146,22 +133,13 @@ def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int =
     return figures
 
 
-def _round(daemon: Daemon, figures: Figures, keys: list[str]) -> list[Hasty]:
-    clients = [Hasty(daemon, figures, keys) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    time.sleep(random.uniform(0.1, 0.8))
-    daemon.kill()
-    for client in clients:
-        client.join(15)
-        if client.is_alive():
-            raise WrongResult("a client hangs although its daemon is dead")
-        if client.unexpected is not None:
-            raise client.unexpected
+def _round(daemon: Daemon, figures: Figures, keys: list[str]) -> list[Lender]:
+    clients = [Lender(daemon, figures, keys) for _ in range(CLIENTS)]
+    kill_amid(daemon, clients, 0.1, 0.8)
     return clients
 
 
-def _settle(client: Client, figures: Figures, hasty: Hasty) -> None:
+def _settle(client: Client, figures: Figures, hasty: Lender) -> None:
     if hasty.under_way is not None:
         hasty.under_way.perform(client)
         figures.finished_late[hasty.under_way.operation] += 1

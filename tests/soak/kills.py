@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tests.harness import Daemon, make_folder, running
 from tests.soak import folders
+from tests.soak.hasty import Hasty, kill_amid
 from tests.soak.promises import Promise, WrongResult, new_key
 
 from strongroom import Client
-from strongroom.errors import StrongroomError
 from strongroom.retry import RetryPolicy
 
 SPECS = {
@@ -74,32 +74,19 @@ class Book:
         self.fresh.append(key)
 
 
-class Hasty(threading.Thread):
+class Repeater(Hasty):
     """One client that repeats one operation in one custody mode until the daemon dies."""
 
     def __init__(self, daemon: Daemon, book: Book, operation: str, mode: str, pool: list[Promise]) -> None:
-        super().__init__(daemon=True)
-        self._daemon = daemon
+        super().__init__(daemon)
         self._book = book
         self._operation = operation
         self._mode = mode
         self._pool = pool
         self._choice = list(pool)
-        self.unexpected: Exception | None = None
 
-    def run(self) -> None:
-        """Work until a call fails; a wrong answer is kept for the judge."""
-        with self._daemon.client(retry=_HASTY, timeout=10.0) as client:
-            try:
-                while True:
-                    self._once(client)
-            except StrongroomError as error:
-                if error.code not in ("UNAVAILABLE", "CANCELLED", ""):
-                    self.unexpected = error
-            except WrongResult as error:
-                self.unexpected = error
-
-    def _once(self, client: Client) -> None:
+    def once(self, client: Client) -> None:
+        """Do it once more."""
         key = random.choice(self._choice) if self._choice else None
         spec = key.spec if key else random.choice(SPECS[self._mode])
         attempt = Attempt(self._operation, self._mode, spec, key)
@@ -214,20 +201,11 @@ def run(folder: Path, rounds: int, seconds: float = float("inf"), workers: int =
 
 def _round(daemon: Daemon, book: Book, pools: dict[tuple[str, str], list[Promise]]) -> None:
     clients = [
-        Hasty(daemon, book, operation, mode, pools.get((operation, mode), []))
+        Repeater(daemon, book, operation, mode, pools.get((operation, mode), []))
         for operation in ("create", "rotate", "delete")
         for mode in SPECS
     ]
-    for client in clients:
-        client.start()
-    time.sleep(random.uniform(0.02, 0.6))
-    daemon.kill()
-    for client in clients:
-        client.join(15)
-        if client.is_alive():
-            raise WrongResult("a client hangs although its daemon is dead")
-        if client.unexpected is not None:
-            raise client.unexpected
+    kill_amid(daemon, clients, 0.02, 0.6)
 
 
 def _settle(client: Client, book: Book) -> None:

@@ -8,7 +8,6 @@ says holds: the service is let in where one of the two lets it in, and nowhere e
 
 import json
 import random
-import threading
 import time
 import uuid
 from collections import Counter
@@ -17,15 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness import ACCOUNT, SERVICE, Daemon, allow, make_folder, running
+from tests.soak.hasty import Hasty, kill_amid
 from tests.soak.promises import WrongResult
 
 from strongroom import Client
-from strongroom.errors import AccessDenied, NotFound, StrongroomError
-from strongroom.retry import RetryPolicy
+from strongroom.errors import AccessDenied, NotFound
 
 CLIENTS = 4
 _EVERYWHERE = 1.1  # seconds after which a change that was repeated is in force at both workers
-_HASTY = RetryPolicy(max_attempts=1)
 _ROOT = f"arn:aws:iam::{ACCOUNT}:root"
 
 
@@ -92,28 +90,17 @@ class Figures:
         yield f"after the kills rightly let in {self.let_in[True]} times, rightly refused {self.let_in[False]}"
 
 
-class Hasty(threading.Thread):
+class Ruler(Hasty):
     """One client that changes its two policies until the daemon dies."""
 
     def __init__(self, daemon: Daemon, figures: Figures, rules: Rules) -> None:
-        super().__init__(daemon=True)
-        self._daemon = daemon
+        super().__init__(daemon)
         self._figures = figures
         self._rules = rules
         self.under_way: Attempt | None = None
-        self.unexpected: Exception | None = None
 
-    def run(self) -> None:
-        """Work until a call fails."""
-        with self._daemon.client(retry=_HASTY, timeout=10.0) as client:
-            try:
-                while True:
-                    self._once(client)
-            except StrongroomError as error:
-                if error.code not in ("UNAVAILABLE", "CANCELLED", ""):
-                    self.unexpected = error
-
-    def _once(self, client: Client) -> None:
+    def once(self, client: Client) -> None:
+        """Change a policy."""
         attempt = self._next()
         self.under_way = attempt
         attempt.perform(client)
@@ -173,18 +160,9 @@ def _begin(client: Client) -> Rules:
     return Rules(client.create_key(policy=policy).arn, policy)
 
 
-def _round(daemon: Daemon, figures: Figures, everyone: list[Rules]) -> list[Hasty]:
-    clients = [Hasty(daemon, figures, rules) for rules in everyone]
-    for client in clients:
-        client.start()
-    time.sleep(random.uniform(0.1, 0.8))
-    daemon.kill()
-    for client in clients:
-        client.join(15)
-        if client.is_alive():
-            raise WrongResult("a client hangs although its daemon is dead")
-        if client.unexpected is not None:
-            raise client.unexpected
+def _round(daemon: Daemon, figures: Figures, everyone: list[Rules]) -> list[Ruler]:
+    clients = [Ruler(daemon, figures, rules) for rules in everyone]
+    kill_amid(daemon, clients, 0.1, 0.8)
     return clients
 
 
