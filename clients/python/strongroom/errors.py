@@ -136,6 +136,8 @@ _BY_REASON: Final[dict[str, type[StrongroomError]]] = {
     "SERVICE_MANAGED_KEY": InvalidRequest,
     "ALREADY_EXISTS": Conflict,
     "NOT_FOUND": NotFound,
+    "KEY_NOT_FOUND": NotFound,
+    "BLOCKED": InvalidRequest,
     "MALFORMED_POLICY": InvalidRequest,
     "POLICY_LOCKOUT": InvalidRequest,
     "ETAG_MISMATCH": Conflict,

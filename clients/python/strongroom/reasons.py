@@ -132,6 +132,15 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "Choose another name, or change what exists: strongroom alias update. Take the request that waits "
         "back before you ask anew: strongroom quota cancel.",
     ),
+    "KEY_NOT_FOUND": _you(
+        "The key store has no external key of this id.",
+        "Check the spelling: strongroom xks key list. Add one that is missing: strongroom xks key add.",
+    ),
+    "BLOCKED": _you(
+        "The key store or the external key is blocked: nothing is done with it until it is unblocked.",
+        "Ask its administrators why, and have it unblocked: strongroom xks store unblock, "
+        "strongroom xks key unblock.",
+    ),
     "NOT_FOUND": _you(
         "Nothing has this name: no such alias, or no limit was set.",
         "Check the spelling: strongroom alias list, strongroom quota list.",

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     SERVICE_MANAGED_KEY = "SERVICE_MANAGED_KEY"
     ALREADY_EXISTS = "ALREADY_EXISTS"
     NOT_FOUND = "NOT_FOUND"
+    KEY_NOT_FOUND = "KEY_NOT_FOUND"
+    BLOCKED = "BLOCKED"
     MALFORMED_POLICY = "MALFORMED_POLICY"
     POLICY_LOCKOUT = "POLICY_LOCKOUT"
     ETAG_MISMATCH = "ETAG_MISMATCH"
@@ -92,6 +94,8 @@ MESSAGES: dict[Reason, str] = {
     Reason.SERVICE_MANAGED_KEY: "the key is a service's own: nobody changes it, and it rotates by itself",
     Reason.ALREADY_EXISTS: "something with this name exists already",
     Reason.NOT_FOUND: "there is nothing with this name",
+    Reason.KEY_NOT_FOUND: "the key store has no such external key",
+    Reason.BLOCKED: "the key store or the external key is blocked",
     Reason.MALFORMED_POLICY: "the policy document is not valid",
     Reason.POLICY_LOCKOUT: "the caller could not change the policy again after this change",
     Reason.ETAG_MISMATCH: "the key changed since the etag was read",

@@ -22,6 +22,7 @@ from strongroomd.domain.records import (
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.xks import happenings as keystoreevents
 
 Name = Callable[[str], str]
 """Spells the ARN of a key id."""
@@ -79,7 +80,7 @@ def happenings(before: Record | None, after: Record | None, name: Name, action: 
             return _of_quota(before, after, name)
         case GrantRecord():
             return list(_of_grant(before, after, name, action))
-    return callerevents.happenings(before, after)
+    return callerevents.happenings(before, after) or keystoreevents.happenings(before, after)
 
 
 def _of_key(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - a key or None

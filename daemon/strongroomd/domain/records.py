@@ -24,6 +24,7 @@ from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - fo
 from strongroomd.domain.quota import LimitScope as LimitScope  # noqa: PLC0414 - likewise
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.tokens import MAIN
+from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 
 _SINCE: Final = "since"
 
@@ -305,6 +306,7 @@ RECORD_KINDS: Final[dict[str, type[Record]]] = {
         *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord, InvocationsRecord),
         *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord),
         QuotaRequestRecord,
+        *(StoreRecord, ExternalKeyRecord, CredentialRecord),
     )
 }
 

@@ -38,9 +38,10 @@ from strongroomd.domain.records import (
     Record,
     VersionRecord,
 )
+from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011")
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -142,6 +143,22 @@ GRANTS: Final = _record_table(
 INVOCATIONS: Final = _record_table(
     "invocations", InvocationsRecord, _of_key("invocations"), Index("ix_invocations_reserved", "reserved")
 )
+XKS_STORES: Final = _record_table(
+    "xks_stores",
+    StoreRecord,
+    Index("ix_xks_stores_account", "account", "record_id"),
+    Index("ix_xks_stores_uri_prefix", "uri_prefix", unique=True),
+)
+XKS_KEYS: Final = _record_table(
+    "xks_keys",
+    ExternalKeyRecord,
+    _of_key("xks_keys"),
+    Index("ix_xks_keys_store_id", "store_id", "record_id"),
+    Index("ix_xks_keys_key_id", "key_id", "record_id"),
+)
+XKS_CREDENTIALS: Final = _record_table(
+    "xks_credentials", CredentialRecord, Index("ix_xks_credentials_store_id", "store_id", "record_id")
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -157,11 +174,15 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     AddressesRecord: ACCESS_KEY_ADDRESSES,
     GrantRecord: GRANTS,
     InvocationsRecord: INVOCATIONS,
+    StoreRecord: XKS_STORES,
+    ExternalKeyRecord: XKS_KEYS,
+    CredentialRecord: XKS_CREDENTIALS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
     {AliasRecord, LimitRecord, QuotaRequestRecord, GrantRecord}
     | {PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord}
+    | {StoreRecord, ExternalKeyRecord, CredentialRecord}
 )
 """Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones; accounts too."""
 

@@ -36,6 +36,7 @@ from strongroomd.domain.records import (
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 
 ACCOUNT = "111122223333"
 ALICE = f"arn:aws:iam::{ACCOUNT}:user/alice"
@@ -69,6 +70,9 @@ SILENT: dict[type[Record], frozenset[str]] = {
         {"access_key_id", "arn", "account", "sealed_secret", "created_at", "row_version"}
     ),
     AddressesRecord: frozenset({"access_key_id", "arn", "account", "row_version"}),
+    StoreRecord: frozenset({"store_id", "account", "uri_prefix", "created_at", "row_version"}),
+    ExternalKeyRecord: frozenset({"store_id", "external_key_id", "account", "created_at", "row_version"}),
+    CredentialRecord: WHOLE,
 }
 """Fields of each kind whose change alone is no event: they never change, or tell nothing that another does
 not. `*` where no record of the kind is ever changed, or where a change means nothing to anybody."""

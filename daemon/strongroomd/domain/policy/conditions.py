@@ -5,7 +5,7 @@ All tests of a Condition must hold. Where the request lacks the key, a test fail
 operators and multivalued context keys).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -78,26 +78,29 @@ class Presence:
 
 
 Condition = Test | Presence
+Find = Callable[[str], tuple[str, ConditionKey]]
+"""Finds a condition key by the name that a policy writes, as `keys.find` does."""
 
 
 def _items(value: Value) -> tuple[Value, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def parse(block: object, place: str, version: str) -> tuple[Condition, ...]:
+def parse(block: object, place: str, version: str, find: Find = keys.find) -> tuple[Condition, ...]:
     """Compile a Condition.
 
     Args:
         block: the JSON value.
         place: where it stands, for errors.
         version: the policy's.
+        find: the table of condition keys.
 
     Raises:
         StrongroomError: MALFORMED_POLICY naming operator and key.
     """
     operators = _members(block, place, "operator")
     return tuple(
-        _condition(name, key, value, place, version)
+        _condition(name, _key(key, _at(place, name), find), value, place, version)
         for name, tests in operators.items()
         for key, value in _members(tests, _at(place, name), "key").items()
     )
@@ -125,10 +128,11 @@ def _split(name: str, place: str) -> tuple[Quantifier, str, bool]:
     return quantifier, plain, plain != base
 
 
-def _condition(name: str, key: str, value: object, place: str, version: str) -> Condition:
-    here = f"{place}.{name}"
-    folded, row = _key(key, here)
-    here = f"{here}.{row.name}"
+def _condition(
+    name: str, key: tuple[str, ConditionKey], value: object, place: str, version: str
+) -> Condition:
+    folded, row = key
+    here = f"{place}.{name}.{row.name}"
     values = _operands(value, here)
     relative = f"Condition{here.removeprefix(place)}"
     try:
@@ -139,9 +143,9 @@ def _condition(name: str, key: str, value: object, place: str, version: str) -> 
         raise malformed(here, str(error)) from None
 
 
-def _key(name: str, place: str) -> tuple[str, ConditionKey]:
+def _key(name: str, place: str, find: Find) -> tuple[str, ConditionKey]:
     try:
-        return keys.find(name)
+        return find(name)
     except keys.UnknownKeyError as error:
         raise malformed(f"{place}.{error.name}" if error.name else place, str(error)) from None
 
