@@ -228,12 +228,12 @@ async def test_a_change_while_one_is_read_makes_nobody_fresh_again(
     monkeypatch.setattr(ledger, "read", slowly)
     await core.rooms.principals.tag(core.caller(), ALICE, (("team", "red"),))
     await ledger.follow()
-    since, reading = fresh._behind_since, asyncio.ensure_future(fresh.refresh())
+    since, reading = fresh._mirror._behind_since, asyncio.ensure_future(fresh.refresh())
     await started.wait()
     await core.rooms.principals.disable(core.caller(), ALICE)
     await ledger.follow()
 
-    assert fresh._behind_since == since
+    assert fresh._mirror._behind_since == since
     may_go.set()
     await reading
     assert fresh.admit(ALICE) is None, "the change that came meanwhile is read as well"
