@@ -4,7 +4,7 @@ Deadlines are `time.monotonic()` seconds. Every method raises only `StrongroomEr
 asyncio loop; an implementation may use threads of its own but must answer on that loop.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -87,6 +87,20 @@ class Vault(Protocol):
         """
         ...
 
+    async def seal_apart(
+        self, key: BoundVersion, plaintext: bytes, aad_of: Callable[[bytes], bytes], *, deadline: float
+    ) -> bytes:
+        """Encrypt as `seal` does, where the authenticated data tell of the nonce.
+
+        Args:
+            key: the version.
+            plaintext: what to encrypt.
+            aad_of: gives the authenticated data, from the nonce's first 12 bytes under XAES-256-GCM, of which
+                the sub-key is derived, and from nothing under AES-256-GCM. It may be asked twice.
+            deadline: monotonic seconds.
+        """
+        ...
+
     async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
         """Undo `seal`. Raises INVALID_CIPHERTEXT for whatever does not verify, always the same."""
         ...
@@ -119,6 +133,18 @@ class Vault(Protocol):
 
     async def data_key_pair(self, spec: KeySpec, *, deadline: float) -> tuple[bytearray, bytes]:
         """Make a key pair that leaves: (PKCS#8 DER private key, SubjectPublicKeyInfo DER)."""
+        ...
+
+    async def exercise(self, token: str = MAIN) -> float:
+        """Encrypt and decrypt with a key of the token that serves nothing else; gives the seconds it took.
+
+        Raises:
+            StrongroomError: HSM_UNAVAILABLE.
+        """
+        ...
+
+    def describe(self, token: str = MAIN) -> str:
+        """Give a token's manufacturer, model and firmware: 1 to 64 printable ASCII characters."""
         ...
 
     async def random(self, length: int) -> bytes:

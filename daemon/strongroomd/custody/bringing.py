@@ -44,6 +44,11 @@ def encryption(algorithm: EncryptionAlgorithm | None, context: Context, _entry: 
     return Brought({"kms:encryptionalgorithm": chosen.value}, pairs(context))
 
 
+def lent_encryption(_entry: Entry) -> Brought:
+    """Bring what calls through a key store have: they have no encryption context that is told apart."""
+    return Brought({"kms:encryptionalgorithm": EncryptionAlgorithm.SYMMETRIC_DEFAULT.value}, {})
+
+
 def re_encryption(
     algorithm: EncryptionAlgorithm | None,
     context: Context,

@@ -19,7 +19,7 @@ from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.asking import NOTHING_BROUGHT, Brought
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.contextnotes import Note
-from strongroomd.custody.judging import Bring, Judge
+from strongroomd.custody.judging import Bring, Judge, lent
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
@@ -28,11 +28,12 @@ from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
 from strongroomd.domain.errors import Fault, Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.policy.compiled import DEFAULT_DENY
+from strongroomd.domain.policy.evaluation import FINAL
 from strongroomd.domain.policy.request import Basis, Decision
 from strongroomd.domain.principals import Caller
 from strongroomd.domain.servicekeys import is_fixed
 from strongroomd.domain.tokens import MAIN
-from strongroomd.ports import AuditLog
+from strongroomd.ports import AuditLog, Charge
 from strongroomd.telemetry import logs
 
 P = ParamSpec("P")
@@ -226,6 +227,36 @@ class Passage:
         self._admit(entry, act, action, cost, decision)
         return entry
 
+    async def claim_lent(
+        self, key_id: str, action: Action, ground: str, act: Act = Act.USE, more: Sequence[Charge] = ()
+    ) -> Entry:
+        """Claim a key that somebody who may lend it has lent to the caller; only a denial takes that away.
+
+        Args:
+            key_id: the key.
+            action: what for; the lender said that the caller may.
+            ground: what lends it, for the audit log.
+            act: what the key's state must allow.
+            more: charges besides those of every call, spent together with them.
+
+        Raises:
+            StrongroomError: KEY_NOT_FOUND for a key that is gone; ACCESS_DENIED where a policy denies it; the
+                state's refusal; QUOTA_EXCEEDED with the wait.
+        """
+        try:
+            entry = await self._gate.catalog.entry(key_id)
+        except StrongroomError as error:
+            if error.reason is Reason.ACCESS_DENIED:
+                raise StrongroomError(Reason.KEY_NOT_FOUND, detail=error.detail) from None
+            raise
+        decision = self._gate.judge.recall(entry, self.caller, action)
+        if decision is None:
+            decision = await self._decide(entry, action, bringing.lent_encryption)
+        if not decision.allowed and decision.basis not in FINAL:
+            decision = lent(ground)
+        self._admit(entry, act, action, 1, decision, more=more)
+        return entry
+
     async def _catch_up(self) -> bool:
         """Learn the newest state before a refusal, once a call; says whether there is reason to ask again.
 
@@ -288,8 +319,20 @@ class Passage:
             raise
         return (key_id, name.account) == (entry.key.key_id, entry.key.account)
 
-    def _admit(self, entry: Entry, act: Act, action: Action, cost: int, *decisions: Decision) -> None:
-        """Act on a decision; of several the first counts, and all are written down."""
+    def _admit(
+        self,
+        entry: Entry,
+        act: Act,
+        action: Action,
+        cost: int,
+        *decisions: Decision,
+        more: Sequence[Charge] | None = None,
+    ) -> None:
+        """Act on a decision; of several the first counts, and all are written down.
+
+        With charges of whom the key is lent to, a look at it costs the account what a use costs: what AWS
+        asks does not use up the quota of the account's administrators.
+        """
         decision = self.decided = decisions[0]
         if decision.allowed or entry.key.account == self.caller.principal.account:
             self.note_key(entry.arn)
@@ -301,8 +344,9 @@ class Passage:
             raise denied(decision.ground)
         require(entry.key.state, act)
         key_id = entry.key.key_id
-        class_ = SPECS[entry.key.spec].quota if act is Act.USE else QuotaClass.MANAGEMENT
-        self._spend(key_id, class_, cost)
+        of_key = act is Act.USE or more is not None
+        class_ = SPECS[entry.key.spec].quota if of_key else QuotaClass.MANAGEMENT
+        self._spend(key_id, class_, cost, more or ())
         if act is Act.USE:
             self._used[key_id, action] = 1
 
@@ -325,8 +369,8 @@ class Passage:
             if made not in others and len(others) < _GROUNDS:
                 others.append(made)
 
-    def _spend(self, key_id: str, class_: QuotaClass, cost: int) -> None:
-        self._gate.quotas.spend(self.caller.principal, key_id, class_, cost)
+    def _spend(self, key_id: str, class_: QuotaClass, cost: int, more: Sequence[Charge] = ()) -> None:
+        self._gate.quotas.spend(self.caller.principal, key_id, class_, cost, more)
         self._charged = True
 
     def note_key(self, arn: str) -> None:
@@ -386,6 +430,10 @@ class Passage:
             self.note_decision(decision)
             raise StrongroomError(Reason.ACCESS_DENIED, _NOT_ALLOWED, detail=decision.ground)
         self._spend("", QuotaClass.MANAGEMENT, 1)
+
+    def charge(self, class_: QuotaClass, more: Sequence[Charge]) -> None:
+        """Pay for a call that its door's credential alone allows. Raises QUOTA_EXCEEDED with the wait."""
+        self._spend("", class_, 1, more)
 
     def proceed(self, *, dry_run: bool) -> None:
         """Stop here with DRY_RUN_SUCCEEDED if the caller only wants to know."""

@@ -211,7 +211,7 @@ class Judge:
         if self._lending is None or not self._lending.concern(key_id, names):
             return None
         grant = await self._lending.permitting(key_id, names, request)
-        return None if grant is None else _lent(grant.grant_id)
+        return None if grant is None else lent(grant.grant_id)
 
 
 _BY_CONFIGURATION: Final = Decision(
@@ -224,11 +224,12 @@ def _retirement(brought: Brought, request: Request) -> Decision:
     grant = brought.retired
     if grant is None or not may_retire(grant, request):
         return DEFAULT_DENY
-    return _lent(grant.grant_id)
+    return lent(grant.grant_id)
 
 
-def _lent(grant_id: str) -> Decision:
-    return Decision(allowed=True, ground=grant_id, basis=Basis.GRANT_ALLOW)
+def lent(ground: str) -> Decision:
+    """Allow, since somebody who may lend the key has: by a grant, or to a key store."""
+    return Decision(allowed=True, ground=ground, basis=Basis.GRANT_ALLOW)
 
 
 @lru_cache(maxsize=65_536)

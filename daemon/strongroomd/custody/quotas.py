@@ -4,7 +4,7 @@ Every cryptographic call spends from its account's class (symmetric, RSA, ECC) o
 principal has a bucket of its own only once a limit is set for it. All buckets are spent together or none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from strongroomd.custody.ledger import Ledger
 from strongroomd.domain.algorithms import QuotaClass
@@ -77,7 +77,14 @@ class Quotas:
             return self.defaults[QuotaClass(subject.partition("/")[2])]
         return rate
 
-    def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
+    def spend(
+        self,
+        principal: Principal,
+        key_id: str,
+        class_: QuotaClass,
+        cost: int,
+        more: Sequence[Charge] = (),
+    ) -> None:
         """Take a call's cost from all of its buckets, or refuse.
 
         Args:
@@ -85,11 +92,12 @@ class Quotas:
             key_id: the key, or empty for calls without one.
             class_: the class of the operation.
             cost: cost units, 1 for an ordinary call.
+            more: further charges, of whoever the call comes through.
 
         Raises:
             StrongroomError: QUOTA_EXCEEDED with the exact wait.
         """
-        charges = [self._class_charge(principal.account, class_, cost)]
+        charges = [self._class_charge(principal.account, class_, cost), *more]
         if self._set:
             own = ((LimitScope.KEY, key_id), (LimitScope.PRINCIPAL, principal.arn))
             charges += [

@@ -96,6 +96,24 @@ class Action(StrEnum):
     LIST_DEAD_LETTERS = "strongroom:ListDeadLetters"
     REDRIVE_DEAD_LETTER = "strongroom:RedriveDeadLetter"
     GET_COMPLIANCE_REPORT = "strongroom:GetComplianceReport"
+    CREATE_KEY_STORE = "strongroom:CreateKeyStore"
+    DESCRIBE_KEY_STORE = "strongroom:DescribeKeyStore"
+    LIST_KEY_STORES = "strongroom:ListKeyStores"
+    UPDATE_KEY_STORE = "strongroom:UpdateKeyStore"
+    BLOCK_KEY_STORE = "strongroom:BlockKeyStore"
+    UNBLOCK_KEY_STORE = "strongroom:UnblockKeyStore"
+    DELETE_KEY_STORE = "strongroom:DeleteKeyStore"
+    CREATE_KEY_STORE_CREDENTIAL = "strongroom:CreateKeyStoreCredential"
+    LIST_KEY_STORE_CREDENTIALS = "strongroom:ListKeyStoreCredentials"
+    DELETE_KEY_STORE_CREDENTIAL = "strongroom:DeleteKeyStoreCredential"
+    ADD_EXTERNAL_KEY = "strongroom:AddExternalKey"
+    DESCRIBE_EXTERNAL_KEY = "strongroom:DescribeExternalKey"
+    LIST_EXTERNAL_KEYS = "strongroom:ListExternalKeys"
+    UPDATE_EXTERNAL_KEY = "strongroom:UpdateExternalKey"
+    BLOCK_EXTERNAL_KEY = "strongroom:BlockExternalKey"
+    UNBLOCK_EXTERNAL_KEY = "strongroom:UnblockExternalKey"
+    REMOVE_EXTERNAL_KEY = "strongroom:RemoveExternalKey"
+    GET_KEY_STORE_HEALTH = "strongroom:GetKeyStoreHealth"
     CHECK_POLICY = "strongroom:CheckPolicy"
     SIMULATE_POLICY = "strongroom:SimulatePolicy"
 
@@ -141,6 +159,35 @@ ACCESS_CHANGES: Final[frozenset[Action]] = frozenset(
 )
 """Changing them."""
 
+KEY_STORE_READS: Final[frozenset[Action]] = frozenset(
+    {
+        Action.DESCRIBE_KEY_STORE,
+        Action.LIST_KEY_STORES,
+        Action.LIST_KEY_STORE_CREDENTIALS,
+        Action.DESCRIBE_EXTERNAL_KEY,
+        Action.LIST_EXTERNAL_KEYS,
+    }
+)
+"""Looking at external key stores."""
+
+KEY_STORE_CHANGES: Final[frozenset[Action]] = frozenset(
+    {
+        Action.CREATE_KEY_STORE,
+        Action.UPDATE_KEY_STORE,
+        Action.BLOCK_KEY_STORE,
+        Action.UNBLOCK_KEY_STORE,
+        Action.DELETE_KEY_STORE,
+        Action.CREATE_KEY_STORE_CREDENTIAL,
+        Action.DELETE_KEY_STORE_CREDENTIAL,
+        Action.ADD_EXTERNAL_KEY,
+        Action.UPDATE_EXTERNAL_KEY,
+        Action.BLOCK_EXTERNAL_KEY,
+        Action.UNBLOCK_EXTERNAL_KEY,
+        Action.REMOVE_EXTERNAL_KEY,
+    }
+)
+"""Changing them. Adding a key to a store is decided by the key, too: it lends the key (kms:CreateGrant)."""
+
 OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
     {
         Action.CREATE_ACCOUNT,
@@ -164,6 +211,8 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
     {
         *ACCESS_READS,
         *ACCESS_CHANGES,
+        *KEY_STORE_READS,
+        *KEY_STORE_CHANGES,
         Action.CREATE_KEY,
         Action.LIST_KEYS,
         Action.LIST_ALIASES,
@@ -214,6 +263,7 @@ FOR_ANYONE: Final[frozenset[Action]] = frozenset(
 MUTATIONS: Final[frozenset[Action]] = frozenset(
     {
         *ACCESS_CHANGES,
+        *KEY_STORE_CHANGES,
         Action.CREATE_KEY,
         Action.UPDATE_KEY_DESCRIPTION,
         Action.ENABLE_KEY,
@@ -239,7 +289,9 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
 )
 """Actions whose intent and outcome are both audited."""
 
-NOT_ON_SERVICE_KEYS: Final[frozenset[Action]] = MUTATIONS - ACCESS_CHANGES - {Action.CREATE_KEY}
+NOT_ON_SERVICE_KEYS: Final[frozenset[Action]] = (
+    MUTATIONS - ACCESS_CHANGES - KEY_STORE_CHANGES - {Action.CREATE_KEY}
+)
 """What nobody does to a service's own key, whoever they are: every change of a key or of what is said of it.
 
 So a change that is invented later is refused, too, until somebody decides otherwise here.

@@ -226,6 +226,17 @@ class TokenVault:
             loaded = await self._reload(key, refused, deadline)
         return self._symmetric.seal(loaded, plaintext, aad)
 
+    async def seal_apart(
+        self, key: BoundVersion, plaintext: bytes, aad_of: Callable[[bytes], bytes], *, deadline: float
+    ) -> bytes:
+        """See `Vault.seal_apart`."""
+        loaded = self._keys.get(key) or await self._load(key, deadline)
+        try:
+            return self._symmetric.seal_apart(loaded, plaintext, aad_of)
+        except Refused as refused:
+            loaded = await self._reload(key, refused, deadline)
+        return self._symmetric.seal_apart(loaded, plaintext, aad_of)
+
     async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.open`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)

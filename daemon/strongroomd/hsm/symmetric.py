@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 from strongroomd.domain.algorithms import MacAlgorithm, Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -43,8 +44,27 @@ class Symmetric:
     def seal(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes:
         """Encrypt; prefix and IV are fresh random, never counters, so that no restart can repeat one."""
         if key.bound.record.scheme is Scheme.AES_GCM:
-            iv = os.urandom(_IV_BYTES)
-            return iv + self._encrypt(key.handle, iv, aad, plaintext)
+            return self._seal_plainly(key, plaintext, aad)
+        return self._seal_under(self._sealing(key), plaintext, aad)
+
+    def seal_apart(self, key: LoadedKey, plaintext: bytes, aad_of: Callable[[bytes], bytes]) -> bytes:
+        """Encrypt with authenticated data that tell of the nonce's prefix; see `Vault.seal_apart`."""
+        if key.bound.record.scheme is Scheme.AES_GCM:
+            return self._seal_plainly(key, plaintext, aad_of(b""))
+        subkey = self._sealing(key)
+        return self._seal_under(subkey, plaintext, aad_of(subkey.prefix))
+
+    def _seal_plainly(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes:
+        iv = os.urandom(_IV_BYTES)
+        return iv + self._encrypt(key.handle, iv, aad, plaintext)
+
+    def _seal_under(self, subkey: SubKey, plaintext: bytes, aad: bytes) -> bytes:
+        subkey.messages += 1
+        iv = os.urandom(NONCE_BYTES - PREFIX_BYTES)
+        return subkey.prefix + iv + self._encrypt(subkey.handle, iv, aad, plaintext)
+
+    def _sealing(self, key: LoadedKey) -> SubKey:
+        """Give the sub-key that new messages are encrypted under: fresh after a number of them, or a time."""
         subkey = key.sealing
         if (
             subkey is None
@@ -52,9 +72,7 @@ class Symmetric:
             or time.monotonic() - subkey.born >= SUBKEY_SECONDS
         ):
             subkey = self._next_sealing(key)
-        subkey.messages += 1
-        iv = os.urandom(NONCE_BYTES - PREFIX_BYTES)
-        return subkey.prefix + iv + self._encrypt(subkey.handle, iv, aad, plaintext)
+        return subkey
 
     def open(self, key: LoadedKey, sealed: bytes, aad: bytes) -> bytes:
         """Decrypt.

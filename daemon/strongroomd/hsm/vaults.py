@@ -5,7 +5,7 @@ a house has once stays with the main token. The methods of the hot path look the
 coroutine of that token's own vault: they are no coroutines themselves.
 """
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from strongroomd.domain.algorithms import (
@@ -157,6 +157,12 @@ class Vaults:
     def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> Job[bytes]:
         """See `Vault.seal`."""
         return self._of(key).seal(key, plaintext, aad, deadline=deadline)
+
+    def seal_apart(
+        self, key: BoundVersion, plaintext: bytes, aad_of: Callable[[bytes], bytes], *, deadline: float
+    ) -> Job[bytes]:
+        """See `Vault.seal_apart`."""
+        return self._of(key).seal_apart(key, plaintext, aad_of, deadline=deadline)
 
     def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> Job[bytes]:
         """See `Vault.open`."""

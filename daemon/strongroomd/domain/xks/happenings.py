@@ -26,7 +26,7 @@ _STORE_FIELDS: Final = (
     *("description", "policy", "per_second", "burst", "key_per_second", "key_burst"),
     *("principal_per_second", "principal_burst"),
 )
-_KEY_FIELDS: Final = ("key_id", "encrypts", "decrypts", "pinning", "compatible")
+_KEY_FIELDS: Final = ("key_id", "token", "encrypts", "decrypts", "pinning", "compatible")
 _RATES: Final = _STORE_FIELDS[2:]
 
 

@@ -69,6 +69,7 @@ class ExternalKeyRecord(Record):
     Attributes:
         account: the store's.
         key_id: the key, of any account that lends it.
+        token: name of the token in which the key lives; empty for the main one.
         blocked: it answers that it is blocked, and its metadata say DISABLED.
         encrypts, decrypts: what the store may do with the key.
         pinning: how it is bound to a KMS key.
@@ -82,6 +83,7 @@ class ExternalKeyRecord(Record):
     external_key_id: str
     account: str
     key_id: str
+    token: str
     blocked: bool
     encrypts: bool
     decrypts: bool

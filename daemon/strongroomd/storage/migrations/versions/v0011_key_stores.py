@@ -10,7 +10,7 @@ depends_on = None
 
 _TEXTS = {
     "xks_stores": ("store_id", "account", "uri_prefix", "description", "policy"),
-    "xks_keys": ("store_id", "external_key_id", "account", "key_id", "pinning", "kms_key_arn"),
+    "xks_keys": ("store_id", "external_key_id", "account", "key_id", "token", "pinning", "kms_key_arn"),
     "xks_credentials": ("store_id", "access_key_id", "account"),
 }
 _NUMBERS = {
