@@ -12,6 +12,7 @@ from strongroomd.custody import contextnotes, pages
 from strongroomd.custody.addresses import FLUSH_SECONDS
 from strongroomd.custody.history import verify_history
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.xks.health import LOOK_SECONDS
 from strongroomd.domain.errors import Fault, Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
 from strongroomd.domain.tokens import MAIN
@@ -116,6 +117,7 @@ class WorkerAssembly:
         await core.eventing.courier.register()
         await core.quotas.refresh()
         await core.directory.start()
+        await core.key_stores.shelf.start()
         await vault.probe()
         certificates = rooms.certificates(settings)
         identities = rooms.identities(settings, certificates, core.directory)
@@ -160,6 +162,7 @@ class WorkerAssembly:
         every(5.0, core.usage.flush)
         every(FLUSH_SECONDS, core.addresses.flush)
         every(5.0, self._probe)
+        every(LOOK_SECONDS, core.key_stores.board.look, first=0.0)
         every(0.5, self._measure)
         every(1.0, self._elected(core.upkeep.checkpoint), first=0.3)
         every(10.0, self._elected(core.upkeep.settle))
@@ -213,6 +216,7 @@ class WorkerAssembly:
                 self._fatal = "the journal does not verify"
             raise
         await core.directory.refresh()
+        await core.key_stores.shelf.refresh()
         await self._stand_for_election(core)  # before the quotas: a damaged limit must not end all upkeep
         await core.quotas.refresh()
 

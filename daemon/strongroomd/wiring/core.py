@@ -35,6 +35,7 @@ from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.registrar import Registrar
 from strongroomd.custody.rotation import Rotation
 from strongroomd.custody.sealing import Sealer
+from strongroomd.custody.secrets import SecretBox
 from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.custody.sessions import Sessions
 from strongroomd.custody.signing import Signing
@@ -42,6 +43,14 @@ from strongroomd.custody.threshold import Threshold
 from strongroomd.custody.trail import Trail
 from strongroomd.custody.upkeep import Upkeep
 from strongroomd.custody.usage import UsageCounter
+from strongroomd.custody.xks.credentials import Credentials
+from strongroomd.custody.xks.externalkeys import ExternalKeys
+from strongroomd.custody.xks.health import HealthBoard
+from strongroomd.custody.xks.pins import Pins
+from strongroomd.custody.xks.proxy import Proxy
+from strongroomd.custody.xks.sealing import PartsSealer
+from strongroomd.custody.xks.shelf import Shelf
+from strongroomd.custody.xks.stores import StoreDesk, Stores
 from strongroomd.domain.records import HouseRecord
 from strongroomd.frontends.grpc.access import AccessRooms, AccessServicer
 from strongroomd.frontends.grpc.audit import AuditServicer
@@ -80,6 +89,18 @@ class Rim:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyStoreRooms:
+    """External key stores: in memory, their tokens' health, the door's use cases and their management."""
+
+    shelf: Shelf
+    board: HealthBoard
+    proxy: Proxy
+    stores: Stores
+    credentials: Credentials
+    external_keys: ExternalKeys
+
+
+@dataclass(frozen=True, slots=True)
 class Core:
     """The built core: the doors' servicers and what the worker looks after."""
 
@@ -96,6 +117,7 @@ class Core:
     sessions: Sessions
     addresses: AddressBook
     eventing: Eventing
+    key_stores: KeyStoreRooms
 
 
 def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, holder: str) -> Core:
@@ -119,7 +141,8 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     wear = WearMetrics(metrics)
     notes = ContextNotes(rim.context_key, settings.audit.plain_context_keys)
     most = settings.limits.max_plaintext
-    sealer = Sealer(rim.vault, catalog, most, Invocations(ledger, wear), notes)
+    invocations = Invocations(ledger, wear)
+    sealer = Sealer(rim.vault, catalog, most, invocations, notes)
     births = Births(mutations, rim.vault)
     homes = token_names(settings)
     home = homes.settle("")
@@ -134,6 +157,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, directory), rim.vault, sessions, clock)
     eventing = build_eventing(settings, event_rim, gate, keys, alarms, directory)
+    key_stores = build_key_stores(settings, rim, gate, mutations, invocations)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
         "keys": KeyServicer(keys, aliases, realm),
@@ -164,6 +188,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         sessions,
         AddressBook(ledger, directory, clock),
         eventing,
+        key_stores,
     )
 
 
@@ -178,6 +203,24 @@ def build_access(
         Attachments(gate, registrar),
         CertificateIdentities(gate, registrar),
         AccessKeys(gate, registrar, vault),
+    )
+
+
+def build_key_stores(
+    settings: Settings, rim: Rim, gate: Gate, mutations: Mutations, invocations: Invocations
+) -> KeyStoreRooms:
+    """Build the use cases of external key stores."""
+    shelf, box = Shelf(mutations.ledger, rim.store), SecretBox(rim.vault)
+    board = HealthBoard(rim.vault, mutations.clock, rooms.fleet(settings))
+    desk, pins = StoreDesk(mutations, shelf), Pins(mutations, shelf)
+    sealer = PartsSealer(rim.vault, gate.catalog, invocations)
+    return KeyStoreRooms(
+        shelf,
+        board,
+        Proxy(gate, shelf, box, gate.catalog, sealer, pins, board),
+        Stores(gate, desk, rim.vault),
+        Credentials(gate, desk, rim.vault, box),
+        ExternalKeys(gate, desk),
     )
 
 

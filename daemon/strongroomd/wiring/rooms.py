@@ -8,6 +8,7 @@ from strongroomd.config import Settings, TokenPlan, WorkerPlace, token_plans
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.quotas import Rate
+from strongroomd.custody.xks.health import Fleet
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.names import Realm
@@ -140,6 +141,11 @@ def principal(settings: Settings, arn: str) -> Principal:
 def event_source(settings: Settings) -> str:
     """The CloudEvents source of this installation."""
     return f"/strongroom/{settings.daemon.region}/{settings.daemon.account}"
+
+
+def fleet(settings: Settings) -> Fleet:
+    """What health answers of an external key store say of this daemon."""
+    return Fleet(1, settings.daemon.node, f"strongroomd {__version__}")
 
 
 def deadlines(settings: Settings) -> Deadlines:

@@ -12,6 +12,7 @@ from typing import Final
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.secrets import SecretBox
+from strongroomd.custody.xks.credentials import USE
 from strongroomd.custody.xks.health import Health, HealthBoard
 from strongroomd.custody.xks.pins import Pins
 from strongroomd.custody.xks.sealing import PartsSealer, check_sizes
@@ -33,7 +34,6 @@ _ACTIONS: Final = {
     Operation.DECRYPT: Action.DECRYPT,
     Operation.GET_KEY_METADATA: Action.DESCRIBE_KEY,
 }
-_USE: Final = "XksCredential"  # in the table of uses
 _USAGES: Final[dict[KeyUsage, tuple[str, ...]]] = {
     KeyUsage.ENCRYPT_DECRYPT: ("ENCRYPT", "DECRYPT"),
     KeyUsage.SIGN_VERIFY: ("SIGN", "VERIFY"),
@@ -126,7 +126,7 @@ class Proxy(UseCases):
 
     def used(self, store: KeyStore, access_key_id: str) -> None:
         """Remember that a credential was used now: to be called for a signature that was good."""
-        self.gate.usage.count(f"{store.store_id}/{access_key_id}", _USE)
+        self.gate.usage.count(f"{store.store_id}/{access_key_id}", USE)
 
     # --- use cases
 
