@@ -135,18 +135,6 @@ class Vault(Protocol):
         """Make a key pair that leaves: (PKCS#8 DER private key, SubjectPublicKeyInfo DER)."""
         ...
 
-    async def exercise(self, token: str = MAIN) -> float:
-        """Encrypt and decrypt with a key of the token that serves nothing else; gives the seconds it took.
-
-        Raises:
-            StrongroomError: HSM_UNAVAILABLE.
-        """
-        ...
-
-    def describe(self, token: str = MAIN) -> str:
-        """Give a token's manufacturer, model and firmware: 1 to 64 printable ASCII characters."""
-        ...
-
     async def random(self, length: int) -> bytes:
         """Give `length` random bytes of the token's generator XOR the host's."""
         ...
@@ -181,6 +169,20 @@ class Vault(Protocol):
 
     async def probe(self) -> None:
         """Prove by a canary operation on a fresh session that the token works. Raises HSM_UNAVAILABLE."""
+        ...
+
+    async def exercise(self, token: str = MAIN) -> float:
+        """Encrypt and decrypt random bytes in a token, under a key for nothing else, and compare.
+
+        Returns the seconds that both took. Raises HSM_UNAVAILABLE, within two seconds, for whatever is wrong.
+        """
+        ...
+
+    def describe(self, token: str = MAIN) -> str:
+        """Say what a token is: manufacturer, model, firmware; at most 64 characters of printable ASCII.
+
+        As it said itself when it was opened; empty for one that never was.
+        """
         ...
 
 

@@ -180,7 +180,7 @@ async def test_a_load_never_encrypts(
         raise AssertionError("a load encrypted")
 
     monkeypatch.setattr(handles, "encrypt_gcm", forbidden)
-    monkeypatch.setattr(vault._symmetric, "_encrypt", forbidden)
+    monkeypatch.setattr(vault._symmetric._ciphers, "encrypt", forbidden)
     assert await vault.open(key, sealed, b"", deadline=soon()) == b"data"
 
 

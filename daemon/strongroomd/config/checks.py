@@ -61,8 +61,9 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
 def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
     yield from source_mistakes("[hsm]", hsm)
     yield from token_conflicts(hsm)
-    if hsm.sessions <= hsm.slow_threads + hsm.birth_threads:
-        yield Mistake("[hsm] sessions", "must be more than slow_threads and birth_threads together")
+    if hsm.sessions <= hsm.slow_threads + hsm.quick_threads + hsm.birth_threads:
+        text = "must be more than slow_threads, quick_threads and birth_threads together"
+        yield Mistake("[hsm] sessions", text)
 
 
 def file_mistakes(settings: Settings) -> Iterator[Mistake]:

@@ -151,9 +151,10 @@ class HsmSection(Section):
     pin_credential: Name | None = None
     softhsm_conf: Location | None = None
     recovery_public_key: Location | None = None
-    sessions: Annotated[int, Field(ge=3, le=1_024)] = 8
+    sessions: Annotated[int, Field(ge=4, le=1_024)] = 8
     slow_threads: Annotated[int, Field(ge=1, le=64)] = 2
     slow_queue: Annotated[int, Field(ge=1, le=100_000)] = 256
+    quick_threads: Annotated[int, Field(ge=1, le=256)] = 4
     birth_threads: Annotated[int, Field(ge=1, le=16)] = 1
     birth_queue: Annotated[int, Field(ge=1, le=10_000)] = 32
     symmetric: Literal["auto", "xaes", "aes-gcm"] = "auto"

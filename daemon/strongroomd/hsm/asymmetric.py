@@ -7,15 +7,15 @@ from strongroomd.domain.algorithms import SPECS, EncryptionAlgorithm, KeySpec, S
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.hsm import handles
 from strongroomd.hsm.cache import LoadedKey
+from strongroomd.hsm.ciphers import forged
 from strongroomd.hsm.device import Device
 from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.faults import Fault, Refused
 from strongroomd.hsm.handles import Session
-from strongroomd.hsm.mechanisms import INLINE_SIGNING, SIGNING, Signing
+from strongroomd.hsm.mechanisms import SIGNING
 from strongroomd.hsm.oaep import Padding, in_range, raw_decrypt
 from strongroomd.hsm.publickeys import verifies
 from strongroomd.hsm.signatures import encode_signature
-from strongroomd.hsm.symmetric import forged
 from strongroomd.hsm.templates import MASK
 
 _FORGED = (Fault.DATA, Fault.DOUBTFUL)
@@ -26,11 +26,13 @@ class Asymmetric:
 
     Args:
         device: over the session pool.
+        here: the same, for the loop's thread.
         calls: into the module, for signatures that take microseconds.
     """
 
-    def __init__(self, device: Device, calls: DirectCalls) -> None:
+    def __init__(self, device: Device, here: Device, calls: DirectCalls) -> None:
         self._calls = calls
+        self._here = here
         self._device = device
         self._padding = Padding()
 
@@ -39,19 +41,22 @@ class Asymmetric:
 
         An RSA signature is verified first, since a faulty one gives the key away (Boneh et al. 1997).
         """
-        signature = encode_signature(algorithm, self._sign(key, SIGNING[algorithm], data))
+        how = SIGNING[algorithm]
+        raw = self._device.run(
+            "C_Sign", handles.sign, key.handle, how.mechanism, how.parameter, how.prefix + data
+        )
+        signature = encode_signature(algorithm, raw)
         if isinstance(key.public, rsa.RSAPublicKey) and not verifies(key.public, algorithm, data, signature):
             raise StrongroomError(
                 Reason.HSM_UNAVAILABLE, detail="the token made a wrong signature", retry_after=1
             )
         return signature
 
-    def _sign(self, key: LoadedKey, how: Signing, data: bytes) -> bytes:
-        if key.bound.spec in INLINE_SIGNING:
-            return self._device.run("C_Sign", self._calls.sign, key.handle, how.mechanism, data)
-        return self._device.run(
-            "C_Sign", handles.sign, key.handle, how.mechanism, how.parameter, how.prefix + data
-        )
+    def sign_here(self, key: LoadedKey, algorithm: SigningAlgorithm, data: bytes) -> bytes:
+        """Sign by a spec of `INLINE_SIGNING`, on the loop's thread."""
+        mechanism = SIGNING[algorithm].mechanism
+        raw = self._here.run("C_Sign", self._calls.sign, key.handle, mechanism, data)
+        return encode_signature(algorithm, raw)
 
     def decrypt(self, key: LoadedKey, algorithm: EncryptionAlgorithm, ciphertext: bytes) -> bytes:
         """Undo OAEP.

@@ -25,6 +25,8 @@ class SubKey:
         prefix: the 12 bytes of nonce that it was derived from.
         messages: how many were encrypted under it by this process.
         born: time.monotonic() of the derivation.
+        pins: calls in flight on threads.
+        doomed: taken out; to be destroyed when the last pin goes.
     """
 
     owner: "LoadedKey"
@@ -33,6 +35,8 @@ class SubKey:
     handle: int
     born: float
     messages: int = 0
+    pins: int = 0
+    doomed: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -18,6 +18,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.faults import RULES, Fault, Refused, code_of, fault_of
 from strongroomd.hsm.handles import Session
 from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.pace import LONG, Mark, Pace
 from strongroomd.hsm.sessions import Keeper, Pool, Writer
 
 P = ParamSpec("P")
@@ -177,16 +178,28 @@ class Device:
         health: breaker and canary, shared by all devices of the token.
         observer: hears of each call.
         forgiving: sessions stay usable after errors about data from outside.
+        pace: told of calls on the loop's thread that took long; None for work that may.
+        whole: what runs here is one call into the module, not several.
     """
 
     def __init__(
-        self, pool: Pool | Keeper | Writer, health: "Health", observer: Observer, *, forgiving: bool
+        self,
+        pool: Pool | Keeper | Writer,
+        health: "Health",
+        observer: Observer,
+        *,
+        forgiving: bool,
+        pace: Pace | None = None,
+        whole: bool = True,
     ) -> None:
         self.pool = pool
         self.health = health
         self.breaker = health.breaker
         self.observer = observer
         self._forgiving = forgiving
+        self._pace = pace
+        self._long = float("inf") if pace is None else LONG
+        self._whole = whole
 
     def run(
         self, name: str, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
@@ -228,13 +241,18 @@ class Device:
         if not self.breaker.closed:
             self.breaker.pass_or_raise(self.health.is_well)
         session = self._session(name)
+        pace = self._pace
+        mark = pace.mark() if pace is not None and pace.watching else None
         start = time.perf_counter()
         try:
             result = work(session, *args, **kwargs)
         except PKCS11Error as error:
+            seconds = time.perf_counter() - start
             fault = fault_of(error, doubtful=doubtful)
             refused = Refused(name, code_of(error), fault)
-            self.observer.called(name, time.perf_counter() - start, refused.code)
+            self.observer.called(name, seconds, refused.code)
+            if seconds >= self._long:
+                self._took(seconds, mark)
             self._dispose(session, fault)
             if again and RULES[fault].retry:
                 return self._attempt(name, work, args, kwargs, doubtful=doubtful, again=False)
@@ -246,9 +264,16 @@ class Device:
         except BaseException:
             self.pool.discard(session, "interrupted")
             raise
+        seconds = time.perf_counter() - start
         self.pool.give(session)
-        self.observer.called(name, time.perf_counter() - start, 0)
+        self.observer.called(name, seconds, 0)
+        if seconds >= self._long:
+            self._took(seconds, mark)
         return result
+
+    def _took(self, seconds: float, mark: Mark | None) -> None:
+        if self._pace is not None:
+            self._pace.took(seconds, mark, alone=self._whole)
 
     def _session(self, name: str) -> Session:
         try:

@@ -4,7 +4,8 @@ python-pkcs11 asks for the length of every result first, and gives the GIL up ar
 beside other threads taking it back costs more than the work (measured for one AES-GCM encryption in a busy
 worker: 40 us against 13). Here the result goes into a buffer that is long enough, and the GIL is kept: a call
 made on the event loop's thread holds that thread up anyway. So only calls that take microseconds belong here;
-what is slow goes through `handles`, on a lane, without the GIL.
+what is slow goes through `handles`, on a lane, without the GIL. For tokens whose short calls have become
+long (pace.py) there are the same calls without the GIL.
 """
 
 import ctypes
@@ -36,9 +37,11 @@ _MAX_IV: Final = (
 )
 _ROOM: Final = 8_192  # bytes that a result usually fits in; longer ones get a buffer of their own
 
-# PYFUNCTYPE keeps the GIL during the call, CFUNCTYPE would give it up.
-_Init: Final = ctypes.PYFUNCTYPE(_ULONG, _ULONG, _POINTER, _ULONG)
-_Step: Final = ctypes.PYFUNCTYPE(_ULONG, _ULONG, ctypes.c_char_p, _ULONG, _POINTER, _POINTER)
+# PYFUNCTYPE keeps the GIL during the call, CFUNCTYPE gives it up.
+_Init: Final = (_ULONG, _ULONG, _POINTER, _ULONG)
+_Step: Final = (_ULONG, _ULONG, ctypes.c_char_p, _ULONG, _POINTER, _POINTER)
+_KEEPING: Final = ctypes.PYFUNCTYPE(*_Init), ctypes.PYFUNCTYPE(*_Step)
+_RELEASING: Final = ctypes.CFUNCTYPE(*_Init), ctypes.CFUNCTYPE(*_Step)
 _Steps = tuple[Callable[[int, int, int], int], Callable[[int, bytes, int, int, int], int]]
 
 
@@ -81,12 +84,13 @@ class DirectCalls:
 
     Args:
         table: the module's function list.
+        keep_gil: hold up every other thread meanwhile.
     """
 
-    def __init__(self, table: "ctypes._Pointer[ctypes.c_void_p]") -> None:
-        self._encrypt = _steps(table, "C_EncryptInit", "C_Encrypt")
-        self._decrypt = _steps(table, "C_DecryptInit", "C_Decrypt")
-        self._sign = _steps(table, "C_SignInit", "C_Sign")
+    def __init__(self, table: "ctypes._Pointer[ctypes.c_void_p]", *, keep_gil: bool = True) -> None:
+        self._encrypt = _steps(table, "C_EncryptInit", "C_Encrypt", keep_gil=keep_gil)
+        self._decrypt = _steps(table, "C_DecryptInit", "C_Decrypt", keep_gil=keep_gil)
+        self._sign = _steps(table, "C_SignInit", "C_Sign", keep_gil=keep_gil)
         self._scratch = _Scratch()
 
     def encrypt_gcm(self, session: Session, handle: int, iv: bytes, aad: bytes, data: bytes) -> bytes:
@@ -110,8 +114,9 @@ class DirectCalls:
         return _two_steps(self._sign, scratch, session.handle, scratch.by_plain, handle, data, _ROOM)
 
 
-def _steps(table: "ctypes._Pointer[ctypes.c_void_p]", begin: str, finish: str) -> _Steps:
-    return _Init(table[_PLACES[begin]]), _Step(table[_PLACES[finish]])
+def _steps(table: "ctypes._Pointer[ctypes.c_void_p]", begin: str, finish: str, *, keep_gil: bool) -> _Steps:
+    init, step = _KEEPING if keep_gil else _RELEASING
+    return init(table[_PLACES[begin]]), step(table[_PLACES[finish]])
 
 
 def _set_gcm(gcm: _GcmParams, iv: bytes, aad: bytes) -> None:

@@ -1,16 +1,18 @@
 """The vault: `ports.Vault` on a PKCS#11 token.
 
 Short calls (AES, HMAC, P-256) run on the event loop's thread, since a hop to another costs more than they
-do; RSA, slower curves and loading of pairs run on the slow lane, RSA generation on the birth lane, so that
-it never blocks signing. Everything that touches the caches runs on the loop's thread.
+do, but on the quick lane while the token takes long for them (pace.py); RSA, slower curves and loading of
+pairs run on the slow lane, RSA generation on the birth lane, so that it never blocks signing. Everything
+that touches the caches runs on the loop's thread.
 """
 
 import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from pkcs11.mechanisms import Mechanism
@@ -32,7 +34,11 @@ from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.asymmetric import Asymmetric
 from strongroomd.hsm.birth import Cradle
 from strongroomd.hsm.cache import HandleCache, LoadedKey
-from strongroomd.hsm.device import Device, Health
+from strongroomd.hsm.ciphers import Ciphers
+from strongroomd.hsm.description import describe
+from strongroomd.hsm.device import FIRST_PAUSE, Device, Health
+from strongroomd.hsm.distant import Distant
+from strongroomd.hsm.exercise import Exerciser
 from strongroomd.hsm.faults import Fault, Refused
 from strongroomd.hsm.handles import Session
 from strongroomd.hsm.house import Household, sign_digest
@@ -43,17 +49,23 @@ from strongroomd.hsm.login import Login
 from strongroomd.hsm.mechanisms import INLINE_SIGNING, Offer
 from strongroomd.hsm.objects import TokenObjects
 from strongroomd.hsm.observer import Observer
+from strongroomd.hsm.pace import Pace
+from strongroomd.hsm.quick import Quick
 from strongroomd.hsm.sessions import Keeper, Pool
 from strongroomd.hsm.settings import HsmSettings
 from strongroomd.hsm.symmetric import Symmetric
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
+EXERCISE_SECONDS = 2.0  # after which a token is as good as away for whoever asks how it is
 _ROW_MAC = Mechanism.SHA256_HMAC
 # Seconds after which a running call of a lane counts as hanging; objects may wait for another process.
-_LIMITS = {"slow": 2.0, "birth": 60.0, "objects": 60.0}
+_LIMITS = {"quick": 2.0, "slow": 2.0, "birth": 60.0, "objects": 60.0}
 _LOAD_SECONDS = 10.0  # of a load, whoever waits for it: no caller's own deadline may fail the others
+_HOUSE_SECONDS = 5.0  # of the daemon's own work, which has no caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +126,11 @@ class TokenVault:
         self._parts = parts
         self._house = parts.house
         self._observer = observer
+        self._pace = pace = Pace(observer)
+        self._quick = quick = Quick(settings.quick_threads, pace, observer)
         self._device = Device(parts.pool, parts.health, observer, forgiving=forgiving)
-        self._keeper = Device(parts.keeper, parts.health, observer, forgiving=True)
+        self._here = Device(parts.pool, parts.health, observer, forgiving=forgiving, pace=pace)
+        self._keeper = Device(parts.keeper, parts.health, observer, forgiving=True, pace=pace, whole=False)
         self._slow_keeper = Device(parts.slow_keeper, parts.health, observer, forgiving=True)
         self._objects = TokenObjects(
             settings, parts.pool, parts.health, parts.house.sentinel, parts.login.guard, observer
@@ -123,10 +138,13 @@ class TokenVault:
         self._slow = Lane("slow", settings.slow_threads, settings.slow_queue, observer.waited)
         self._birth = Lane("birth", settings.birth_threads, settings.birth_queue, observer.waited)
         self._loader = Loader(parts.house, parts.login.module.quirks, self._device)
-        self._calls = parts.login.module.direct
-        self._asymmetric = Asymmetric(self._device, self._calls)
-        self._symmetric = Symmetric(self._device, self._keeper, settings.subkeys, self._calls)
+        self._calls, self._released = parts.login.module.direct, parts.login.module.released
+        self._asymmetric = Asymmetric(self._device, self._here, self._calls)
+        self._symmetric = Symmetric(self._here, self._keeper, settings.subkeys, self._calls, quick)
         self._keys = HandleCache(settings.handles, settings.handle_seconds, self._destroy, observer)
+        self._distant = Distant(self._symmetric, self._device, self._released, quick, self._keys)
+        self._exerciser = Exerciser(self._keeper, Ciphers(self._device, self._released))
+        self._description = describe(parts.login.module.library, parts.login.token)
         self._loading: dict[tuple[str, int], _Loading] = {}
 
     # --- what the worker watches ---
@@ -138,7 +156,8 @@ class TokenVault:
 
     def longest_call(self) -> tuple[str, float]:
         """Give the lane whose running call is nearest its limit, and that call's age in seconds."""
-        ages = [(lane.name, lane.longest()) for lane in (self._slow, self._birth, self._objects.lane)]
+        lanes = (self._quick.lane, self._slow, self._birth, self._objects.lane)
+        ages = [(lane.name, lane.longest()) for lane in lanes]
         return max(ages, key=lambda age: age[1] / _LIMITS[age[0]])
 
     def check(self) -> None:
@@ -150,7 +169,7 @@ class TokenVault:
         self._parts.health.breaker.give_up(why)
 
     def hanging(self) -> str | None:
-        """Name the lane that has a call over its limit (slow 2 s, others 60 s), None when none has."""
+        """Name the lane that has a call over its limit (quick, slow: 2 s; others 60 s); None if none has."""
         kind, seconds = self.longest_call()
         return kind if seconds > _LIMITS[kind] else None
 
@@ -165,6 +184,7 @@ class TokenVault:
 
     def close(self) -> None:
         """Let the token go: caches, sessions, and last the login."""
+        self._quick.lane.close()
         self._slow.close()
         self._birth.close()
         self._objects.lane.close()
@@ -220,6 +240,8 @@ class TokenVault:
     async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.seal`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
+        if not self._pace.inline:
+            return await self._distantly(loaded, deadline, self._distant.seal, plaintext, aad)
         try:
             return self._symmetric.seal(loaded, plaintext, aad)
         except Refused as refused:
@@ -231,6 +253,8 @@ class TokenVault:
     ) -> bytes:
         """See `Vault.seal_apart`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
+        if not self._pace.inline:
+            return await self._distantly(loaded, deadline, self._distant.seal_apart, plaintext, aad_of)
         try:
             return self._symmetric.seal_apart(loaded, plaintext, aad_of)
         except Refused as refused:
@@ -240,6 +264,8 @@ class TokenVault:
     async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.open`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
+        if not self._pace.inline:
+            return await self._distantly(loaded, deadline, self._distant.open, sealed, aad)
         try:
             return self._symmetric.open(loaded, sealed, aad)
         except Refused as refused:
@@ -251,6 +277,8 @@ class TokenVault:
     ) -> bytes:
         """See `Vault.mac`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
+        if not self._pace.inline:
+            return await self._distantly(loaded, deadline, self._distant.mac, algorithm, message)
         try:
             return self._symmetric.mac(loaded, algorithm, message)
         except Refused as refused:
@@ -264,11 +292,13 @@ class TokenVault:
         if key.spec not in INLINE_SIGNING:
             return await self._on_slow_lane(key, deadline, self._asymmetric.sign, algorithm, data)
         loaded = self._keys.get(key) or await self._load(key, deadline)
+        if not self._pace.inline:
+            return await self._distantly(loaded, deadline, self._sign_distantly, algorithm, data)
         try:
-            return self._asymmetric.sign(loaded, algorithm, data)
+            return self._asymmetric.sign_here(loaded, algorithm, data)
         except Refused as refused:
             loaded = await self._reload(key, refused, deadline)
-        return self._asymmetric.sign(loaded, algorithm, data)
+        return self._asymmetric.sign_here(loaded, algorithm, data)
 
     async def rsa_decrypt(
         self, key: BoundVersion, algorithm: EncryptionAlgorithm, ciphertext: bytes, *, deadline: float
@@ -290,17 +320,28 @@ class TokenVault:
             raise StrongroomError(
                 Reason.INVALID_FIELD, f"1 to {MAX_RANDOM} bytes can be asked for", field="length"
             )
-        token = self._device.run("C_GenerateRandom", _random, length)
+        if self._pace.inline:
+            token = self._here.run("C_GenerateRandom", _random, length)
+        else:
+            token = await self._for_the_house(self._device.run, "C_GenerateRandom", _random, length)
         host = os.urandom(length)
         return bytes(a ^ b for a, b in zip(token, host, strict=True))
 
     async def row_mac(self, data: bytes) -> bytes:
         """See `Vault.row_mac`."""
-        return self._with_house(self._calls.sign, self._house.row_mac, _ROW_MAC, data)
+        mac = (self._house.row_mac, _ROW_MAC, data)
+        if self._pace.inline:
+            return self._with_house(self._here, self._calls.sign, *mac)
+        return await self._for_the_house(partial(self._with_house, self._device, self._released.sign, *mac))
 
     async def sign_checkpoint(self, data: bytes) -> bytes:
         """See `Vault.sign_checkpoint`."""
-        return self._with_house(sign_digest, self._house.checkpoint, hashlib.sha256(data).digest())
+        digest = hashlib.sha256(data).digest()
+        if self._pace.inline:
+            return self._with_house(self._here, sign_digest, self._house.checkpoint, digest)
+        return await self._for_the_house(
+            partial(self._with_house, self._device, sign_digest, self._house.checkpoint, digest)
+        )
 
     async def read_anchor(self) -> Anchor | None:
         """See `Vault.read_anchor`."""
@@ -328,7 +369,25 @@ class TokenVault:
 
     async def probe(self) -> None:
         """See `Vault.probe`."""
-        self.check()
+        if self._pace.inline:
+            self.check()
+        else:
+            await self._for_the_house(self.check)
+
+    async def exercise(self, token: str = MAIN) -> float:
+        """See `Vault.exercise`: always on a thread, so that a token that hangs does not hang the loop."""
+        _demand_main(token)
+        try:
+            return await self._quick.run(time.monotonic() + EXERCISE_SECONDS, self._exerciser.run)
+        except StrongroomError as error:
+            if error.reason is Reason.HSM_UNAVAILABLE:
+                raise
+            raise _unavailable(f"the exercise failed: {error.detail or error.reason.value}") from error
+
+    def describe(self, token: str = MAIN) -> str:
+        """See `Vault.describe`."""
+        _demand_main(token)
+        return self._description
 
     def sweep(self) -> None:
         """Take keys over their age out of the token, and their sub-keys with them, used or not.
@@ -387,10 +446,12 @@ class TokenVault:
         return loaded
 
     async def _loaded_by_token(self, key: BoundVersion) -> LoadedKey:
-        if _is_short(key):
+        deadline = time.monotonic() + _LOAD_SECONDS
+        if _is_short(key) and self._quick.unused:
             loaded = self._loader.load(self._keeper, key)
+        elif _is_short(key):
+            loaded = await self._quick.run(deadline, self._loader.load, self._keeper, key)
         else:
-            deadline = time.monotonic() + _LOAD_SECONDS
             loaded = await self._slow.run(deadline, self._loader.load, self._slow_keeper, key)
         if key.mode is CustodyMode.WRAPPED:
             self._observer.leaked(3 if loaded.mask else 1)
@@ -402,6 +463,35 @@ class TokenVault:
             raise refused
         self._keys.evict((key.key_id, key.record.version))
         return await self._load(key, deadline)
+
+    async def _distantly(
+        self,
+        loaded: LoadedKey,
+        deadline: float,
+        work: Callable[[LoadedKey, A, B, float], Awaitable[bytes]],
+        first: A,
+        second: B,
+    ) -> bytes:
+        """Work on the quick lane; the key is loaded anew once, as on the loop."""
+        try:
+            return await work(loaded, first, second, deadline)
+        except Refused as refused:
+            loaded = await self._reload(loaded.bound, refused, deadline)
+        return await work(loaded, first, second, deadline)
+
+    async def _sign_distantly(
+        self, loaded: LoadedKey, algorithm: SigningAlgorithm, data: bytes, deadline: float
+    ) -> bytes:
+        return await self._distant.use(loaded, None, deadline, self._asymmetric.sign, loaded, algorithm, data)
+
+    async def _for_the_house(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the daemon's own short work on the quick lane. Raises HSM_UNAVAILABLE when it takes too long."""
+        try:
+            return await self._quick.run(time.monotonic() + _HOUSE_SECONDS, work, *args, **kwargs)
+        except StrongroomError as error:
+            if error.reason is Reason.DEADLINE_EXCEEDED:
+                raise _unavailable("the token takes too long") from error
+            raise
 
     async def _on_slow_lane(
         self,
@@ -444,18 +534,22 @@ class TokenVault:
         if key.device is None or not key.is_current():
             return
         if key.device is self._keeper:
-            _destroy_quietly(key)
+            self._quick.tidy(_destroy_quietly, key)
         else:
             self._slow.post(_destroy_quietly, key)
 
     # --- work of the lanes ---
 
     def _with_house(
-        self, work: Callable[Concatenate[Session, P], bytes], *args: P.args, **kwargs: P.kwargs
+        self,
+        device: Device,
+        work: Callable[Concatenate[Session, P], bytes],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> bytes:
         """Use a house key; when its handle is gone, so is the token as this process knew it."""
         try:
-            return self._device.run("C_Sign", work, *args, **kwargs)
+            return device.run("C_Sign", work, *args, **kwargs)
         except Refused as refused:
             if refused.kind is Fault.HANDLE:
                 self._parts.health.breaker.give_up("a house key vanished from the token")
@@ -479,6 +573,10 @@ def _demand_main(token: str) -> None:
     """Refuse what is meant for another token."""
     if token:
         raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=f"token {token} is not configured")
+
+
+def _unavailable(detail: str) -> StrongroomError:
+    return StrongroomError(Reason.HSM_UNAVAILABLE, detail=detail, retry_after=FIRST_PAUSE)
 
 
 def _random(session: Session, length: int) -> bytes:

@@ -71,6 +71,7 @@ class Module:
         hook: proof that locking is on.
         quirks: what is particular about this module.
         direct: the calls of the hot path.
+        released: the same for threads, without the GIL.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,6 +84,7 @@ class Module:
             raise _unavailable("the PKCS#11 module was initialised without locking")
         self.quirks: Quirks = quirks_of(self.library.manufacturer_id)
         self.direct = DirectCalls(self.hook.table)
+        self.released = DirectCalls(self.hook.table, keep_gil=False)
 
     def token(self, settings: HsmSettings) -> Any:  # noqa: ANN401 - pkcs11.Token, without usable types
         """Choose the token by serial and label, never by slot number.

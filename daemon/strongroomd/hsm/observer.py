@@ -33,6 +33,9 @@ class Observer(Protocol):
     def back(self) -> None:
         """It can be used again, or for the first time."""
 
+    def paced(self, *, inline: bool) -> None:
+        """Short calls run on the event loop from now on, or on threads."""
+
     def alert(self, event: str, text: str) -> None:
         """Something that an operator should see, e.g. `token_object_repaired`; text names no secret."""
 
@@ -66,6 +69,9 @@ class Silent:
 
     def back(self) -> None:
         """Ignore that it is back."""
+
+    def paced(self, *, inline: bool) -> None:
+        """Ignore where calls run."""
 
     def alert(self, event: str, text: str) -> None:
         """Ignore an alert."""

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
+
+_THREADS: Final = ("slow_threads", "quick_threads", "birth_threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class HsmSettings:
         sessions: most PIN-less sessions that one process keeps open for operations.
         slow_threads: threads for RSA, the slower curves and loading of key pairs.
         slow_queue: calls that may wait for those threads before further ones are refused.
+        quick_threads: threads for AES, HMAC and the quicker curves while the token answers slowly.
         birth_threads: threads for RSA key generation, which may take seconds.
         birth_queue: the same bound for them.
         handles: loaded keys kept in the token's memory.
@@ -45,6 +49,7 @@ class HsmSettings:
     sessions: int = 8
     slow_threads: int = 2
     slow_queue: int = 256
+    quick_threads: int = 4
     birth_threads: int = 1
     birth_queue: int = 32
     handles: int = 2_000
@@ -61,11 +66,11 @@ class HsmSettings:
         _require(self.state.is_absolute(), "hsm.state", "an absolute path is needed")
         _require(bool(self.token_serial or self.token_label), "hsm.token_serial", "name serial or label")
         _require(
-            self.sessions > self.slow_threads + self.birth_threads,
+            self.sessions > sum(getattr(self, name) for name in _THREADS),
             "hsm.sessions",
             "one session for each thread and one for the event loop are needed",
         )
-        for name in ("slow_threads", "slow_queue", "birth_threads", "birth_queue", "handles", "subkeys"):
+        for name in (*_THREADS, "slow_queue", "birth_queue", "handles", "subkeys"):
             _require(getattr(self, name) > 0, f"hsm.{name}", "must be positive")
         _require(self.symmetric in SYMMETRIC_CHOICES, "hsm.symmetric", "must be auto, xaes or aes-gcm")
         for name in ("handle_seconds", "lock_seconds"):

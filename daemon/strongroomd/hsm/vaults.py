@@ -44,6 +44,7 @@ class Vaults:
         self._main = main
         self._places = {MAIN: Place(MAIN, "", main), **{token.place.name: token.place for token in further}}
         self._keks: dict[str, tuple[Place, ...]] = {}
+        self._descriptions: dict[str, str] = {}
         self.learn(house)
         for token in further:
             token.tell = self.learn
@@ -197,6 +198,17 @@ class Vaults:
     async def destroy_resident(self, hsm_id: str, token: str = MAIN) -> None:
         """See `Vault.destroy_resident`."""
         await self._named(token).destroy_resident(hsm_id)
+
+    async def exercise(self, token: str = MAIN) -> float:
+        """See `Vault.exercise`."""
+        return await self._named(token).exercise()
+
+    def describe(self, token: str = MAIN) -> str:
+        """See `Vault.describe`."""
+        place = self._places.get(token)
+        if place is not None and place.vault is not None:
+            self._descriptions[token] = place.vault.describe()
+        return self._descriptions.get(token, "")
 
     def forget(self, key_id: str) -> None:
         """See `Vault.forget`."""

@@ -153,6 +153,12 @@ class Metrics:
         self.hsm_call_seconds = self._histogram(
             "hsm_call_seconds", "Time inside the PKCS#11 module.", CALL_BUCKETS, ("function", "token")
         )
+        self.hsm_inline = self._gauge(
+            "hsm_inline",
+            "1 while every worker makes the token's short calls on its loop, 0 where they take long.",
+            "livemin",
+            ("token",),
+        )
         self.hsm_errors = self._counter("hsm_errors_total", "Failed PKCS#11 calls.", ("ckr", "token"))
         self.hsm_breaker_state = self._gauge(
             "hsm_breaker_state",

@@ -90,6 +90,7 @@ class HsmMetrics:
         self._calls: dict[str, HistogramTally] = {}
         self._lookups: dict[tuple[str, str], CounterTally] = {}
         self.leaked_objects = 0
+        self._inline = True
         metrics.hsm_breaker_state.labels(self._token).set(0)
         metrics.hsm_pin_failures.labels(self._token)
         self.logged_in(yes=False)
@@ -162,6 +163,13 @@ class HsmMetrics:
         self._metrics.hsm_breaker_state.labels(self._token).set(_BREAKER["closed"])
         self.logged_in(yes=True)
         self.answers(yes=True)
+
+    def paced(self, *, inline: bool) -> None:
+        """Note where the token's short calls run."""
+        self._metrics.hsm_inline.labels(self._token).set(inline)
+        if inline != self._inline:
+            _log.warning("pace", inline=inline, token=self._token)
+        self._inline = inline
 
     def alert(self, event: str, text: str) -> None:
         """Log what an operator must see, and count what has a counter."""

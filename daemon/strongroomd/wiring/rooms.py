@@ -35,6 +35,7 @@ def hsm_settings(settings: Settings, plan: TokenPlan | None = None) -> HsmSettin
         sessions=hsm.sessions,
         slow_threads=hsm.slow_threads,
         slow_queue=hsm.slow_queue,
+        quick_threads=hsm.quick_threads,
         birth_threads=hsm.birth_threads,
         birth_queue=hsm.birth_queue,
         handles=hsm.handles,
