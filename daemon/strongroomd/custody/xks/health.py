@@ -20,6 +20,7 @@ MOST_AGE: Final = 60.0  # seconds; the specification lets an answer be a minute 
 SLOW: Final = 0.1  # seconds of an encryption and a decryption, of the 200 ms that a whole request has
 PATIENCE: Final = 2.0  # seconds that a look may take
 MOST_TOKENS: Final = 10  # entries of ekmFleetDetails
+_UNSEEN: Final = "not seen yet"
 _log = logs.get("xks")
 
 
@@ -119,7 +120,9 @@ class HealthBoard:
         chosen = (tokens or (MAIN,))[:MOST_TOKENS]
         entries = tuple(
             TokenHealth(
-                f"{self.fleet.node}/{spelled(token)}", self._vault.describe(token), self.status(token)
+                f"{self.fleet.node}/{spelled(token)}",
+                self._vault.describe(token) or _UNSEEN,
+                self.status(token),
             )
             for token in chosen
         )
