@@ -83,6 +83,7 @@ class Metrics:
         self._integrity()
         self._house()
         self._events()
+        self._key_stores()
 
     def rpc(self, method: str) -> RpcMeter:
         """Give the meter of an RPC method, e.g. `Encrypt`; always the same one."""
@@ -254,6 +255,19 @@ class Metrics:
             "build_info", "1, labelled with versions.", "livemax", ("version", "python")
         )
         self.build_info.labels(__version__, platform.python_version()).set(1)
+
+    def _key_stores(self) -> None:
+        """External key stores, parallel to what AWS's CloudWatch shows of them (namespace AWS/KMS)."""
+        self.xks_stores = self._gauge("xks_key_stores", "External key stores.", "mostrecent", ("state",))
+        self.xks_credential_age = self._gauge(
+            "xks_credential_age_seconds", "Age of the oldest credential of any key store.", "mostrecent"
+        )
+        self.xks_token_state = self._gauge(
+            "xks_token_state",
+            "1 for the state in which some worker finds a token, as it tells AWS KMS.",
+            "livemax",
+            ("token", "state"),
+        )
 
     def _events(self) -> None:
         """What happened, and who has heard of it."""

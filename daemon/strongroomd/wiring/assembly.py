@@ -254,6 +254,8 @@ class WorkerAssembly:
     async def _look(self) -> None:
         opened = self._opened()
         opened.gauges.certificates(opened.certificates)
+        stores = opened.core.key_stores
+        opened.gauges.key_stores(stores.shelf, stores.board, opened.vault.tokens())
         if self._leading:
             await opened.gauges.leading()
 

@@ -1,10 +1,13 @@
 """What is measured by looking, now and then, rather than when it happens."""
 
 import time
+from collections.abc import Iterable
 
 from strongroomd.config import Settings, token_plans
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.quotas import Quotas
+from strongroomd.custody.xks.health import HealthBoard, Status
+from strongroomd.custody.xks.shelf import Shelf
 from strongroomd.domain.algorithms import QuotaClass
 from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
 from strongroomd.domain.records import KeyState, LimitScope
@@ -63,6 +66,20 @@ class Gauges:
         self._metrics.pending_deletions.set(counts.get(KeyState.PENDING_DELETION.value, 0))
         waiting = await self._store.how_many(QuotaRequestRecord, {"state": RequestState.PENDING.value})
         self._metrics.quota_requests_pending.set(waiting)
+
+    def key_stores(self, shelf: Shelf, board: HealthBoard, tokens: Iterable[str]) -> None:
+        """Look at external key stores and the tokens behind them."""
+        stores = shelf.stores()
+        blocked = sum(store.record.blocked for store in stores)
+        self._metrics.xks_stores.labels("blocked").set(blocked)
+        self._metrics.xks_stores.labels("active").set(len(stores) - blocked)
+        born = [credential.created_at for store in stores for credential in store.credentials.values()]
+        age = time.time() - min(born) / 1000 if born else 0.0
+        self._metrics.xks_credential_age.set(max(age, 0.0))
+        for token in tokens:
+            now = board.status(token)
+            for state in Status:
+                self._metrics.xks_token_state.labels(spelled(token), state.value).set(state is now)
 
     def certificates(self, used: Certificates) -> None:
         """Note when the certificates in use expire."""
