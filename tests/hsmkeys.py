@@ -6,14 +6,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from pkcs11.constants import Attribute, ObjectClass
+from pkcs11.mechanisms import KeyType, Mechanism
 from tests.softhsm import TestToken
 
-from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage
+from strongroomd.domain.adoption import ObjectName, joined
+from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage, Scheme
 from strongroomd.domain.keys import BoundVersion, Material
 from strongroomd.domain.records import CustodyMode, HouseRecord, VersionRecord, VersionState
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
+from strongroomd.hsm.packing import pack
 
 
 @dataclass(frozen=True)
@@ -94,3 +99,46 @@ async def make(
         spec, usage, mode, exportable=exportable, hsm_id=os.urandom(16).hex(), deadline=soon()
     )
     return bind(material, spec, usage, mode, exportable=exportable)
+
+
+WHOLE = ("ENCRYPT", "DECRYPT")
+_FLAGS = ("ENCRYPT", "DECRYPT", "SIGN", "VERIFY", "WRAP", "UNWRAP", "DERIVE")
+
+
+def plant(
+    vault: TokenVault,
+    label: str = "",
+    cka_id: bytes = b"",
+    value: bytes = b"",
+    uses: tuple[str, ...] = WHOLE,
+    **more: object,
+) -> Any:
+    """Put somebody else's AES key into the token, as other programs would; gives the library's object.
+
+    Made in the token if no value is given. `more` are further attributes by name, e.g. EXTRACTABLE.
+    """
+    attributes = {
+        "CLASS": int(ObjectClass.SECRET_KEY), "KEY_TYPE": int(KeyType.AES), "TOKEN": True, "PRIVATE": True,
+        "SENSITIVE": True, "EXTRACTABLE": False, **{flag: flag in uses for flag in _FLAGS},
+        "LABEL": label, "ID": cka_id, **more,
+    }  # fmt: skip
+    given = {Attribute[name]: item for name, item in attributes.items() if item not in ("", b"")}
+    session = vault._parts.login.session
+    if value:
+        return session.create_object(pack({**given, Attribute.VALUE: value}))
+    return session.generate_key(
+        KeyType.AES, 256, capabilities=0, mechanism=Mechanism.AES_KEY_GEN, template=pack(given)
+    )
+
+
+async def adopt(vault: TokenVault, **name: str) -> BoundVersion:
+    """Examine an object and bind what was found, as the core would."""
+    found = await vault.examine(ObjectName(**name), deadline=soon())
+    record = VersionRecord(
+        key_id=str(uuid.uuid4()), version=1, state=VersionState.ACTIVE, created_at=0, kek_id="", hsm_id="",
+        blob=b"", length=found.length, public_key=b"", check_value=found.check_value, recovery_blob=b"",
+        scheme=Scheme.AES_GCM, object_class=found.object_class, object_id=found.cka_id,
+        object_label=found.label, uses=joined(found.uses), traits=joined(found.traits),
+    )  # fmt: skip
+    spec, usage = KeySpec.SYMMETRIC_DEFAULT, KeyUsage.ENCRYPT_DECRYPT
+    return BoundVersion(record.key_id, spec, usage, CustodyMode.ADOPTED, exportable=False, record=record)

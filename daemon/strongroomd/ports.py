@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from strongroomd.domain.adoption import AdoptedObject, ObjectName
 from strongroomd.domain.algorithms import (
     EncryptionAlgorithm,
     KeySpec,
@@ -76,6 +77,16 @@ class Vault(Protocol):
         Wrapped: nothing stays in the token. Resident: one token object with CKA_ID `hsm_id`
         (32 hex digits), read back and proved usable before this returns; not idempotent. How symmetric
         material encrypts (`Material.scheme`) is the vault's choice, by its settings and what the token has.
+        """
+        ...
+
+    async def examine(self, name: ObjectName, *, deadline: float, token: str = MAIN) -> AdoptedObject:
+        """Find an object that was in a token before us, read it and prove what it can do; nothing is changed.
+
+        Raises:
+            StrongroomError: NOT_FOUND; INVALID_FIELD (`cka_id` or `label`) when it is not exactly one, the
+                daemon's own, or not a key that can be adopted; UNSUPPORTED_BY_TOKEN when it does not let
+                AES-GCM be used; HSM_UNAVAILABLE.
         """
         ...
 

@@ -34,6 +34,7 @@ class Operations(StreamOperations):
     """Every unary RPC of the API. See the functions in `strongroom.calls` for arguments and answers."""
 
     create_key = Operation(keys.create_key)
+    adopt_key = Operation(keys.adopt_key)
     describe_key = Operation(keys.describe_key)
     list_keys = Operation(keys.list_keys)
     update_key_description = Operation(keys.update_key_description)

@@ -57,6 +57,7 @@ class CustodyMode(_Name):
 
     WRAPPED = auto()
     RESIDENT = auto()
+    ADOPTED = auto()
 
 
 class KeyManager(_Name):

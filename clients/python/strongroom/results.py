@@ -23,10 +23,38 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedObject:
+    """What a token said of an object when it was adopted, in PKCS#11's words; see types.proto.
+
+    Attributes:
+        cka_id: in hexadecimal digits.
+        spec: kind and length of the key, e.g. AES_256.
+        uses: what the token lets it be used for, e.g. ENCRYPT.
+        proved: whether another key put in its place would be noticed.
+        warnings: what the token does not prevent, each in a sentence.
+    """
+
+    cka_id: str
+    label: str
+    object_class: str
+    spec: str
+    uses: tuple[str, ...]
+    sensitive: bool
+    always_sensitive: bool
+    extractable: bool
+    never_extractable: bool
+    private: bool
+    local: bool
+    proved: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """Everything about a key that is not secret; see KeyMetadata in types.proto.
 
     Attributes:
+        adopted_object: of an adopted key, from `adopt_key` and `describe_key`: the current version's object.
         token: where it lives: `main` or another token's name; empty from daemons that know one token only.
     """
 
@@ -52,6 +80,7 @@ class Key:
     key_agreement_algorithms: tuple[str, ...]
     key_manager: str = ""
     token: str = ""
+    adopted_object: AdoptedObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +89,14 @@ class KeyVersion:
 
     Attributes:
         ciphertext_format: of what a symmetric version makes: 1 XAES-256-GCM, 2 AES-256-GCM; 0 for other keys.
+        adopted_object: of an adopted key: the object that this version is.
     """
 
     version: int
     created_time: datetime | None
     current: bool
     ciphertext_format: int = 0
+    adopted_object: AdoptedObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

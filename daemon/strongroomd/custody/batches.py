@@ -75,6 +75,7 @@ class Batches(UseCases):
         entry, allowed = await passage.claim_each(key, brings)
         items = _allowed(items, allowed)
         chosen = choose_encryption(entry, algorithm)
+        await self._sealer.require_encryption(entry)
         bound = await self._catalog.version(entry)
         passage.facts["version"] = bound.version
 

@@ -56,7 +56,7 @@ class Births:
         material = await self._generate(passage, key, "")
 
         async def work(change: Change) -> KeyRecord:
-            number = await _next_number(change, key)
+            number = await next_number(change, key)
             return await commit(change, self._version(key, number, material, VersionState.ACTIVE))
 
         return await self._mutations.once(passage, KeyRecord, request_id, arguments, work, audited=True)
@@ -127,7 +127,7 @@ class Births:
     async def _intend(self, key: KeyRecord, hsm_id: str) -> VersionRecord:
         nothing = Material("", hsm_id, b"", 0, b"", b"", b"")
         async with self._ledger.change() as change:
-            intent = self._version(key, await _next_number(change, key), nothing, VersionState.INTENT)
+            intent = self._version(key, await next_number(change, key), nothing, VersionState.INTENT)
             if key.state is KeyState.CREATING:
                 await change.put(key)
             await change.put(intent)
@@ -141,7 +141,7 @@ def born(key: KeyRecord) -> KeyRecord:
     return dataclasses.replace(key, state=KeyState.ENABLED, row_version=row_version)
 
 
-async def _next_number(change: Change, key: KeyRecord) -> int:
+async def next_number(change: Change, key: KeyRecord) -> int:
     """Find the number after the last one that was ever tried."""
     number = 1 if key.state is KeyState.CREATING else key.current_version + 1
     while await change.get(VersionRecord, f"{key.key_id}/{number}") is not None:

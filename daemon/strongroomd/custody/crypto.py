@@ -107,6 +107,7 @@ class Crypto(UseCases):
         entry = await passage.claim(key, bring=bring)
         chosen = choose_encryption(entry, algorithm)
         check_capacity(entry, chosen, plaintext, context)
+        await self._sealer.require_encryption(entry)
         passage.proceed(dry_run=dry_run)
         return await self._sealer.seal(passage, entry, plaintext, context, chosen)
 
@@ -147,6 +148,7 @@ class Crypto(UseCases):
         target = await passage.claim(destination, action=to, field=field_name, bring=bring_target)
         chosen = choose_encryption(target, algorithm, "destination_encryption_algorithm")
         check_context(chosen, context, "destination_encryption_context")
+        await self._sealer.require_encryption(target)
         passage.proceed(dry_run=dry_run)
         opened = await self._sealer.open(passage, source)
         passage.facts["source_version"] = opened.version
@@ -185,6 +187,7 @@ class Crypto(UseCases):
         passage.under(self._sealer.contexts.noting(context))
         entry = await passage.claim(key, bring=bring)
         require_symmetric(entry)
+        await self._sealer.require_encryption(entry)
         passage.proceed(dry_run=dry_run)
         return entry
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from strongroomd.custody import bringing, pages
-from strongroomd.custody.asking import Brought
 from strongroomd.custody.births import Births, born
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
@@ -24,6 +23,7 @@ from strongroomd.custody.keyforms import (
     settle_usage,
     where,
 )
+from strongroomd.custody.keypolicies import settle_policy
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.rotation import succession
@@ -41,6 +41,7 @@ from strongroomd.domain.limits import (
 from strongroomd.domain.policy import Resource
 from strongroomd.domain.policy.circumstances import Target
 from strongroomd.domain.records import (
+    CustodyMode,
     KeyRecord,
     KeyState,
     Origin,
@@ -125,7 +126,7 @@ class Keys(UseCases):
         key_id = str(uuid.UUID(bytes=await self._vault.random(16), version=4))
         account = passage.caller.principal.account
         name = Resource(self._catalog.realm.key_arn(key_id, account), account)
-        key_policy = self._settle_policy(passage, wanted.policy, name, brought)
+        key_policy = settle_policy(self.gate.judge, passage.caller, wanted.policy, name, brought)
         found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
         if found is not None:
             return found
@@ -161,17 +162,6 @@ class Keys(UseCases):
             return made
 
         return await self._births.bear(passage, key, request_id, arguments, commit)
-
-    def _settle_policy(self, passage: Passage, text: str, target: Target | Resource, brought: Brought) -> str:
-        """Check a policy, and that the caller could still change it (AWS: lockout safety check)."""
-        caller = passage.caller.principal
-        chosen = text or policy.default_policy(f"arn:aws:iam::{caller.account}:root", caller.arn)
-        policy.parse(chosen)
-        if brought.facts[bringing.BYPASS]:
-            return chosen
-        if not self.gate.judge.leaves_a_way_back(passage.caller, chosen, target, brought):
-            raise StrongroomError(Reason.POLICY_LOCKOUT, field="policy")
-        return chosen
 
     @gated(Action.DESCRIBE_KEY)
     async def describe(self, passage: Passage, key: str) -> KeyRecord:
@@ -266,7 +256,10 @@ class Keys(UseCases):
             return dataclasses.replace(current, state=KeyState.PENDING_DELETION, deletion_at=due)
 
         bring = partial(bringing.deletion, window)
-        return await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window, bring)
+        found = await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window, bring)
+        if found.mode is CustodyMode.ADOPTED:
+            passage.facts["object_stays_in_token"] = True
+        return found
 
     @gated(Action.CANCEL_KEY_DELETION)
     async def cancel_deletion(
@@ -287,6 +280,7 @@ class Keys(UseCases):
         found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
         if found is not None:
             return found
+        _refuse_adopted(entry.key)
         require(entry.key.state, Act.ROTATE)
         check_etag(entry.key.row_version, etag)
         commit = succession(entry.key.key_id, etag)
@@ -339,7 +333,8 @@ class Keys(UseCases):
         def edit(current: KeyRecord) -> KeyRecord:
             # Not earlier: whoever may not put this policy at all shall hear of nothing else.
             target = Target(self._catalog.realm.key_arn(current.key_id, current.account), current)
-            settled = self._settle_policy(passage, text, target, bringing.of_policy(bypass=bypass))
+            brought = bringing.of_policy(bypass=bypass)
+            settled = settle_policy(self.gate.judge, passage.caller, text, target, brought)
             return dataclasses.replace(current, policy=settled)
 
         bring = partial(bringing.new_policy, bypass)
@@ -397,6 +392,15 @@ class Keys(UseCases):
 
 
 _SHOWN = frozenset({VersionState.ACTIVE, VersionState.MISSING})
+
+
+def _refuse_adopted(key: KeyRecord) -> None:
+    """Refuse to make a version of a key whose versions are other people's objects."""
+    if key.mode is CustodyMode.ADOPTED:
+        raise StrongroomError(
+            Reason.INVALID_KEY_STATE,
+            "the daemon makes no versions of an adopted key: adopt another object as its next one",
+        )
 
 
 def _to(state: KeyState) -> Callable[[KeyRecord], KeyRecord]:

@@ -2,6 +2,7 @@
 
 A symmetric version of scheme AES_GCM encrypts at most 2^32 times. The elected worker looks which current
 versions are nearly there, and gives their keys a new version in time; and services' keys one that are old.
+Adopted keys it can only warn of: their versions are objects that somebody else makes.
 """
 
 import dataclasses
@@ -21,7 +22,14 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.invocations import Bounds
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.principals import Caller, Principal
-from strongroomd.domain.records import InvocationsRecord, KeyManager, KeyRecord, KeyState, VersionRecord
+from strongroomd.domain.records import (
+    CustodyMode,
+    InvocationsRecord,
+    KeyManager,
+    KeyRecord,
+    KeyState,
+    VersionRecord,
+)
 from strongroomd.ports import Store
 from strongroomd.telemetry import logs
 
@@ -111,6 +119,9 @@ class Rotation:
         self._meter.worn(80, len(warned))
         self._meter.worn(90, len(due))
         for entry, counter in due:
+            if entry.key.mode is CustodyMode.ADOPTED:
+                _log.warning("adopted key is worn: adopt another object for it", key=entry.key.key_id)
+                continue
             worn = {"worn": {"version": counter.version, "invocations": counter.reserved}}
             await self._guarded(entry, counter.version, worn)
         async for entry, old in self._aged():

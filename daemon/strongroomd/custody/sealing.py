@@ -17,6 +17,7 @@ from strongroomd.custody.judging import Bring
 from strongroomd.domain import context as contexts
 from strongroomd.domain import envelope
 from strongroomd.domain.actions import Action
+from strongroomd.domain.adoption import Use
 from strongroomd.domain.algorithms import (
     SPECS,
     EncryptionAlgorithm,
@@ -31,6 +32,7 @@ from strongroomd.domain.envelope import FORMATS, Envelope
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.limits import MAX_CIPHERTEXT
+from strongroomd.domain.records import CustodyMode
 from strongroomd.ports import Vault
 
 SYMMETRIC = EncryptionAlgorithm.SYMMETRIC_DEFAULT
@@ -116,6 +118,11 @@ class Sealer:
         if len(ciphertext) > MAX_CIPHERTEXT:
             raise too_large("ciphertext", MAX_CIPHERTEXT)
 
+    async def require_encryption(self, entry: Entry) -> None:
+        """Refuse a key whose current version may not encrypt, for dry runs too. Raises INVALID_KEY_USAGE."""
+        if entry.key.mode is CustodyMode.ADOPTED:
+            require_use(await self.catalog.version(entry), Use.ENCRYPT)
+
     async def seal(
         self,
         passage: Passage,
@@ -143,10 +150,12 @@ class Sealer:
         """Seal into an envelope of the version's format; for RSA, encrypt in software under the public half.
 
         Raises:
-            StrongroomError: KEY_EXHAUSTED when an AES-GCM version has encrypted as often as it may.
+            StrongroomError: KEY_EXHAUSTED when an AES-GCM version has encrypted as often as it may;
+                INVALID_KEY_USAGE when an adopted one may not encrypt.
         """
         if algorithm is not SYMMETRIC:
             return publickeys.oaep_encrypt(bound.record.public_key, algorithm, plaintext)
+        require_use(bound, Use.ENCRYPT)
         scheme = bound.record.scheme
         if scheme is Scheme.AES_GCM:
             await self.invocations.take(bound)
@@ -188,7 +197,9 @@ class Sealer:
         if wanted.key and not await passage.means(wanted.key, entry, key_field):
             raise StrongroomError(Reason.KEY_MISMATCH, field=key_field)
         require_usage(entry, KeyUsage.ENCRYPT_DECRYPT)
-        return Source(entry, wanted, SYMMETRIC, parsed, await self._named_version(entry, parsed))
+        bound = await self._named_version(entry, parsed)
+        require_use(bound, Use.DECRYPT)
+        return Source(entry, wanted, SYMMETRIC, parsed, bound)
 
     async def _claim_rsa(
         self, passage: Passage, wanted: Ciphertext, action: Action, bring: Bring
@@ -248,6 +259,12 @@ def require_usage(entry: Entry, usage: KeyUsage) -> None:
     """Refuse a key whose usage is another. Raises INVALID_KEY_USAGE."""
     if entry.key.usage is not usage:
         raise StrongroomError(Reason.INVALID_KEY_USAGE)
+
+
+def require_use(bound: BoundVersion, use: Use) -> None:
+    """Refuse what the token would: an adopted key may lack a use. Raises INVALID_KEY_USAGE."""
+    if bound.mode is CustodyMode.ADOPTED and use not in bound.uses:
+        raise StrongroomError(Reason.INVALID_KEY_USAGE, "the key's object in the token may not do this")
 
 
 def choose_encryption(

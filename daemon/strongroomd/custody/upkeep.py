@@ -214,8 +214,10 @@ class Upkeep:
             _log.warning("upkeep task failed", extra={"reason": error.reason.value, "detail": error.detail})
 
     async def _destroy(self, key: KeyRecord) -> None:
-        """Make a key's tombstone: wrapped material is gone with this; resident objects follow."""
+        """Make a key's tombstone: wrapped material is gone with it, resident objects follow, adopted stay."""
         async with self._told("strongroom:DestroyKey", key.key_id) as told:
+            if key.mode is CustodyMode.ADOPTED:
+                told["object_stays_in_token"] = True
             doomed = await self._bury(key)
             if doomed is None:
                 told["outcome"] = UNCHANGED

@@ -48,6 +48,7 @@ class Action(StrEnum):
     RETIRE_GRANT = "kms:RetireGrant"
     REVOKE_GRANT = "kms:RevokeGrant"
     ASSUME_ROLE = "sts:AssumeRole"
+    ADOPT_KEY = "strongroom:AdoptKey"
     GET_LIMIT = "strongroom:GetLimit"
     PUT_LIMIT = "strongroom:PutLimit"
     DELETE_LIMIT = "strongroom:DeleteLimit"
@@ -194,6 +195,7 @@ OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
         Action.PUT_GUARD_RAIL,
         Action.DELETE_GUARD_RAIL,
         Action.ADD_IDENTITY,
+        Action.ADOPT_KEY,
         Action.WATCH_EVENTS,
         Action.LIST_SINKS,
         Action.LIST_DEAD_LETTERS,
@@ -204,7 +206,8 @@ OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
 """Actions that are nobody's but the operator's.
 
 Guard rails bind an account's own administrators; the names in certificates are the whole daemon's: who could
-bind any of them could speak for another account's caller; events and compliance report tell of every account.
+bind any of them could speak for another account's caller; an object that was in the token before us belongs
+to no account; events and compliance report tell of every account.
 """
 
 KEYLESS: Final[frozenset[Action]] = frozenset(
@@ -214,6 +217,7 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         *KEY_STORE_READS,
         *KEY_STORE_CHANGES,
         Action.CREATE_KEY,
+        Action.ADOPT_KEY,
         Action.LIST_KEYS,
         Action.LIST_ALIASES,
         Action.LIST_RETIRABLE_GRANTS,
@@ -265,6 +269,7 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
         *ACCESS_CHANGES,
         *KEY_STORE_CHANGES,
         Action.CREATE_KEY,
+        Action.ADOPT_KEY,
         Action.UPDATE_KEY_DESCRIPTION,
         Action.ENABLE_KEY,
         Action.DISABLE_KEY,

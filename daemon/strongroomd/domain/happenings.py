@@ -13,6 +13,7 @@ from strongroomd.domain.events import Draft, EventType
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
+    CustodyMode,
     GrantRecord,
     KeyRecord,
     KeyState,
@@ -41,6 +42,7 @@ STATE_CHANGES: Final[dict[tuple[KeyState | None, KeyState], EventType]] = {
 }
 """States before and after. What is not here happens to keys of which nobody was told yet."""
 
+_ENDING: Final = frozenset({_S.PENDING_DELETION, _S.DESTROYED})
 _FIELD_CHANGES: Final[dict[str, EventType]] = {
     "policy": EventType.KEY_POLICY_CHANGED,
     "description": EventType.KEY_DESCRIPTION_CHANGED,
@@ -107,6 +109,8 @@ def _state_facts(kind: EventType, before: KeyRecord | None, after: KeyRecord) ->
         }
     if kind is EventType.KEY_DELETION_SCHEDULED:
         facts["deletion_at"] = after.deletion_at
+    if after.mode is CustodyMode.ADOPTED and after.state in _ENDING:
+        facts["object_stays_in_token"] = True
     return facts | {"previous_state": before.state.value if before else ""}
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from strongroomd.domain.adoption import Use, uses_of
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.records import CustodyMode, VersionRecord
 
@@ -38,6 +39,11 @@ class BoundVersion:
     def version(self) -> int:
         """The version's number, counted from 1."""
         return self.record.version
+
+    @property
+    def uses(self) -> frozenset[Use]:
+        """What the token lets it be used for; only an adopted version may lack a part of its usage."""
+        return uses_of(self.record, self.mode, self.usage)
 
 
 @dataclass(frozen=True, slots=True)

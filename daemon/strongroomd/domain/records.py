@@ -34,12 +34,14 @@ class CustodyMode(StrEnum):
 
     WRAPPED = "WRAPPED"
     RESIDENT = "RESIDENT"
+    ADOPTED = "ADOPTED"
 
 
 class Origin(StrEnum):
-    """Where a key's material came from."""
+    """Where a key's material came from: EXTERNAL_KEY_STORE is AWS's name for what others made and keep."""
 
     HSM = "HSM"
+    EXTERNAL_KEY_STORE = "EXTERNAL_KEY_STORE"
 
 
 class KeyManager(StrEnum):
@@ -89,7 +91,7 @@ class KeyRecord(Record):
     Attributes:
         key_id: a UUID in lower case, or `mrk-` and 32 hex digits.
         account: 12 digits.
-        custody_note: why resident mode was chosen for the caller, or empty.
+        custody_note: why resident mode was chosen for the caller, what adoption means, or empty.
         created_at: milliseconds since the Unix epoch.
         deletion_at: the same, when deletion falls due; 0 when it is not scheduled.
         current_version: the version that encrypts and signs; versions count from 1.
@@ -131,16 +133,20 @@ class VersionRecord(Record):
 
     Attributes:
         created_at: milliseconds since the Unix epoch.
-        kek_id: CKA_ID (hex) of the KEK that wraps `blob`; empty for resident versions.
-        hsm_id: CKA_ID (hex, 16 bytes) of the token object; empty for wrapped versions.
-        blob: the material wrapped by AES-KWP; empty for resident versions.
+        kek_id: CKA_ID (hex) of the KEK that wraps `blob`; empty for resident and adopted versions.
+        hsm_id: CKA_ID (hex, 16 bytes) of the token object that the daemon made; else empty.
+        blob: the material wrapped by AES-KWP; empty for resident and adopted versions.
         length: true length of the secret in bytes (AES, HMAC), 0 for key pairs: KWP in SoftHSM pads.
         public_key: DER SubjectPublicKeyInfo of a key pair; empty for secrets.
         check_value: what `Vault` compares at load to know the material is the right one.
         recovery_blob: the material wrapped at birth to the recovery public key; empty when there is none.
         scheme: how it encrypts, and so what the key may do in the token.
-        token: name of the token that has the object of a resident version; empty for the main one, and for
-            wrapped versions, which are wherever their KEK is.
+        token: name of the token that has the object of a resident or adopted version; empty for the main
+            one, and for wrapped versions, which are wherever their KEK is.
+        object_class, object_id, object_label: class, CKA_ID (hex) and label of an adopted version's object,
+            as it was found and is to be found again; an id or label that is empty is not asked for.
+        uses, traits: what that object may do and how the token keeps it (`adoption.Use`, `adoption.Trait`),
+            with commas between.
     """
 
     KIND: ClassVar[str] = "version"
@@ -157,6 +163,11 @@ class VersionRecord(Record):
     recovery_blob: bytes
     scheme: Scheme = field(default=Scheme.DEFAULT, metadata=since("0004"))
     token: str = field(default=MAIN, metadata=since("0009"))
+    object_class: str = field(default="", metadata=since("0010"))
+    object_id: str = field(default="", metadata=since("0010"))
+    object_label: str = field(default="", metadata=since("0010"))
+    uses: str = field(default="", metadata=since("0010"))
+    traits: str = field(default="", metadata=since("0010"))
     row_version: int = 1
 
     @property

@@ -47,7 +47,8 @@ class LoadedKey:
         bound: what it was loaded from.
         held: the token object, tied to the session that owns it.
         handle: its handle, good for any session of the process.
-        device: where it was loaded, None for token objects (resident keys), which are never destroyed here.
+        device: where it was loaded, None for token objects (resident and adopted keys), which are never
+            destroyed here.
         epoch: of that device's keeper at the time.
         public: the public half, for pairs.
         mask: K1 of XAES (16 bytes), for AES roots.
@@ -226,5 +227,5 @@ def _material(bound: BoundVersion) -> tuple[object, ...]:
     record = bound.record
     return (
         record.kek_id, record.hsm_id, record.blob, record.length, record.public_key, record.check_value,
-        record.scheme,
+        record.scheme, record.object_class, record.object_id, record.object_label, record.uses,
     )  # fmt: skip

@@ -74,6 +74,12 @@ def decrypt_gcm(session: Session, handle: int, iv: bytes, aad: bytes, data: byte
     return bound._decrypt(data, Mechanism.AES_GCM, parameter, None, len(data))  # type: ignore[no-any-return] # noqa: SLF001
 
 
+def decrypt_block(session: Session, handle: int, block: bytes) -> bytes:
+    """AES of one block, backwards."""
+    bound: Any = Bound(session, handle)
+    return bound._decrypt(block, Mechanism.AES_ECB, None, None, len(block))  # type: ignore[no-any-return] # noqa: SLF001
+
+
 def wrap(session: Session, wrapping: int, mechanism: Mechanism, handle: int) -> bytes:
     """Wrap one key under another, both by handle."""
     return Bound(session, wrapping).wrap_key(Bound(session, handle), mechanism, None)  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from pkcs11.mechanisms import Mechanism
 
+from strongroomd.domain.adoption import AdoptedObject, ObjectName
 from strongroomd.domain.algorithms import (
     SPECS,
     EncryptionAlgorithm,
@@ -31,6 +32,7 @@ from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObje
 from strongroomd.domain.limits import MAX_RANDOM
 from strongroomd.domain.records import CustodyMode
 from strongroomd.domain.tokens import MAIN
+from strongroomd.hsm import adoption
 from strongroomd.hsm.asymmetric import Asymmetric
 from strongroomd.hsm.birth import Cradle
 from strongroomd.hsm.cache import HandleCache, LoadedKey
@@ -236,6 +238,12 @@ class TokenVault:
                 deadline, self._objects.make_resident, self._parts.cradle, spec, usage, hsm_id
             )
         return await self._lane_of_birth(spec).run(deadline, self._make_wrapped, spec, usage, exportable)
+
+    async def examine(self, name: ObjectName, *, deadline: float, token: str = MAIN) -> AdoptedObject:
+        """See `Vault.examine`."""
+        _demand_main(token)
+        sentinel, work = self._house.sentinel, adoption.examine
+        return await self._objects.lane.run(deadline, self._device.run_doubtful, "find", work, sentinel, name)
 
     async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.seal`."""
@@ -529,7 +537,7 @@ class TokenVault:
         )
 
     def _destroy(self, key: LoadedKey) -> None:
-        """Take an evicted key's objects out of the token; resident keys stay."""
+        """Take an evicted key's objects out of the token; resident and adopted keys stay."""
         self._symmetric.forget(key)
         if key.device is None or not key.is_current():
             return

@@ -1,4 +1,4 @@
-"""Bringing a key version into the token's memory, or finding a resident one, and proving it."""
+"""Bringing a key version into the token's memory, or finding a resident or adopted one, and proving it."""
 
 import time
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from strongroomd.domain.algorithms import SPECS, KeyFamily, Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.records import CustodyMode
-from strongroomd.hsm import handles
+from strongroomd.hsm import adoption, handles
 from strongroomd.hsm.cache import LoadedKey
 from strongroomd.hsm.checks import encrypt_block, matches
 from strongroomd.hsm.device import Device
@@ -50,6 +50,8 @@ class Loader:
         try:
             if bound.mode is CustodyMode.RESIDENT:
                 return self.plain.run_doubtful("load", self._find, bound)
+            if bound.mode is CustodyMode.ADOPTED:
+                return self.plain.run_doubtful("load", self._find_adopted, bound)
             kek = self.house.keks.get(bound.record.kek_id)
             if kek is None:
                 raise unusable("its KEK is not in this token")
@@ -82,6 +84,14 @@ class Loader:
         template = customer_template(bound.spec, bound.usage, Life.RESIDENT, bound.record.scheme)
         self._compare(found[0], template)
         return _ready(session, found[0], bound, None)
+
+    def _find_adopted(self, session: Session, bound: BoundVersion) -> LoadedKey:
+        held = adoption.find_again(session, self.house.sentinel, bound.record)
+        if isinstance(held, str):
+            raise unusable(held)
+        return LoadedKey(
+            bound=bound, held=held, handle=int(held.handle), device=None, epoch=0, born=time.monotonic()
+        )
 
     def _compare(self, held: TokenObject, template: Packed) -> None:
         if wrong := handles.deviations(held, template, self.quirks.unreadable):

@@ -19,7 +19,7 @@ from strongroomd.domain.algorithms import (
     Scheme,
     SigningAlgorithm,
 )
-from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.records import CustodyMode
 from strongroomd.hsm.quirks import Quirks
 from strongroomd.hsm.templates import duty_of
@@ -142,6 +142,8 @@ class Offer:
     ) -> tuple[CustodyMode, str]:
         """See `Vault.placement`."""
         family = SPECS[spec].family
+        if mode is CustodyMode.ADOPTED:
+            raise invalid("custody_mode", "is not for new material: AdoptKey adopts what is there")
         self._need(needs(spec, usage, self.scheme(spec)), spec)
         obstacle = self._wrapping_obstacle(family)
         if mode is CustodyMode.RESIDENT:

@@ -1,13 +1,14 @@
 """Several tokens as one `ports.Vault`: each key is used where it lives.
 
-Wrapped versions go to a token that holds their KEK, resident ones to the token that their record names; what
-a house has once stays with the main token. The methods of the hot path look the place up and hand over the
-coroutine of that token's own vault: they are no coroutines themselves.
+Wrapped versions go to a token that holds their KEK, resident and adopted ones to the token that their record
+names; what a house has once stays with the main token. The methods of the hot path look the place up and hand
+over the coroutine of that token's own vault: they are no coroutines themselves.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
+from strongroomd.domain.adoption import AdoptedObject, ObjectName
 from strongroomd.domain.algorithms import (
     EncryptionAlgorithm,
     KeySpec,
@@ -154,6 +155,10 @@ class Vaults:
         """See `Vault.generate`."""
         vault = self._named(token)
         return vault.generate(spec, usage, mode, exportable=exportable, hsm_id=hsm_id, deadline=deadline)
+
+    async def examine(self, name: ObjectName, *, deadline: float, token: str = MAIN) -> AdoptedObject:
+        """See `Vault.examine`."""
+        return await self._named(token).examine(name, deadline=deadline)
 
     def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> Job[bytes]:
         """See `Vault.seal`."""

@@ -41,7 +41,9 @@ from strongroomd.domain.records import (
 from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 from strongroomd.ports import Answer, JournalEntry, Usage
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011")
+REVISIONS: Final = (
+    *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"),
+)
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
 METADATA: Final = MetaData()
@@ -105,6 +107,7 @@ VERSIONS: Final = _record_table(
     _of_key("versions"),
     Index("ix_versions_key_id", "key_id", "version", unique=True),
     Index("ix_versions_hsm_id", "hsm_id"),
+    Index("ix_versions_object", "object_label", "object_id"),
 )
 ALIASES: Final = _record_table(
     "aliases", AliasRecord, _of_key("aliases"), Index("ix_aliases_key_id", "key_id", "record_id")

@@ -8,6 +8,7 @@ from strongroomd.custody.accesskeys import AccessKeys
 from strongroomd.custody.accounts import Accounts
 from strongroomd.custody.addresses import AddressBook
 from strongroomd.custody.admission import Admission
+from strongroomd.custody.adoptions import Adoptions
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.attachments import Attachments
 from strongroomd.custody.batches import Batches
@@ -153,6 +154,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     days = settings.service_keys.rotation_days
     rotation = Rotation(gate, births, catalog, ledger, rim.store, wear, clock, service_days=days)
     aliases = Aliases(gate, catalog, mutations)
+    adoptions = Adoptions(gate, catalog, mutations, rim.vault, homes)
     trail = Trail(gate, catalog, rim.trail, rim.checkpoint_key, rim.page_key)
     sessions = Sessions(rim.vault, directory, clock)
     access = build_access(gate, Registrar(mutations, directory), rim.vault, sessions, clock)
@@ -160,7 +162,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     key_stores = build_key_stores(settings, rim, gate, mutations, invocations)
     seconds = rooms.deadlines(settings).crypto
     servicers: dict[str, object] = {
-        "keys": KeyServicer(keys, aliases, realm),
+        "keys": KeyServicer(keys, aliases, adoptions, realm),
         "crypto": CryptoServicer(crypto, signing, batches, seconds, ItemMetrics(metrics).count),
         "quota": QuotaServicer(
             Limits(gate, catalog, mutations, quotas), QuotaRequests(gate, mutations, quotas, rim.vault), realm

@@ -46,6 +46,29 @@ def key(message: types.KeyMetadata) -> results.Key:
         key_agreement_algorithms=enums.KEY_AGREEMENT.all(message.key_agreement_algorithms),
         key_manager=enums.KEY_MANAGER.name(message.key_manager),
         token=message.token,
+        adopted_object=adopted_object(message),
+    )
+
+
+def adopted_object(message: types.KeyMetadata | types.KeyVersion) -> results.AdoptedObject | None:
+    """Read what was found when a key was adopted; None where nothing is said of that."""
+    if not message.HasField("adopted_object"):
+        return None
+    found = message.adopted_object
+    return results.AdoptedObject(
+        cka_id=found.cka_id,
+        label=found.label,
+        object_class=found.object_class,
+        spec=found.key_spec,
+        uses=tuple(found.uses),
+        sensitive=found.sensitive,
+        always_sensitive=found.always_sensitive,
+        extractable=found.extractable,
+        never_extractable=found.never_extractable,
+        private=found.private,
+        local=found.local,
+        proved=found.proved,
+        warnings=tuple(found.warnings),
     )
 
 

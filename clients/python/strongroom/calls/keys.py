@@ -12,6 +12,7 @@ from strongroom.v1 import types_pb2
 
 _SERVICE: Final = "KeyService"
 _CREATE: Final = Rpc(_SERVICE, "CreateKey", pb.CreateKeyRequest, pb.CreateKeyResponse)
+_ADOPT: Final = Rpc(_SERVICE, "AdoptKey", pb.AdoptKeyRequest, pb.AdoptKeyResponse)
 _DESCRIBE: Final = Rpc(_SERVICE, "DescribeKey", pb.DescribeKeyRequest, pb.DescribeKeyResponse)
 _LIST: Final = Rpc(_SERVICE, "ListKeys", pb.ListKeysRequest, pb.ListKeysResponse)
 _UPDATE: Final = Rpc(
@@ -30,6 +31,7 @@ _USAGE: Final = Rpc(_SERVICE, "GetKeyUsage", pb.GetKeyUsageRequest, pb.GetKeyUsa
 
 _Described = (
     pb.CreateKeyResponse
+    | pb.AdoptKeyResponse
     | pb.DescribeKeyResponse
     | pb.UpdateKeyDescriptionResponse
     | pb.EnableKeyResponse
@@ -80,6 +82,48 @@ def create_key(  # noqa: PLR0913 - the fields of the request
         token=token,
     )
     return _CREATE.call(request, _key)
+
+
+def adopt_key(  # noqa: PLR0913 - the fields of the request
+    *,
+    cka_id: str = "",
+    label: str = "",
+    token: str = "",
+    key: str = "",
+    etag: str = "",
+    description: str = "",
+    policy: str = "",
+    tags: Mapping[str, str] | None = None,
+    bypass_policy_lockout_safety_check: bool = False,
+    request_id: str | None = None,
+) -> Call[results.Key]:
+    """Make a key of an object that was in the token before the daemon; the object is never changed.
+
+    Args:
+        cka_id: the object's CKA_ID in hexadecimal digits; or else
+        label: its CKA_LABEL.
+        token: where it is: `main`, or the name of another token; empty for the default, or the key's own.
+        key: an adopted key, whose next version it shall become; empty for a new key.
+        etag: with `key`, only if nothing came between.
+        description: free text, at most 8,192 characters; not secret.
+        policy: key policy as AWS policy JSON; empty means the default policy of the daemon.
+        tags: names and values, at most 50.
+        bypass_policy_lockout_safety_check: allow a policy that locks the caller out.
+        request_id: None makes a fresh one, so that a repeated attempt never makes a second key.
+    """
+    request = _ADOPT.make(
+        cka_id=cka_id,
+        label=label,
+        token=token,
+        key=key,
+        etag=etag,
+        description=description,
+        policy=policy,
+        bypass_policy_lockout_safety_check=bypass_policy_lockout_safety_check,
+        tags=tag_messages(tags or {}),
+        request_id=request_id,
+    )
+    return _ADOPT.call(request, _key)
 
 
 def describe_key(key: str, *, grant_tokens: Sequence[str] = ()) -> Call[results.Key]:
@@ -185,7 +229,11 @@ def _keys(reply: pb.ListKeysResponse) -> results.Page[results.Key]:
 def _versions(reply: pb.ListKeyVersionsResponse) -> results.Page[results.KeyVersion]:
     found = (
         results.KeyVersion(
-            each.version, _read.time_of(each, "created_time"), each.current, each.ciphertext_format
+            each.version,
+            _read.time_of(each, "created_time"),
+            each.current,
+            each.ciphertext_format,
+            _read.adopted_object(each),
         )
         for each in reply.versions
     )

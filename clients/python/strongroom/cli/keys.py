@@ -97,6 +97,71 @@ def create(  # noqa: PLR0913, PLR0917 - the options of the verb
             aliases.name_new_key(client, name, made.arn, request)
 
 
+@app.command("adopt")
+def adopt(  # noqa: PLR0913, PLR0917 - the options of the verb
+    ctx: typer.Context,
+    cka_id: Annotated[
+        str, typer.Option("--cka-id", help="The object's CKA_ID, hexadecimal digits.", metavar="HEX")
+    ] = "",
+    label: Annotated[str, typer.Option(help="Or its label.", metavar="TEXT")] = "",
+    token: Annotated[
+        str,
+        typer.Option(help="The token that holds it; the daemon's default, or the key's own, if not given."),
+    ] = "",
+    key: Annotated[
+        str, typer.Option("--key", help="An adopted key: the object becomes its next version.", metavar="KEY")
+    ] = "",
+    alias: Annotated[
+        str | None, typer.Option(help="Give the new key this alias as well.", metavar="ALIAS")
+    ] = None,
+    administrator: Annotated[
+        Principals,
+        typer.Option(
+            help="May manage the key, not use it; may be repeated. By default you.", metavar="PRINCIPAL"
+        ),
+    ] = None,
+    user: Annotated[
+        Principals, typer.Option(help="May use the key, not manage it; may be repeated.", metavar="PRINCIPAL")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="File with a policy instead; - is standard input.")
+    ] = None,
+    description: Annotated[str, typer.Option(help="Free text, not secret.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.", metavar="NAME=VALUE")] = None,
+    bypass: Annotated[
+        bool, typer.Option("--bypass-policy-lockout-safety-check", help="Allow a policy that locks you out.")
+    ] = False,
+    etag: Etag = "",
+    request_id: RequestId = None,
+) -> None:
+    """Make a key of an AES-256 object that is in the token already; the object itself is never changed.
+
+    For operators. Read the warnings of the answer: they say what the token does not prevent.
+    """
+    if key and alias is not None:
+        raise invalid("alias", "is for new keys only")
+    name = None if alias is None else aliases.checked_name(alias)
+    request = str(uuid.uuid4()) if request_id is None else request_id
+    with connected(ctx) as client:
+        if name is not None and request_id is None:
+            aliases.refuse_taken(client, name)
+        made = client.adopt_key(
+            cka_id=cka_id,
+            label=label,
+            token=token,
+            key=key,
+            etag=etag,
+            description=description,
+            policy=_policy(client, policy, administrator or [], user or []),
+            tags=inputs.pairs(tag, "tag"),
+            bypass_policy_lockout_safety_check=bypass,
+            request_id=request,
+        )
+        show(ctx, made)
+        if name is not None:
+            aliases.name_new_key(client, name, made.arn, request)
+
+
 @app.command("describe")
 def describe(ctx: typer.Context, key: KeyArgument, grant_token: GrantTokens = None) -> None:
     """Describe a key."""

@@ -4,6 +4,7 @@ from typing import Final
 
 VERBS: Final[dict[str, str]] = {
     "KeyService.CreateKey": "key create",
+    "KeyService.AdoptKey": "key adopt",
     "KeyService.DescribeKey": "key describe",
     "KeyService.ListKeys": "key list",
     "KeyService.UpdateKeyDescription": "key set-description",

@@ -117,6 +117,94 @@ class CreateKeyResponse(_message.Message):
 Global___CreateKeyResponse: _TypeAlias = CreateKeyResponse  # noqa: Y015
 
 @_typing.final
+class AdoptKeyRequest(_message.Message):
+    """AdoptKeyRequest names an object in a token. Exactly one of cka_id and label must be given, and name
+    exactly one object that the daemon did not make.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CKA_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    BYPASS_POLICY_LOCKOUT_SAFETY_CHECK_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    cka_id: _builtins.str
+    """CKA_ID of the object, in hexadecimal digits, at most 256."""
+    label: _builtins.str
+    """CKA_LABEL of the object, printable text of at most 256 characters."""
+    token: _builtins.str
+    """The token that holds it, as for CreateKey. Empty: the configured default, or with `key` its own."""
+    key: _builtins.str
+    """An adopted key, whose next version the object shall become: key id, key ARN, alias name or alias ARN.
+    Empty: a new key. Description, policy, bypass and tags are then refused with INVALID_FIELD.
+    """
+    etag: _builtins.str
+    """The etag of `key`, to refuse with ETAG_MISMATCH if someone else came first. Empty: unconditional."""
+    description: _builtins.str
+    """Free text, 0 to 8,192 characters without control characters but newline and tab. Not secret."""
+    policy: _builtins.str
+    """Key policy, as for CreateKey."""
+    bypass_policy_lockout_safety_check: _builtins.bool
+    """Skip the check that the caller could still call PutKeyPolicy afterwards. Default false."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
+        """Tags to set, at most 50, each name once."""
+
+    def __init__(
+        self,
+        *,
+        cka_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        token: _builtins.str = ...,
+        key: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        description: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        bypass_policy_lockout_safety_check: _builtins.bool = ...,
+        tags: _abc.Iterable[_types_pb2.Tag] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "cka_id", b"cka_id", "description", b"description", "etag", b"etag", "key", b"key", "label", b"label", "policy", b"policy", "request_id", b"request_id", "tags", b"tags", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptKeyRequest: _TypeAlias = AdoptKeyRequest  # noqa: Y015
+
+@_typing.final
+class AdoptKeyResponse(_message.Message):
+    """AdoptKeyResponse describes the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _types_pb2.KeyMetadata:
+        """The key as it now stands; adopted_object says what was found."""
+
+    def __init__(
+        self,
+        *,
+        metadata: _types_pb2.KeyMetadata | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptKeyResponse: _TypeAlias = AdoptKeyResponse  # noqa: Y015
+
+@_typing.final
 class DescribeKeyRequest(_message.Message):
     """DescribeKeyRequest names a key."""
 

@@ -30,8 +30,8 @@ class KeyServiceStub:
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -56,6 +56,11 @@ class KeyServiceStub:
                 '/strongroom.v1.KeyService/CreateKey',
                 request_serializer=strongroom_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
                 response_deserializer=strongroom_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.AdoptKey = channel.unary_unary(
+                '/strongroom.v1.KeyService/AdoptKey',
+                request_serializer=strongroom_dot_v1_dot_keys__pb2.AdoptKeyRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_keys__pb2.AdoptKeyResponse.FromString,
                 _registered_method=True)
         self.DescribeKey = channel.unary_unary(
                 '/strongroom.v1.KeyService/DescribeKey',
@@ -164,8 +169,8 @@ class KeyServiceServicer:
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -185,6 +190,20 @@ class KeyServiceServicer:
 
         Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
         MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdoptKey(self, request, context):
+        """AdoptKey makes a key of an object that was in the token before the daemon, or makes such an object the
+        next version of an adopted key. The object is read and tried, and never changed, copied, wrapped or
+        destroyed, not even when the key is deleted; see README, "Adopted keys". For operators alone: no policy
+        lets anybody else. With `key`, the policy of that key must allow kms:RotateKeyOnDemand besides.
+
+        Errors: NOT_FOUND (no such object), ALREADY_EXISTS (it is a key already), UNSUPPORTED_BY_TOKEN (the
+        token does not let it be used with AES-GCM), MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH,
+        LIMIT_EXCEEDED, HSM_UNAVAILABLE. Action: strongroom:AdoptKey.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,7 +274,8 @@ class KeyServiceServicer:
 
     def RotateKey(self, request, context):
         """RotateKey makes a new version of the key's material and makes it current. Old versions still
-        decrypt and verify. A key has at most 1,000 versions.
+        decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
+        INVALID_KEY_STATE: its next version is adopted.
 
         Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
         Action: kms:RotateKeyOnDemand.
@@ -379,6 +399,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=strongroom_dot_v1_dot_keys__pb2.CreateKeyRequest.FromString,
                     response_serializer=strongroom_dot_v1_dot_keys__pb2.CreateKeyResponse.SerializeToString,
             ),
+            'AdoptKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptKey,
+                    request_deserializer=strongroom_dot_v1_dot_keys__pb2.AdoptKeyRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_keys__pb2.AdoptKeyResponse.SerializeToString,
+            ),
             'DescribeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeKey,
                     request_deserializer=strongroom_dot_v1_dot_keys__pb2.DescribeKeyRequest.FromString,
@@ -492,8 +517,8 @@ class KeyService:
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -525,6 +550,33 @@ class KeyService:
             '/strongroom.v1.KeyService/CreateKey',
             strongroom_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
             strongroom_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdoptKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.KeyService/AdoptKey',
+            strongroom_dot_v1_dot_keys__pb2.AdoptKeyRequest.SerializeToString,
+            strongroom_dot_v1_dot_keys__pb2.AdoptKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,8 +31,8 @@ class KeyServiceStub:
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -56,6 +56,16 @@ class KeyServiceStub:
 
     Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
     MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
+    """
+    AdoptKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.AdoptKeyRequest, _keys_pb2.AdoptKeyResponse]
+    """AdoptKey makes a key of an object that was in the token before the daemon, or makes such an object the
+    next version of an adopted key. The object is read and tried, and never changed, copied, wrapped or
+    destroyed, not even when the key is deleted; see README, "Adopted keys". For operators alone: no policy
+    lets anybody else. With `key`, the policy of that key must allow kms:RotateKeyOnDemand besides.
+
+    Errors: NOT_FOUND (no such object), ALREADY_EXISTS (it is a key already), UNSUPPORTED_BY_TOKEN (the
+    token does not let it be used with AES-GCM), MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH,
+    LIMIT_EXCEEDED, HSM_UNAVAILABLE. Action: strongroom:AdoptKey.
     """
     DescribeKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.DescribeKeyRequest, _keys_pb2.DescribeKeyResponse]
     """DescribeKey describes one key, in any state. Action: kms:DescribeKey."""
@@ -93,7 +103,8 @@ class KeyServiceStub:
     """
     RotateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]
     """RotateKey makes a new version of the key's material and makes it current. Old versions still
-    decrypt and verify. A key has at most 1,000 versions.
+    decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
+    INVALID_KEY_STATE: its next version is adopted.
 
     Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
     Action: kms:RotateKeyOnDemand.
@@ -162,8 +173,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -184,6 +195,16 @@ class KeyServiceAsyncStub(KeyServiceStub):
 
     Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
     MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
+    """
+    AdoptKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.AdoptKeyRequest, _keys_pb2.AdoptKeyResponse]  # type: ignore[assignment]
+    """AdoptKey makes a key of an object that was in the token before the daemon, or makes such an object the
+    next version of an adopted key. The object is read and tried, and never changed, copied, wrapped or
+    destroyed, not even when the key is deleted; see README, "Adopted keys". For operators alone: no policy
+    lets anybody else. With `key`, the policy of that key must allow kms:RotateKeyOnDemand besides.
+
+    Errors: NOT_FOUND (no such object), ALREADY_EXISTS (it is a key already), UNSUPPORTED_BY_TOKEN (the
+    token does not let it be used with AES-GCM), MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH,
+    LIMIT_EXCEEDED, HSM_UNAVAILABLE. Action: strongroom:AdoptKey.
     """
     DescribeKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.DescribeKeyRequest, _keys_pb2.DescribeKeyResponse]  # type: ignore[assignment]
     """DescribeKey describes one key, in any state. Action: kms:DescribeKey."""
@@ -221,7 +242,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """
     RotateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]  # type: ignore[assignment]
     """RotateKey makes a new version of the key's material and makes it current. Old versions still
-    decrypt and verify. A key has at most 1,000 versions.
+    decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
+    INVALID_KEY_STATE: its next version is adopted.
 
     Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
     Action: kms:RotateKeyOnDemand.
@@ -289,8 +311,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A key is named by its id, its ARN, an alias name ("alias/...") or an alias ARN. A caller that may not
     see a key gets ACCESS_DENIED whether or not the key exists. CreateKey and ListKeys are for the
-    administrators that the configuration names, ListAliases too; every other call is decided by the
-    policy of its key.
+    administrators that the configuration names, ListAliases too, AdoptKey for operators; every other call
+    is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
     KEY_UNAVAILABLE or INVALID_KEY_STATE.
@@ -315,6 +337,22 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
         MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
+        """
+
+    @_abc_1.abstractmethod
+    def AdoptKey(
+        self,
+        request: _keys_pb2.AdoptKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.AdoptKeyResponse, _abc.Awaitable[_keys_pb2.AdoptKeyResponse]]:
+        """AdoptKey makes a key of an object that was in the token before the daemon, or makes such an object the
+        next version of an adopted key. The object is read and tried, and never changed, copied, wrapped or
+        destroyed, not even when the key is deleted; see README, "Adopted keys". For operators alone: no policy
+        lets anybody else. With `key`, the policy of that key must allow kms:RotateKeyOnDemand besides.
+
+        Errors: NOT_FOUND (no such object), ALREADY_EXISTS (it is a key already), UNSUPPORTED_BY_TOKEN (the
+        token does not let it be used with AES-GCM), MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH,
+        LIMIT_EXCEEDED, HSM_UNAVAILABLE. Action: strongroom:AdoptKey.
         """
 
     @_abc_1.abstractmethod
@@ -400,7 +438,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.RotateKeyResponse, _abc.Awaitable[_keys_pb2.RotateKeyResponse]]:
         """RotateKey makes a new version of the key's material and makes it current. Old versions still
-        decrypt and verify. A key has at most 1,000 versions.
+        decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
+        INVALID_KEY_STATE: its next version is adopted.
 
         Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
         Action: kms:RotateKeyOnDemand.

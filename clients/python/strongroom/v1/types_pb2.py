@@ -25,41 +25,43 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/types.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x06\n\x0bKeyMetadata\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rn\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12(\n\x08key_spec\x18\x04 \x01(\x0e\x32\x16.strongroom.v1.KeySpec\x12*\n\tkey_usage\x18\x05 \x01(\x0e\x32\x17.strongroom.v1.KeyUsage\x12\x30\n\x0c\x63ustody_mode\x18\x06 \x01(\x0e\x32\x1a.strongroom.v1.CustodyMode\x12\x14\n\x0c\x63ustody_note\x18\x07 \x01(\t\x12(\n\x06origin\x18\x08 \x01(\x0e\x32\x18.strongroom.v1.KeyOrigin\x12\x12\n\nexportable\x18\t \x01(\x08\x12&\n\x05state\x18\n \x01(\x0e\x32\x17.strongroom.v1.KeyState\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t\x12\x30\n\x0c\x63reated_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeletion_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63urrent_version\x18\x0f \x01(\r\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\x12\x41\n\x15\x65ncryption_algorithms\x18\x11 \x03(\x0e\x32\".strongroom.v1.EncryptionAlgorithm\x12;\n\x12signing_algorithms\x18\x12 \x03(\x0e\x32\x1f.strongroom.v1.SigningAlgorithm\x12\x33\n\x0emac_algorithms\x18\x13 \x03(\x0e\x32\x1b.strongroom.v1.MacAlgorithm\x12\x46\n\x18key_agreement_algorithms\x18\x14 \x03(\x0e\x32$.strongroom.v1.KeyAgreementAlgorithm\x12.\n\x0bkey_manager\x18\x15 \x01(\x0e\x32\x19.strongroom.v1.KeyManager\x12\r\n\x05token\x18\x16 \x01(\t\"{\n\nKeyVersion\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x30\n\x0c\x63reated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x03 \x01(\x08\x12\x19\n\x11\x63iphertext_format\x18\x04 \x01(\r\"\xa5\x01\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x61rn\x18\x02 \x01(\t\x12\x0f\n\x07key_arn\x18\x03 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cupdated_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"!\n\x03Tag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*\xfa\x02\n\x07KeySpec\x12\x18\n\x14KEY_SPEC_UNSPECIFIED\x10\x00\x12\x1e\n\x1aKEY_SPEC_SYMMETRIC_DEFAULT\x10\x01\x12\x15\n\x11KEY_SPEC_RSA_2048\x10\x02\x12\x15\n\x11KEY_SPEC_RSA_3072\x10\x03\x12\x15\n\x11KEY_SPEC_RSA_4096\x10\x04\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P256\x10\x05\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P384\x10\x06\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P521\x10\x07\x12\x1c\n\x18KEY_SPEC_ECC_SECG_P256K1\x10\x08\x12\"\n\x1eKEY_SPEC_ECC_NIST_EDWARDS25519\x10\t\x12\x15\n\x11KEY_SPEC_HMAC_224\x10\n\x12\x15\n\x11KEY_SPEC_HMAC_256\x10\x0b\x12\x15\n\x11KEY_SPEC_HMAC_384\x10\x0c\x12\x15\n\x11KEY_SPEC_HMAC_512\x10\r*\x9f\x01\n\x08KeyUsage\x12\x19\n\x15KEY_USAGE_UNSPECIFIED\x10\x00\x12\x1d\n\x19KEY_USAGE_ENCRYPT_DECRYPT\x10\x01\x12\x19\n\x15KEY_USAGE_SIGN_VERIFY\x10\x02\x12!\n\x1dKEY_USAGE_GENERATE_VERIFY_MAC\x10\x03\x12\x1b\n\x17KEY_USAGE_KEY_AGREEMENT\x10\x04*\xa7\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_CREATING\x10\x01\x12\x15\n\x11KEY_STATE_ENABLED\x10\x02\x12\x16\n\x12KEY_STATE_DISABLED\x10\x03\x12\x1e\n\x1aKEY_STATE_PENDING_DELETION\x10\x04\x12\x19\n\x15KEY_STATE_UNAVAILABLE\x10\x05*`\n\x0b\x43ustodyMode\x12\x1c\n\x18\x43USTODY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43USTODY_MODE_WRAPPED\x10\x01\x12\x19\n\x15\x43USTODY_MODE_RESIDENT\x10\x02*;\n\tKeyOrigin\x12\x1a\n\x16KEY_ORIGIN_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_ORIGIN_HSM\x10\x01*\\\n\nKeyManager\x12\x1b\n\x17KEY_MANAGER_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_MANAGER_CUSTOMER\x10\x01\x12\x17\n\x13KEY_MANAGER_SERVICE\x10\x02*\xbf\x01\n\x13\x45ncryptionAlgorithm\x12$\n ENCRYPTION_ALGORITHM_UNSPECIFIED\x10\x00\x12*\n&ENCRYPTION_ALGORITHM_SYMMETRIC_DEFAULT\x10\x01\x12)\n%ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_1\x10\x02\x12+\n\'ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256\x10\x03*\xdc\x03\n\x10SigningAlgorithm\x12!\n\x1dSIGNING_ALGORITHM_UNSPECIFIED\x10\x00\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_256\x10\x01\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_384\x10\x02\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_512\x10\x03\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_256\x10\x04\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_384\x10\x05\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_512\x10\x06\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_256\x10\x07\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_384\x10\x08\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_512\x10\t\x12%\n!SIGNING_ALGORITHM_ED25519_SHA_512\x10\n*\xad\x01\n\x0cMacAlgorithm\x12\x1d\n\x19MAC_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_224\x10\x01\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_256\x10\x02\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_384\x10\x03\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_512\x10\x04*b\n\x15KeyAgreementAlgorithm\x12\'\n#KEY_AGREEMENT_ALGORITHM_UNSPECIFIED\x10\x00\x12 \n\x1cKEY_AGREEMENT_ALGORITHM_ECDH\x10\x01*Z\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MESSAGE_TYPE_RAW\x10\x01\x12\x17\n\x13MESSAGE_TYPE_DIGEST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strongroom/v1/types.proto\x12\rstrongroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x06\n\x0bKeyMetadata\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rn\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12(\n\x08key_spec\x18\x04 \x01(\x0e\x32\x16.strongroom.v1.KeySpec\x12*\n\tkey_usage\x18\x05 \x01(\x0e\x32\x17.strongroom.v1.KeyUsage\x12\x30\n\x0c\x63ustody_mode\x18\x06 \x01(\x0e\x32\x1a.strongroom.v1.CustodyMode\x12\x14\n\x0c\x63ustody_note\x18\x07 \x01(\t\x12(\n\x06origin\x18\x08 \x01(\x0e\x32\x18.strongroom.v1.KeyOrigin\x12\x12\n\nexportable\x18\t \x01(\x08\x12&\n\x05state\x18\n \x01(\x0e\x32\x17.strongroom.v1.KeyState\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t\x12\x30\n\x0c\x63reated_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeletion_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63urrent_version\x18\x0f \x01(\r\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\x12\x41\n\x15\x65ncryption_algorithms\x18\x11 \x03(\x0e\x32\".strongroom.v1.EncryptionAlgorithm\x12;\n\x12signing_algorithms\x18\x12 \x03(\x0e\x32\x1f.strongroom.v1.SigningAlgorithm\x12\x33\n\x0emac_algorithms\x18\x13 \x03(\x0e\x32\x1b.strongroom.v1.MacAlgorithm\x12\x46\n\x18key_agreement_algorithms\x18\x14 \x03(\x0e\x32$.strongroom.v1.KeyAgreementAlgorithm\x12.\n\x0bkey_manager\x18\x15 \x01(\x0e\x32\x19.strongroom.v1.KeyManager\x12\r\n\x05token\x18\x16 \x01(\t\x12\x34\n\x0e\x61\x64opted_object\x18\x17 \x01(\x0b\x32\x1c.strongroom.v1.AdoptedObject\"\x83\x02\n\rAdoptedObject\x12\x0e\n\x06\x63ka_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x14\n\x0cobject_class\x18\x03 \x01(\t\x12\x10\n\x08key_spec\x18\x04 \x01(\t\x12\x0c\n\x04uses\x18\x05 \x03(\t\x12\x11\n\tsensitive\x18\x06 \x01(\x08\x12\x18\n\x10\x61lways_sensitive\x18\x07 \x01(\x08\x12\x13\n\x0b\x65xtractable\x18\x08 \x01(\x08\x12\x19\n\x11never_extractable\x18\t \x01(\x08\x12\x0f\n\x07private\x18\n \x01(\x08\x12\r\n\x05local\x18\x0b \x01(\x08\x12\x0e\n\x06proved\x18\x0c \x01(\x08\x12\x10\n\x08warnings\x18\r \x03(\t\"\xb1\x01\n\nKeyVersion\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x30\n\x0c\x63reated_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x03 \x01(\x08\x12\x19\n\x11\x63iphertext_format\x18\x04 \x01(\r\x12\x34\n\x0e\x61\x64opted_object\x18\x05 \x01(\x0b\x32\x1c.strongroom.v1.AdoptedObject\"\xa5\x01\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x61rn\x18\x02 \x01(\t\x12\x0f\n\x07key_arn\x18\x03 \x01(\t\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cupdated_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"!\n\x03Tag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t*\xfa\x02\n\x07KeySpec\x12\x18\n\x14KEY_SPEC_UNSPECIFIED\x10\x00\x12\x1e\n\x1aKEY_SPEC_SYMMETRIC_DEFAULT\x10\x01\x12\x15\n\x11KEY_SPEC_RSA_2048\x10\x02\x12\x15\n\x11KEY_SPEC_RSA_3072\x10\x03\x12\x15\n\x11KEY_SPEC_RSA_4096\x10\x04\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P256\x10\x05\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P384\x10\x06\x12\x1a\n\x16KEY_SPEC_ECC_NIST_P521\x10\x07\x12\x1c\n\x18KEY_SPEC_ECC_SECG_P256K1\x10\x08\x12\"\n\x1eKEY_SPEC_ECC_NIST_EDWARDS25519\x10\t\x12\x15\n\x11KEY_SPEC_HMAC_224\x10\n\x12\x15\n\x11KEY_SPEC_HMAC_256\x10\x0b\x12\x15\n\x11KEY_SPEC_HMAC_384\x10\x0c\x12\x15\n\x11KEY_SPEC_HMAC_512\x10\r*\x9f\x01\n\x08KeyUsage\x12\x19\n\x15KEY_USAGE_UNSPECIFIED\x10\x00\x12\x1d\n\x19KEY_USAGE_ENCRYPT_DECRYPT\x10\x01\x12\x19\n\x15KEY_USAGE_SIGN_VERIFY\x10\x02\x12!\n\x1dKEY_USAGE_GENERATE_VERIFY_MAC\x10\x03\x12\x1b\n\x17KEY_USAGE_KEY_AGREEMENT\x10\x04*\xa7\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_CREATING\x10\x01\x12\x15\n\x11KEY_STATE_ENABLED\x10\x02\x12\x16\n\x12KEY_STATE_DISABLED\x10\x03\x12\x1e\n\x1aKEY_STATE_PENDING_DELETION\x10\x04\x12\x19\n\x15KEY_STATE_UNAVAILABLE\x10\x05*z\n\x0b\x43ustodyMode\x12\x1c\n\x18\x43USTODY_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43USTODY_MODE_WRAPPED\x10\x01\x12\x19\n\x15\x43USTODY_MODE_RESIDENT\x10\x02\x12\x18\n\x14\x43USTODY_MODE_ADOPTED\x10\x03*^\n\tKeyOrigin\x12\x1a\n\x16KEY_ORIGIN_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_ORIGIN_HSM\x10\x01\x12!\n\x1dKEY_ORIGIN_EXTERNAL_KEY_STORE\x10\x02*\\\n\nKeyManager\x12\x1b\n\x17KEY_MANAGER_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_MANAGER_CUSTOMER\x10\x01\x12\x17\n\x13KEY_MANAGER_SERVICE\x10\x02*\xbf\x01\n\x13\x45ncryptionAlgorithm\x12$\n ENCRYPTION_ALGORITHM_UNSPECIFIED\x10\x00\x12*\n&ENCRYPTION_ALGORITHM_SYMMETRIC_DEFAULT\x10\x01\x12)\n%ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_1\x10\x02\x12+\n\'ENCRYPTION_ALGORITHM_RSAES_OAEP_SHA_256\x10\x03*\xdc\x03\n\x10SigningAlgorithm\x12!\n\x1dSIGNING_ALGORITHM_UNSPECIFIED\x10\x00\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_256\x10\x01\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_384\x10\x02\x12(\n$SIGNING_ALGORITHM_RSASSA_PSS_SHA_512\x10\x03\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_256\x10\x04\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_384\x10\x05\x12/\n+SIGNING_ALGORITHM_RSASSA_PKCS1_V1_5_SHA_512\x10\x06\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_256\x10\x07\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_384\x10\x08\x12#\n\x1fSIGNING_ALGORITHM_ECDSA_SHA_512\x10\t\x12%\n!SIGNING_ALGORITHM_ED25519_SHA_512\x10\n*\xad\x01\n\x0cMacAlgorithm\x12\x1d\n\x19MAC_ALGORITHM_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_224\x10\x01\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_256\x10\x02\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_384\x10\x03\x12\x1e\n\x1aMAC_ALGORITHM_HMAC_SHA_512\x10\x04*b\n\x15KeyAgreementAlgorithm\x12\'\n#KEY_AGREEMENT_ALGORITHM_UNSPECIFIED\x10\x00\x12 \n\x1cKEY_AGREEMENT_ALGORITHM_ECDH\x10\x01*Z\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MESSAGE_TYPE_RAW\x10\x01\x12\x17\n\x13MESSAGE_TYPE_DIGEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'strongroom.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYSPEC']._serialized_start=1222
-  _globals['_KEYSPEC']._serialized_end=1600
-  _globals['_KEYUSAGE']._serialized_start=1603
-  _globals['_KEYUSAGE']._serialized_end=1762
-  _globals['_KEYSTATE']._serialized_start=1765
-  _globals['_KEYSTATE']._serialized_end=1932
-  _globals['_CUSTODYMODE']._serialized_start=1934
-  _globals['_CUSTODYMODE']._serialized_end=2030
-  _globals['_KEYORIGIN']._serialized_start=2032
-  _globals['_KEYORIGIN']._serialized_end=2091
-  _globals['_KEYMANAGER']._serialized_start=2093
-  _globals['_KEYMANAGER']._serialized_end=2185
-  _globals['_ENCRYPTIONALGORITHM']._serialized_start=2188
-  _globals['_ENCRYPTIONALGORITHM']._serialized_end=2379
-  _globals['_SIGNINGALGORITHM']._serialized_start=2382
-  _globals['_SIGNINGALGORITHM']._serialized_end=2858
-  _globals['_MACALGORITHM']._serialized_start=2861
-  _globals['_MACALGORITHM']._serialized_end=3034
-  _globals['_KEYAGREEMENTALGORITHM']._serialized_start=3036
-  _globals['_KEYAGREEMENTALGORITHM']._serialized_end=3134
-  _globals['_MESSAGETYPE']._serialized_start=3136
-  _globals['_MESSAGETYPE']._serialized_end=3226
+  _globals['_KEYSPEC']._serialized_start=1593
+  _globals['_KEYSPEC']._serialized_end=1971
+  _globals['_KEYUSAGE']._serialized_start=1974
+  _globals['_KEYUSAGE']._serialized_end=2133
+  _globals['_KEYSTATE']._serialized_start=2136
+  _globals['_KEYSTATE']._serialized_end=2303
+  _globals['_CUSTODYMODE']._serialized_start=2305
+  _globals['_CUSTODYMODE']._serialized_end=2427
+  _globals['_KEYORIGIN']._serialized_start=2429
+  _globals['_KEYORIGIN']._serialized_end=2523
+  _globals['_KEYMANAGER']._serialized_start=2525
+  _globals['_KEYMANAGER']._serialized_end=2617
+  _globals['_ENCRYPTIONALGORITHM']._serialized_start=2620
+  _globals['_ENCRYPTIONALGORITHM']._serialized_end=2811
+  _globals['_SIGNINGALGORITHM']._serialized_start=2814
+  _globals['_SIGNINGALGORITHM']._serialized_end=3290
+  _globals['_MACALGORITHM']._serialized_start=3293
+  _globals['_MACALGORITHM']._serialized_end=3466
+  _globals['_KEYAGREEMENTALGORITHM']._serialized_start=3468
+  _globals['_KEYAGREEMENTALGORITHM']._serialized_end=3566
+  _globals['_MESSAGETYPE']._serialized_start=3568
+  _globals['_MESSAGETYPE']._serialized_end=3658
   _globals['_KEYMETADATA']._serialized_start=78
-  _globals['_KEYMETADATA']._serialized_end=891
-  _globals['_KEYVERSION']._serialized_start=893
-  _globals['_KEYVERSION']._serialized_end=1016
-  _globals['_ALIAS']._serialized_start=1019
-  _globals['_ALIAS']._serialized_end=1184
-  _globals['_TAG']._serialized_start=1186
-  _globals['_TAG']._serialized_end=1219
+  _globals['_KEYMETADATA']._serialized_end=945
+  _globals['_ADOPTEDOBJECT']._serialized_start=948
+  _globals['_ADOPTEDOBJECT']._serialized_end=1207
+  _globals['_KEYVERSION']._serialized_start=1210
+  _globals['_KEYVERSION']._serialized_end=1387
+  _globals['_ALIAS']._serialized_start=1390
+  _globals['_ALIAS']._serialized_end=1555
+  _globals['_TAG']._serialized_start=1557
+  _globals['_TAG']._serialized_end=1590
 # @@protoc_insertion_point(module_scope)

@@ -184,6 +184,10 @@ class _CustodyModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CustodyMo
     """
     CUSTODY_MODE_RESIDENT: _CustodyMode.ValueType  # 2
     """An object in the token; it never exists outside, even wrapped."""
+    CUSTODY_MODE_ADOPTED: _CustodyMode.ValueType  # 3
+    """An object that was in the token before the daemon, which uses it and never changes or destroys it
+    (AdoptKey). CreateKey refuses it with INVALID_FIELD.
+    """
 
 class CustodyMode(_CustodyMode, metaclass=_CustodyModeEnumTypeWrapper):
     """CustodyMode says where the secret half of a key lives."""
@@ -198,6 +202,10 @@ inside the HSM for use.
 """
 CUSTODY_MODE_RESIDENT: CustodyMode.ValueType  # 2
 """An object in the token; it never exists outside, even wrapped."""
+CUSTODY_MODE_ADOPTED: CustodyMode.ValueType  # 3
+"""An object that was in the token before the daemon, which uses it and never changes or destroys it
+(AdoptKey). CreateKey refuses it with INVALID_FIELD.
+"""
 Global___CustodyMode: _TypeAlias = CustodyMode  # noqa: Y015
 
 class _KeyOrigin:
@@ -210,6 +218,10 @@ class _KeyOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyOrigin.V
     """Never sent by the daemon."""
     KEY_ORIGIN_HSM: _KeyOrigin.ValueType  # 1
     """Made inside the HSM by this daemon. AWS calls the same thing AWS_KMS."""
+    KEY_ORIGIN_EXTERNAL_KEY_STORE: _KeyOrigin.ValueType  # 2
+    """An adopted object: made by others, by means that the daemon does not know. AWS's name for material
+    that the key manager neither made nor keeps.
+    """
 
 class KeyOrigin(_KeyOrigin, metaclass=_KeyOriginEnumTypeWrapper):
     """KeyOrigin says where the key material came from."""
@@ -218,6 +230,10 @@ KEY_ORIGIN_UNSPECIFIED: KeyOrigin.ValueType  # 0
 """Never sent by the daemon."""
 KEY_ORIGIN_HSM: KeyOrigin.ValueType  # 1
 """Made inside the HSM by this daemon. AWS calls the same thing AWS_KMS."""
+KEY_ORIGIN_EXTERNAL_KEY_STORE: KeyOrigin.ValueType  # 2
+"""An adopted object: made by others, by means that the daemon does not know. AWS's name for material
+that the key manager neither made nor keeps.
+"""
 Global___KeyOrigin: _TypeAlias = KeyOrigin  # noqa: Y015
 
 class _KeyManager:
@@ -461,6 +477,7 @@ class KeyMetadata(_message.Message):
     KEY_AGREEMENT_ALGORITHMS_FIELD_NUMBER: _builtins.int
     KEY_MANAGER_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    ADOPTED_OBJECT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key's id: a UUID in lower case. Set by the daemon, never reused. Other forms may come
     ("mrk-" and 32 hexadecimal digits), so do not rely on its shape.
@@ -477,7 +494,7 @@ class KeyMetadata(_message.Message):
     """Where the secret half lives. Fixed; never UNSPECIFIED in an answer."""
     custody_note: _builtins.str
     """Why the daemon chose a custody mode that was not asked for, in one sentence that names the
-    mechanism missing in the token. Empty where it did not have to.
+    mechanism missing in the token; of an adopted key, what adoption means. Else empty.
     """
     origin: Global___KeyOrigin.ValueType
     """Where the key material came from."""
@@ -528,6 +545,10 @@ class KeyMetadata(_message.Message):
     def key_agreement_algorithms(self) -> _containers.RepeatedScalarFieldContainer[Global___KeyAgreementAlgorithm.ValueType]:
         """Key agreement schemes that the key offers; empty unless usage is KEY_AGREEMENT."""
 
+    @_builtins.property
+    def adopted_object(self) -> Global___AdoptedObject:
+        """What the token says of the current version's object. Set by AdoptKey and DescribeKey, for adopted keys."""
+
     def __init__(
         self,
         *,
@@ -553,14 +574,93 @@ class KeyMetadata(_message.Message):
         key_agreement_algorithms: _abc.Iterable[Global___KeyAgreementAlgorithm.ValueType] | None = ...,
         key_manager: Global___KeyManager.ValueType = ...,
         token: _builtins.str = ...,
+        adopted_object: Global___AdoptedObject | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time", "deletion_time", b"deletion_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time", "deletion_time", b"deletion_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adopted_object", b"adopted_object", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyMetadata: _TypeAlias = KeyMetadata  # noqa: Y015
+
+@_typing.final
+class AdoptedObject(_message.Message):
+    """AdoptedObject is what a token said of an object when it was adopted. PKCS#11's words; no secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CKA_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    OBJECT_CLASS_FIELD_NUMBER: _builtins.int
+    KEY_SPEC_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    SENSITIVE_FIELD_NUMBER: _builtins.int
+    ALWAYS_SENSITIVE_FIELD_NUMBER: _builtins.int
+    EXTRACTABLE_FIELD_NUMBER: _builtins.int
+    NEVER_EXTRACTABLE_FIELD_NUMBER: _builtins.int
+    PRIVATE_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
+    PROVED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    cka_id: _builtins.str
+    """CKA_ID, in hexadecimal digits; empty if the object has none."""
+    label: _builtins.str
+    """CKA_LABEL; empty if the object has none, or one that is not printable text."""
+    object_class: _builtins.str
+    """Class of the object: "SECRET_KEY"."""
+    key_spec: _builtins.str
+    """Kind and length of the key: "AES_256". The only kind that can be adopted now; expect others."""
+    sensitive: _builtins.bool
+    """CKA_SENSITIVE: its value cannot be read in clear."""
+    always_sensitive: _builtins.bool
+    """CKA_ALWAYS_SENSITIVE: nor ever could be."""
+    extractable: _builtins.bool
+    """CKA_EXTRACTABLE: it can be wrapped, and so leave the token."""
+    never_extractable: _builtins.bool
+    """CKA_NEVER_EXTRACTABLE: it never could."""
+    private: _builtins.bool
+    """CKA_PRIVATE: it is visible to who has logged in only."""
+    local: _builtins.bool
+    """CKA_LOCAL: it was made inside the token."""
+    proved: _builtins.bool
+    """Whether the daemon has a check value, so that another key put in its place is noticed. False where the
+    uses allow none.
+    """
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the token lets it be used for: ENCRYPT, DECRYPT, SIGN, VERIFY, WRAP, UNWRAP, DERIVE. The daemon
+        uses it for ENCRYPT and DECRYPT alone; where one is missing, that use is INVALID_KEY_USAGE.
+        """
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the token does not prevent, each in a sentence. Never empty: others may use the object as well."""
+
+    def __init__(
+        self,
+        *,
+        cka_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        object_class: _builtins.str = ...,
+        key_spec: _builtins.str = ...,
+        uses: _abc.Iterable[_builtins.str] | None = ...,
+        sensitive: _builtins.bool = ...,
+        always_sensitive: _builtins.bool = ...,
+        extractable: _builtins.bool = ...,
+        never_extractable: _builtins.bool = ...,
+        private: _builtins.bool = ...,
+        local: _builtins.bool = ...,
+        proved: _builtins.bool = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["always_sensitive", b"always_sensitive", "cka_id", b"cka_id", "extractable", b"extractable", "key_spec", b"key_spec", "label", b"label", "local", b"local", "never_extractable", b"never_extractable", "object_class", b"object_class", "private", b"private", "proved", b"proved", "sensitive", b"sensitive", "uses", b"uses", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptedObject: _TypeAlias = AdoptedObject  # noqa: Y015
 
 @_typing.final
 class KeyVersion(_message.Message):
@@ -572,6 +672,7 @@ class KeyVersion(_message.Message):
     CREATED_TIME_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_FORMAT_FIELD_NUMBER: _builtins.int
+    ADOPTED_OBJECT_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version's number, from 1."""
     current: _builtins.bool
@@ -584,6 +685,10 @@ class KeyVersion(_message.Message):
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When its material was made."""
 
+    @_builtins.property
+    def adopted_object(self) -> Global___AdoptedObject:
+        """Of an adopted key: what the token said of this version's object when it was adopted."""
+
     def __init__(
         self,
         *,
@@ -591,10 +696,11 @@ class KeyVersion(_message.Message):
         created_time: _timestamp_pb2.Timestamp | None = ...,
         current: _builtins.bool = ...,
         ciphertext_format: _builtins.int = ...,
+        adopted_object: Global___AdoptedObject | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_time", b"created_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext_format", b"ciphertext_format", "created_time", b"created_time", "current", b"current", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "ciphertext_format", b"ciphertext_format", "created_time", b"created_time", "current", b"current", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,10 @@ from strongroomd.domain.records import KeyRecord, Origin
 
 Facts = Mapping[str, Value | None]
 
-_ORIGINS: Final[dict[Origin, str]] = {Origin.HSM: "AWS_KMS"}
+_ORIGINS: Final[dict[Origin, str]] = {
+    Origin.HSM: "AWS_KMS",
+    Origin.EXTERNAL_KEY_STORE: "EXTERNAL_KEY_STORE",
+}
 """kms:KeyOrigin by where the material came from; a key made in the HSM is what AWS_KMS means elsewhere."""
 
 

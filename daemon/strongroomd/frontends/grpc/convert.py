@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
 from strongroomd.custody import publickeys
+from strongroomd.domain import adoption
 from strongroomd.domain import algorithms as alg
 from strongroomd.domain.accounts import PrincipalKind
 from strongroomd.domain.context import EMPTY, Context, parse_context
@@ -27,6 +28,7 @@ from strongroomd.domain.records import (
     KeyState,
     LimitScope,
     Origin,
+    VersionRecord,
 )
 from strongroomd.domain.tokens import spelled
 
@@ -128,8 +130,8 @@ def timestamp(milliseconds: int) -> Timestamp | None:
     return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
 
 
-def metadata(key: KeyRecord, realm: Realm) -> types_pb2.KeyMetadata:
-    """Describe a key."""
+def metadata(key: KeyRecord, realm: Realm, version: VersionRecord | None = None) -> types_pb2.KeyMetadata:
+    """Describe a key; of an adopted one the object that its current version is, if that is given."""
     return types_pb2.KeyMetadata(
         key_id=key.key_id,
         arn=realm.key_arn(key.key_id, key.account),
@@ -153,6 +155,24 @@ def metadata(key: KeyRecord, realm: Realm) -> types_pb2.KeyMetadata:
         key_agreement_algorithms=all_to_wire(alg.agreement_algorithms(key.usage)),
         key_manager=to_wire(key.manager),
         token=spelled(key.token),
+        adopted_object=adopted_object(version) if version else None,
+    )
+
+
+def adopted_object(version: VersionRecord) -> types_pb2.AdoptedObject | None:
+    """Describe the object that an adopted version is; None for every other version."""
+    if not version.object_class:
+        return None
+    found = adoption.described(version)
+    return types_pb2.AdoptedObject(
+        cka_id=found.cka_id,
+        label=found.label,
+        object_class=found.object_class,
+        key_spec=found.spec,
+        uses=found.uses,
+        proved=bool(found.check_value),
+        warnings=found.warnings(),
+        **{trait.lower(): True for trait in found.traits},
     )
 
 

@@ -2,6 +2,7 @@
 
 from strongroom.v1 import keys_pb2 as pb
 from strongroom.v1 import types_pb2
+from strongroomd.custody.adoptions import Adoptions, NewAdoption
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.keyforms import KeyFilter, NewKey
 from strongroomd.custody.keys import Keys
@@ -25,9 +26,10 @@ from strongroomd.frontends.grpc.door import Call
 class KeyServicer:
     """Turns KeyService messages into use cases and back; one method an RPC."""
 
-    def __init__(self, keys: Keys, aliases: Aliases, realm: Realm) -> None:
+    def __init__(self, keys: Keys, aliases: Aliases, adoptions: Adoptions, realm: Realm) -> None:
         self._keys = keys
         self._aliases = aliases
+        self._adoptions = adoptions
         self._realm = realm
 
     async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
@@ -46,10 +48,28 @@ class KeyServicer:
         key = await self._keys.create(call.caller, wanted, request_id, request.token)
         return pb.CreateKeyResponse(metadata=convert.metadata(key, self._realm))
 
+    async def AdoptKey(self, request: pb.AdoptKeyRequest, call: Call) -> pb.AdoptKeyResponse:
+        """Adopt a token object."""
+        wanted = NewAdoption(
+            cka_id=request.cka_id,
+            label=request.label,
+            key=request.key,
+            etag=request.etag,
+            description=request.description,
+            policy=request.policy,
+            bypass_lockout_check=request.bypass_policy_lockout_safety_check,
+            tags=tuple((tag.key, tag.value) for tag in request.tags),
+        )
+        request_id = names.request_id(request.request_id)
+        made = await self._adoptions.adopt(call.caller, wanted, request_id, request.token)
+        return pb.AdoptKeyResponse(metadata=convert.metadata(made.key, self._realm, made.version))
+
     async def DescribeKey(self, request: pb.DescribeKeyRequest, call: Call) -> pb.DescribeKeyResponse:
         """Describe a key."""
         key = await self._keys.describe(call.caller, request.key)
-        return pb.DescribeKeyResponse(metadata=convert.metadata(key, self._realm))
+        adopted = key.mode is CustodyMode.ADOPTED
+        version = await self._adoptions.version(key) if adopted else None
+        return pb.DescribeKeyResponse(metadata=convert.metadata(key, self._realm, version))
 
     async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
         """List keys."""
@@ -217,4 +237,5 @@ def _version(record: VersionRecord, key: KeyRecord) -> types_pb2.KeyVersion:
         created_time=convert.timestamp(record.created_at),
         current=record.version == key.current_version,
         ciphertext_format=FORMATS[record.scheme] if symmetric else 0,
+        adopted_object=convert.adopted_object(record),
     )
