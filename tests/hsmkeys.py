@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,9 @@ from strongroomd.domain.records import CustodyMode, HouseRecord, VersionRecord, 
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.mechanisms import SYMMETRIC_CHOICES
 from strongroomd.hsm.packing import pack
+
+MADE = (CustodyMode.WRAPPED, CustodyMode.RESIDENT)
+"""Where the daemon's own keys live; what is adopted it does not make."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,31 @@ def plant(
     label: str = "",
     cka_id: bytes = b"",
     value: bytes = b"",
-    uses: tuple[str, ...] = WHOLE,
+    uses: Sequence[str] = WHOLE,
     **more: object,
 ) -> Any:
     """Put somebody else's AES key into the token, as other programs would; gives the library's object.
 
     Made in the token if no value is given. `more` are further attributes by name, e.g. EXTRACTABLE.
     """
+    return plant_through(vault._parts.login.session, label, cka_id, value, uses, **more)
+
+
+def plant_through(
+    session: Any,
+    label: str = "",
+    cka_id: bytes = b"",
+    value: bytes = b"",
+    uses: Sequence[str] = WHOLE,
+    **more: object,
+) -> Any:
+    """The same through a session of any process."""
     attributes = {
         "CLASS": int(ObjectClass.SECRET_KEY), "KEY_TYPE": int(KeyType.AES), "TOKEN": True, "PRIVATE": True,
         "SENSITIVE": True, "EXTRACTABLE": False, **{flag: flag in uses for flag in _FLAGS},
         "LABEL": label, "ID": cka_id, **more,
     }  # fmt: skip
     given = {Attribute[name]: item for name, item in attributes.items() if item not in ("", b"")}
-    session = vault._parts.login.session
     if value:
         return session.create_object(pack({**given, Attribute.VALUE: value}))
     return session.generate_key(

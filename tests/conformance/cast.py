@@ -28,6 +28,7 @@ from tests.conformance.kinds import (
 from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid, with_requests
 from tests.conformance.wire import PATIENCE, Outcome, Wire, repeated, request
 from tests.harness import ADMIN, NEIGHBOUR, OTHER, Daemon
+from tests.theirs import plant_in
 
 from strongroom import Client
 from strongroom.errors import Conflict
@@ -107,6 +108,7 @@ class Cast:
             elif member.kind.says:
                 member.wire = member.holder.saying(**member.kind.says)
         self.kit = with_requests(self.kit, admin, self.entitled.wire)
+        self.kit = replace(self.kit, theirs=plant_in(daemon.folder))
 
     def ask(self, name: str, kit: Kit, under: Mapping[str, str] | None = None) -> Message:
         """Make the request of an RPC that whoever has the right succeeds with, but for the context."""

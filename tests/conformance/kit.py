@@ -29,7 +29,7 @@ ANYTHING = _document(Action="*", Resource="*")
 TRUST = _document(Principal={"AWS": ADMIN}, Action="sts:AssumeRole")
 KEYLESS = frozenset(
     {
-        "CreateKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
+        "CreateKey", "AdoptKey", "ListKeys", "ListAliases", "GenerateRandom", "GetLimit", "PutLimit", "DeleteLimit",
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
         "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
         "GetComplianceReport", "ListRetirableGrants", "CheckPolicy", "SimulatePolicy",
@@ -77,6 +77,8 @@ class Kit:
     """The id of a quota request that the administrator may answer; of none, until `with_requests`."""
     mine: str = "0" * 32
     """The id of one that the administrator asked; likewise."""
+    theirs: str = "nobody's"
+    """The label of a token object that an operator may adopt; of none, until a test plants one."""
 
     def key_ids(self) -> tuple[str, ...]:
         """The key ids."""
@@ -151,6 +153,7 @@ _CLASS = quota_pb2.LIMIT_SCOPE_CLASS
 
 _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "CreateKey": lambda kit: {},
+    "AdoptKey": lambda kit: {"label": kit.theirs},
     "ListKeys": lambda kit: {},
     "ListAliases": lambda kit: {},
     "UpdateKeyDescription": lambda kit: {"key": kit.seal, "description": "words"},

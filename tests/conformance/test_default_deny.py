@@ -11,6 +11,7 @@ from tests.conformance.certificates import Forge
 from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit, make_kit, valid, with_requests
 from tests.conformance.wire import FOLLOWING, METHODS, PATIENCE, Outcome, Wire, request
 from tests.harness import Daemon
+from tests.theirs import plant_in
 
 from strongroom import Client
 from strongroom.v1 import crypto_pb2
@@ -65,9 +66,9 @@ def pending(admin: Client) -> Kit:
 
 
 def test_every_rpc_succeeds_for_the_administrator_so_that_refusals_mean_something(
-    wire: Wire, admin: Client, stranger: Wire
+    daemon: Daemon, wire: Wire, admin: Client, stranger: Wire
 ) -> None:
-    spare = with_requests(make_kit(admin), admin, stranger)
+    spare = replace(with_requests(make_kit(admin), admin, stranger), theirs=plant_in(daemon.folder))
     ordered = [n for n in RPCS if n not in MUTATIONS and n not in FOLLOWING]
     ordered += [n for n in RPCS if n in MUTATIONS and n not in AT_THE_END and n != "DeleteLimit"]
     ordered += [*AT_THE_END, "DeleteLimit"]

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pkcs11 import exceptions
 from pkcs11.constants import Attribute
 from pkcs11.mechanisms import Mechanism
-from tests.hsmkeys import OpenedVault, altered, choosing, make, make_gcm, soon
+from tests.hsmkeys import MADE, OpenedVault, altered, choosing, make, make_gcm, soon
 from tests.vectors.loader import import_secret
 
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
@@ -153,7 +153,7 @@ def _attempts(vault: TokenVault, session: Any, handle: int) -> dict[str, Callabl
     }
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_loaded_key_does_aes_gcm_and_nothing_else(opened: OpenedVault, mode: CustodyMode) -> None:
     vault = opened.vault
     key = await make_gcm(vault, mode)
@@ -167,7 +167,7 @@ async def test_loaded_key_does_aes_gcm_and_nothing_else(opened: OpenedVault, mod
     assert loaded.mask == b""
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_a_load_never_encrypts(
     vault: TokenVault, mode: CustodyMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +199,7 @@ async def test_a_birth_encrypts_once(vault: TokenVault, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("position", [0, 11, 12, 27, 43])
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_wrong_check_value_is_an_unavailable_key_and_no_ill_token(
     vault: TokenVault, mode: CustodyMode, position: int
 ) -> None:
@@ -227,7 +227,7 @@ async def test_swapped_blobs_and_objects_are_found(vault: TokenVault) -> None:
 
 async def test_a_version_under_the_other_scheme_does_not_load(vault: TokenVault) -> None:
     """A root must not be used in two ways, even if a record said so."""
-    for mode in CustodyMode:
+    for mode in MADE:
         xaes, gcm = await make(vault, AES, mode=mode), await make_gcm(vault, mode)
         for key, scheme in ((xaes, Scheme.AES_GCM), (gcm, Scheme.DEFAULT)):
             await refused(vault._load(with_record(key, scheme=scheme), soon()), Reason.KEY_UNAVAILABLE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.core import ADMIN, Core, make_core
-from tests.hsmkeys import OpenedVault
+from tests.hsmkeys import MADE, OpenedVault
 from tests.softhsm import TestToken, TokenFactory
 
 from strongroomd.custody.keyforms import NewKey
@@ -130,7 +130,7 @@ def test_house_keys_of_a_further_token_do_not_make_it_a_main_one(opened: OpenedV
     assert caught.value.reason is Reason.CONFIGURATION
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_keys_live_are_used_rotated_and_destroyed_in_the_token_that_was_asked_for(
     core: Core, second: Second, mode: CustodyMode
 ) -> None:
@@ -178,7 +178,7 @@ async def test_a_repeated_request_for_another_token_is_another_request(core: Cor
     assert caught.value.reason is Reason.REQUEST_ID_REUSED
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_a_token_that_is_away_makes_and_rotates_nothing_and_leaves_nothing_behind(
     core: Core, second: Second, mode: CustodyMode
 ) -> None:
@@ -316,7 +316,7 @@ async def test_a_token_that_failed_for_good_is_logged_in_to_again_while_the_othe
     core: Core, second: Second
 ) -> None:
     """Every session of the token is closed in between, and none of the other's."""
-    keys = [await create(core, mode, token) for mode in CustodyMode for token in ("main", "second")]
+    keys = [await create(core, mode, token) for mode in MADE for token in ("main", "second")]
     lost = second.further.place.use()
     lost.give_up("the test says so")
     await second.further.tend()

@@ -14,6 +14,7 @@ from tests.hsmkeys import OpenedVault
 
 from strongroomd.custody.addresses import AddressBook
 from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.adoptions import Adoptions
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog
@@ -136,6 +137,7 @@ class Core:
     ledger: Ledger
     catalog: Catalog
     keys: Keys
+    adoptions: Adoptions
     aliases: Aliases
     limits: Limits
     requests: QuotaRequests
@@ -286,6 +288,7 @@ async def make_core(folder: Path, opened: OpenedVault, wrap: Callable[[Vault], A
         ledger,
         catalog,
         Keys(gate, catalog, mutations, births, store, vault),
+        Adoptions(gate, catalog, mutations, vault),
         Aliases(gate, catalog, mutations),
         Limits(gate, catalog, mutations, quotas),
         QuotaRequests(gate, mutations, quotas, vault),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.faults.core import Core, make_core
-from tests.hsmkeys import OpenedVault, choosing
+from tests.hsmkeys import MADE, OpenedVault, choosing
 
 from strongroomd.custody import invocations
 from strongroomd.custody.batches import Batches
@@ -324,7 +324,7 @@ async def test_past_the_warning_mark_operators_are_told_and_nothing_is_done(
     assert told == [{"key": key.key_id, "version": 1, "percent": 80}]
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 @pytest.mark.parametrize(("setting", "scheme"), [("auto", Scheme.DEFAULT), ("aes-gcm", Scheme.AES_GCM)])
 async def test_past_the_second_mark_the_key_gets_a_new_version(
     core: Core, mode: CustodyMode, setting: str, scheme: Scheme

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.faults.core import Core, make_core
-from tests.hsmkeys import OpenedVault, soon
+from tests.hsmkeys import MADE, OpenedVault, soon
 
 from strongroomd.custody.births import abandon, destroy_object
 from strongroomd.custody.clockwatch import CLOCK_REST_SECONDS
@@ -728,7 +728,7 @@ async def test_one_damaged_row_does_not_keep_other_deletions_waiting(
 
 
 async def test_one_idempotency_key_used_at_once_makes_one_key(core: Core) -> None:
-    for mode in CustodyMode:
+    for mode in MADE:
         made = await asyncio.gather(*(core.create(mode, f"at once {mode}") for _ in range(8)))
         assert len({key.key_id for key in made}) == 1
     enabled = core.rows("SELECT * FROM keys WHERE state = 'Enabled'")

@@ -105,6 +105,7 @@ def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> N
     ("rpc", "arguments"),
     [
         ("CreateKey", ["key", "create", "--spec", "RSA_2048", "--usage", "SIGN_VERIFY", "--tag", "a=b"]),
+        ("AdoptKey", ["key", "adopt", "--cka-id", "c0de", "--token", "second"]),
         ("DescribeKey", ["key", "describe", "alias/k"]),
         ("ListKeys", ["key", "list", "--state", "ENABLED"]),
         ("UpdateKeyDescription", ["key", "set-description", "alias/k", "text"]),

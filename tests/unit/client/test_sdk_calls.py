@@ -41,6 +41,7 @@ UNARY = [
 ]
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_key": (),
+    "adopt_key": (),
     "list_keys": (),
     "list_aliases": (),
     "list_limits": (),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.faults.core import ADMIN, Core, make_core
-from tests.hsmkeys import OpenedVault
+from tests.hsmkeys import MADE, OpenedVault
 
 from strongroomd.custody.alarms import GAP_SECONDS, STREAK_SECONDS, Alarms, Streaks
 from strongroomd.custody.bulletin import Bulletin
@@ -90,7 +90,7 @@ async def test_an_event_that_was_edited_is_not_ours(core: Core, column: str) -> 
     assert not await scribe(core).is_ours(event, mac)
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_every_kind_of_key_tells_of_its_life_once(core: Core, mode: CustodyMode) -> None:
     key = await core.create(mode)
     await core.keys.rotate(core.caller(), key.key_id)

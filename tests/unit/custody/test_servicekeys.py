@@ -14,6 +14,7 @@ from tests.faults.test_invocations import Worker, worker
 from tests.hsmkeys import OpenedVault
 
 from strongroomd.custody import mutations
+from strongroomd.custody.adoptions import NewAdoption
 from strongroomd.custody.grants import ToRetire
 from strongroomd.custody.keyforms import KeyFilter
 from strongroomd.custody.principals import NewPrincipal
@@ -346,6 +347,7 @@ CHANGES: dict[Action, Callable[[Core, Caller, str], Awaitable[Any]]] = {
     Action.SCHEDULE_KEY_DELETION: lambda c, who, key: c.keys.schedule_deletion(who, key),
     Action.CANCEL_KEY_DELETION: lambda c, who, key: c.keys.cancel_deletion(who, key),
     Action.ROTATE_KEY: lambda c, who, key: c.keys.rotate(who, key),
+    Action.ADOPT_KEY: lambda c, who, key: c.adoptions.adopt(who, NewAdoption(label="theirs", key=key)),
     Action.TAG_KEY: lambda c, who, key: c.keys.tag(who, key, (("a", "b"),)),
     Action.UNTAG_KEY: lambda c, who, key: c.keys.untag(who, key, ("a",)),
     Action.PUT_KEY_POLICY: lambda c, who, key: c.keys.put_policy(who, key, LOOKING_AT_ALL, bypass=True),
@@ -386,8 +388,8 @@ async def served(core: Core) -> Core:
     return core
 
 
-LIMITS = {Action.PUT_LIMIT, Action.DELETE_LIMIT}
-"""The administrators' alone: whoever is none hears so before anything of the key."""
+LIMITS = {Action.PUT_LIMIT, Action.DELETE_LIMIT, Action.ADOPT_KEY}
+"""The administrators' or operators' alone: whoever is none hears so before anything of the key."""
 
 
 async def test_nobody_changes_it_not_even_an_operator_who_may_do_everything_nor_its_service(

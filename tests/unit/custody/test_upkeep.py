@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.core import ADMIN, Core, make_core
-from tests.hsmkeys import OpenedVault
+from tests.hsmkeys import MADE, OpenedVault
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import (
@@ -33,7 +33,7 @@ async def state(core: Core, key: KeyRecord) -> KeyState:
     return record.state
 
 
-@pytest.mark.parametrize("mode", list(CustodyMode))
+@pytest.mark.parametrize("mode", list(MADE))
 async def test_a_key_is_destroyed_when_its_time_has_come_and_not_before(
     core: Core, mode: CustodyMode
 ) -> None:

@@ -56,6 +56,7 @@ SILENT: dict[type[Record], frozenset[str]] = {
     VersionRecord: frozenset(
         {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
         | {"check_value", "recovery_blob", "scheme", "token", "row_version"}
+        | {"object_class", "object_id", "object_label", "uses", "traits"}
     ),
     AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
     LimitRecord: frozenset(),
