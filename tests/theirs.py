@@ -76,7 +76,7 @@ def main() -> None:
         token = load(settings).library.get_token(token_label=settings.token_label)
         pin = (Path(sys.argv[1]) / "token" / "pin").read_text().strip()
         session = token.open(rw=True, user_pin=pin, attribute_mapper=MAPPER)
-    print(json.dumps([_do(session, step, wanted) for step, wanted in json.load(sys.stdin)]))
+    json.dump([_do(session, step, wanted) for step, wanted in json.load(sys.stdin)], sys.stdout)
 
 
 if __name__ == "__main__":

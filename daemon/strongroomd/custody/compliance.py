@@ -12,11 +12,12 @@ from typing import Final
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.scribe import EventMeter, Scribe
+from strongroomd.domain.adoption import AdoptedObject, described
 from strongroomd.domain.compliance import Check, Finding, judge
 from strongroomd.domain.delivery import COMPLIANCE, SinkState
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Draft, Event, EventType
-from strongroomd.domain.records import KeyRecord
+from strongroomd.domain.records import CustodyMode, KeyRecord, VersionRecord
 from strongroomd.ports import Outbox, Store
 from strongroomd.telemetry import logs
 
@@ -78,7 +79,7 @@ class Compliance:
             checked += 1
             subject = self._scribe.realm.key_arn(key.key_id, key.account)
             used = max((use.last_used for use in await self._store.usage(key.key_id)), default=0)
-            for check in judge(key, used, now, self.unused_days):
+            for check in judge(key, used, now, self.unused_days, await self._object_of(key)):
                 found[subject, check.value] = Finding(subject, check.value, now)
         known = {(each.subject, each.check): each for each in await self._known()}
         await self._write([found[place] for place in sorted(found.keys() - known.keys())], new=True)
@@ -89,6 +90,18 @@ class Compliance:
         for check in Check:
             self._meter.found(check.value, counts[check.value])
         _log.info("compliance run", keys=checked, findings=len(found), damaged=len(damaged))
+
+    async def _object_of(self, key: KeyRecord) -> AdoptedObject | None:
+        """Give the object that an adopted key is now; None for others, and where it cannot be believed."""
+        if key.mode is not CustodyMode.ADOPTED:
+            return None
+        try:
+            version = await self._ledger.read(VersionRecord, f"{key.key_id}/{key.current_version}")
+        except StrongroomError as error:
+            if error.reason is not Reason.INTEGRITY_FAILURE:
+                raise
+            return None  # the scan tells of it
+        return described(version) if version else None
 
     async def _keys(self, damaged: set[str]) -> AsyncIterator[KeyRecord]:
         """Give every key, verified; the ARNs of those that cannot be believed go to `damaged`."""

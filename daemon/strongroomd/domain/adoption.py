@@ -86,6 +86,11 @@ class AdoptedObject:
         """The name that other key managers have for it, e.g. AES_256."""
         return f"AES_{self.length * 8}"
 
+    @property
+    def confined(self) -> bool:
+        """Whether its value can leave the token neither in clear nor wrapped."""
+        return Trait.SENSITIVE in self.traits and Trait.EXTRACTABLE not in self.traits
+
     def warnings(self) -> tuple[str, ...]:
         """Say in words what the token does not prevent."""
         return (*(text for doubt, text in _DOUBTS if doubt(self)), _SHARED)
@@ -98,9 +103,8 @@ def object_name(cka_id: str, label: str) -> ObjectName:
         StrongroomError: INVALID_FIELD or FIELD_TOO_LARGE, at `cka_id` or `label`.
     """
     if bool(cka_id) == bool(label):
-        raise invalid(
-            "label" if label else "cka_id", "must name the object by either its CKA_ID or its label"
-        )
+        wrong = "cka_id" if label else "label"
+        raise invalid(wrong, "the object must be named by either its CKA_ID or its label")
     if max(len(cka_id), len(label)) > MAX_OBJECT_NAME:
         raise too_large("cka_id" if cka_id else "label", MAX_OBJECT_NAME, "characters")
     if cka_id and not _HEX.fullmatch(cka_id):

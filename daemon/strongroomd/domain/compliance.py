@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from strongroomd.domain.adoption import AdoptedObject
 from strongroomd.domain.records import KeyRecord, KeyState
 
 _DAY_MS: Final = 86_400_000
@@ -22,6 +23,7 @@ class Check(StrEnum):
     DELETION_PENDING = "DELETION_PENDING"
     POLICY_OPEN_TO_EVERYONE = "POLICY_OPEN_TO_EVERYONE"
     EXPORTABLE = "EXPORTABLE"
+    OBJECT_NOT_CONFINED = "OBJECT_NOT_CONFINED"
     UNUSED = "UNUSED"
 
 
@@ -40,7 +42,9 @@ class Finding:
     since: int
 
 
-def judge(key: KeyRecord, last_used: int, now: int, unused_days: int) -> Iterator[Check]:
+def judge(
+    key: KeyRecord, last_used: int, now: int, unused_days: int, found: AdoptedObject | None = None
+) -> Iterator[Check]:
     """Give what is to be said about a key.
 
     Args:
@@ -48,6 +52,7 @@ def judge(key: KeyRecord, last_used: int, now: int, unused_days: int) -> Iterato
         last_used: when it was last used, ms; 0 for never.
         now: ms since the Unix epoch.
         unused_days: after how many days without use an enabled key counts as unused; 0 for never.
+        found: of an adopted key, the object that its current version is.
     """
     if key.state in (KeyState.CREATING, KeyState.DESTROYED):
         return
@@ -57,6 +62,8 @@ def judge(key: KeyRecord, last_used: int, now: int, unused_days: int) -> Iterato
         yield Check.POLICY_OPEN_TO_EVERYONE
     if key.exportable:
         yield Check.EXPORTABLE
+    if found is not None and not found.confined:
+        yield Check.OBJECT_NOT_CONFINED
     idle = now - max(last_used, key.created_at)
     if unused_days and key.state is KeyState.ENABLED and idle >= unused_days * _DAY_MS:
         yield Check.UNUSED

@@ -429,7 +429,9 @@ class ComplianceFinding(_message.Message):
     key_arn: _builtins.str
     """ARN of the key."""
     check: _builtins.str
-    """What was found: "DELETION_PENDING", "POLICY_OPEN_TO_EVERYONE", "EXPORTABLE", "UNUSED". More may come."""
+    """What was found: "DELETION_PENDING", "POLICY_OPEN_TO_EVERYONE", "EXPORTABLE", "UNUSED",
+    "OBJECT_NOT_CONFINED" (an adopted object that is extractable or not sensitive). More may come.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """The first run that found it."""
