@@ -11,6 +11,7 @@ from typing import Final
 
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.sealing import require_use
 from strongroomd.custody.secrets import SecretBox
 from strongroomd.custody.xks.credentials import USE
 from strongroomd.custody.xks.health import Health, HealthBoard
@@ -18,11 +19,12 @@ from strongroomd.custody.xks.pins import Pins
 from strongroomd.custody.xks.sealing import PartsSealer, check_sizes
 from strongroomd.custody.xks.shelf import KeyStore, Shelf, Signer
 from strongroomd.domain.actions import Action
+from strongroomd.domain.adoption import Use
 from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage, QuotaClass
 from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.lifecycle import Act
-from strongroomd.domain.records import KeyState
+from strongroomd.domain.records import CustodyMode, KeyState
 from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.domain.xks.metadata import RequestMetadata
 from strongroomd.domain.xks.policy import Asked, Operation
@@ -167,9 +169,11 @@ class Proxy(UseCases):
         check_sizes(plaintext, "plaintext", aad)
         key, entry = await self._claim(passage, call, Operation.ENCRYPT)
         bound = await self._catalog.version(entry)
-        _require(key, bound, "ENCRYPT")
+        _require(key, Use.ENCRYPT)
+        require_use(bound, Use.ENCRYPT)
         if integrity:
-            _require(key, bound, "DECRYPT")
+            _require(key, Use.DECRYPT)
+            require_use(bound, Use.DECRYPT)
         return await self._sealer.seal(
             passage, bound, entry.key.token, plaintext, aad or b"", integrity=integrity
         )
@@ -179,7 +183,7 @@ class Proxy(UseCases):
         """Decrypt under the version that the metadata name. Raises INVALID_CIPHERTEXT, always the same."""
         check_sizes(parts.ciphertext, "ciphertext", aad)
         key, entry = await self._claim(passage, call, Operation.DECRYPT)
-        _require(key, await self._catalog.version(entry), "DECRYPT")
+        _require(key, Use.DECRYPT)
         return await self._sealer.open(passage, entry, parts, aad, compatible=key.compatible)
 
     # --- who may
@@ -242,12 +246,13 @@ def _require_symmetric(entry: Entry) -> None:
         raise StrongroomError(Reason.INVALID_KEY_USAGE, "the key is not a symmetric one")
 
 
-def _may(key: ExternalKeyRecord, _bound: BoundVersion | None, usage: str) -> bool:
-    """Say whether the external key has a usage of the key."""
-    switches = {"ENCRYPT": key.encrypts, "DECRYPT": key.decrypts}
-    return switches.get(usage, True)
+def _may(key: ExternalKeyRecord, bound: BoundVersion | None, usage: str) -> bool:
+    """Say whether the external key has a usage of its key: the store may use it so, and the token lets it."""
+    if not {Use.ENCRYPT: key.encrypts, Use.DECRYPT: key.decrypts}.get(Use(usage), True):
+        return False
+    return bound is None or bound.mode is not CustodyMode.ADOPTED or usage in bound.uses
 
 
-def _require(key: ExternalKeyRecord, bound: BoundVersion, usage: str) -> None:
-    if not _may(key, bound, usage):
-        raise StrongroomError(Reason.INVALID_KEY_USAGE)
+def _require(key: ExternalKeyRecord, use: Use) -> None:
+    if not _may(key, None, use):
+        raise StrongroomError(Reason.INVALID_KEY_USAGE, "the key store may not use the key so")

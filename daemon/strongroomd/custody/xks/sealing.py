@@ -6,6 +6,8 @@ from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Passage
 from strongroomd.custody.invocations import Invocations
+from strongroomd.custody.sealing import require_use
+from strongroomd.domain.adoption import Use
 from strongroomd.domain.algorithms import Scheme
 from strongroomd.domain.errors import Reason, StrongroomError, too_large
 from strongroomd.domain.keys import BoundVersion
@@ -81,7 +83,8 @@ class PartsSealer:
             compatible: whether what AWS's sample proxy made is opened, too.
 
         Raises:
-            StrongroomError: INVALID_CIPHERTEXT, for every cause the same.
+            StrongroomError: INVALID_CIPHERTEXT, for every cause the same; INVALID_KEY_USAGE where the token
+                does not let the version decrypt.
         """
         job = self._open(passage, entry, parts, aad, compatible=compatible)
         return await passage.work(Lane.QUICK, job, entry.key.token)
@@ -105,6 +108,7 @@ class PartsSealer:
         bound = await self._version(entry, made.version)
         if LAYOUTS[bound.record.scheme] is not made.layout:
             raise _forged()
+        require_use(bound, Use.DECRYPT)
         passage.facts["version"] = bound.version
         sealed = made.prefix + parts.iv + parts.ciphertext + parts.tag
         framed = layout.framed(aad, parts.metadata)
@@ -117,6 +121,7 @@ class PartsSealer:
         bound = await self._version(entry, 1)
         if bound.record.scheme is not Scheme.AES_GCM:
             raise _forged()
+        require_use(bound, Use.DECRYPT)
         passage.facts |= {"version": 1, "layout": "sample-proxy"}
         sealed = parts.iv + parts.ciphertext + parts.tag
         digested = layout.digested(aad, parts.metadata)
