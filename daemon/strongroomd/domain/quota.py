@@ -35,12 +35,21 @@ class Rate:
     burst: int
 
 
-def settle_rate(per_second: int, burst: int) -> Rate:
-    """Check a limit that is to be; burst 0 means as much as one second grants. Raises INVALID_FIELD."""
+def settle_rate(per_second: int, burst: int, within: str = "") -> Rate:
+    """Check a limit that is to be; burst 0 means as much as one second grants.
+
+    Args:
+        per_second: from 1.
+        burst: from 0.
+        within: what stands before the fields' names in errors, such as `limit.`.
+
+    Raises:
+        StrongroomError: INVALID_FIELD.
+    """
     if not 1 <= per_second <= MAX_PER_SECOND:
-        raise invalid("per_second", f"must be from 1 to {MAX_PER_SECOND}")
+        raise invalid(f"{within}per_second", f"must be from 1 to {MAX_PER_SECOND}")
     if not 0 <= burst <= MAX_BURST:
-        raise invalid("burst", f"must be from 0 to {MAX_BURST}")
+        raise invalid(f"{within}burst", f"must be from 0 to {MAX_BURST}")
     return Rate(per_second, burst or per_second)
 
 

@@ -62,7 +62,7 @@ class Credentials(UseCases):
         draft = await self._draft(claimed, secret)
 
         async def work(change: Change) -> CredentialRecord:
-            await current(change, claimed)
+            await current(passage, change, claimed.store_id)
             where = {"store_id": claimed.store_id}
             if await change.transaction.how_many(CredentialRecord, where) >= MAX_CREDENTIALS:
                 text = f"a key store has at most {MAX_CREDENTIALS} credentials"

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.catalog import Entry
@@ -18,13 +19,14 @@ from strongroomd.custody.ledger import Change
 from strongroomd.custody.registrar import put_next
 from strongroomd.custody.xks.stores import StoreDesk, current
 from strongroomd.domain.actions import Action
-from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.grants import NewGrant
 from strongroomd.domain.lifecycle import Act
-from strongroomd.domain.limits import MAX_SOURCE_ARN
-from strongroomd.domain.names import plain_text
 from strongroomd.domain.xks import names
 from strongroomd.domain.xks.records import MAX_EXTERNAL_KEYS, ExternalKeyRecord, Pinning, StoreRecord
+
+_NAMELESS: Final = frozenset({Reason.ACCESS_DENIED, Reason.INTEGRITY_FAILURE})
+"""Why a key has no ARN to tell: it is gone, or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,8 @@ class KeyForm:
     def check(self) -> None:
         """Refuse what no external key may have. Raises INVALID_FIELD, FIELD_TOO_LARGE."""
         arn = self.kms_key_arn or ""
-        if len(arn) > MAX_SOURCE_ARN:
-            raise too_large("kms_key_arn", MAX_SOURCE_ARN, "characters")
-        plain_text(arn, "kms_key_arn")
+        if arn:
+            names.kms_key_arn(arn)
         if (self.pinning is Pinning.FIXED) != bool(arn):
             raise invalid("kms_key_arn", "must be given for the pinning FIXED, and for no other")
 
@@ -64,7 +65,11 @@ class KeyForm:
 
 @dataclass(frozen=True, slots=True)
 class ExternalKey:
-    """An external key, and the ARN of the key that it stands for."""
+    """An external key, and the ARN of the key that it stands for.
+
+    Attributes:
+        key_arn: empty where the key is gone, or its record cannot be believed.
+    """
 
     record: ExternalKeyRecord
     key_arn: str
@@ -116,7 +121,7 @@ class ExternalKeys(UseCases):
         draft = form.applied(self._draft(claimed, name, entry))
 
         async def work(change: Change) -> ExternalKeyRecord:
-            await current(change, claimed)
+            await current(passage, change, claimed.store_id)
             if await change.get(ExternalKeyRecord, draft.record_id) is not None:
                 raise StrongroomError(Reason.ALREADY_EXISTS, field="external_key_id")
             where = {"store_id": claimed.store_id}
@@ -153,8 +158,13 @@ class ExternalKeys(UseCases):
         )
 
     async def _named(self, record: ExternalKeyRecord) -> ExternalKey:
-        catalog = self.gate.catalog
-        entry = await catalog.entry(record.key_id)
+        """Add the key's ARN, as far as there is one: what became of the key stops no look, nor any change."""
+        try:
+            entry = await self.gate.catalog.entry(record.key_id)
+        except StrongroomError as error:
+            if error.reason not in _NAMELESS:
+                raise
+            return ExternalKey(record, "")
         return ExternalKey(record, entry.arn)
 
     @gated(Action.DESCRIBE_EXTERNAL_KEY)

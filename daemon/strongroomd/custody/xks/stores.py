@@ -15,9 +15,10 @@ from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
-from strongroomd.custody.registrar import put_next
+from strongroomd.custody.registrar import known, put_next
 from strongroomd.custody.xks.shelf import Shelf
 from strongroomd.domain import names
+from strongroomd.domain.accounts import AccountRecord
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.protection import Record
@@ -82,14 +83,20 @@ class StoreDesk:
         self.mutations = mutations
         self.shelf = shelf
 
-    async def claim(self, passage: Passage, store: str) -> StoreRecord:
-        """Claim the right to a store by its id. Raises NOT_FOUND, also for another account's."""
+    def enter(self, passage: Passage, store: str) -> str:
+        """Claim the right to the account's stores, and give the id of one, which may not exist.
+
+        Nothing is read before: who has no right finds out nothing by asking.
+        """
         store_id = xksnames.store_id(store)
         passage.facts["key_store"] = store_id
-        record = await self.mutations.ledger.read(StoreRecord, store_id)
-        principal = passage.caller.principal
         passage.claim_keyless()
-        return own(record, principal.account, operator=principal.operator)
+        return store_id
+
+    async def claim(self, passage: Passage, store: str) -> StoreRecord:
+        """Claim the right to a store by its id. Raises NOT_FOUND, also for another account's."""
+        store_id = self.enter(passage, store)
+        return owned(passage, await self.mutations.ledger.read(StoreRecord, store_id))
 
     async def once(
         self,
@@ -105,16 +112,17 @@ class StoreDesk:
         return result
 
 
-def own(record: StoreRecord | None, account: str, *, operator: bool) -> StoreRecord:
-    """Give a store that a caller administers. Raises NOT_FOUND for any other."""
-    if record is None or (record.account != account and not operator):
+def owned(passage: Passage, record: StoreRecord | None) -> StoreRecord:
+    """Give a store that the caller administers. Raises NOT_FOUND for any other."""
+    principal = passage.caller.principal
+    if record is None or (record.account != principal.account and not principal.operator):
         raise StrongroomError(Reason.NOT_FOUND, field="key_store")
     return record
 
 
-async def current(change: Change, store: StoreRecord, etag: str = "") -> StoreRecord:
-    """Read a claimed store inside a change. Raises NOT_FOUND, ETAG_MISMATCH."""
-    record = own(await change.get(StoreRecord, store.store_id), store.account, operator=False)
+async def current(passage: Passage, change: Change, store_id: str, etag: str = "") -> StoreRecord:
+    """Read a store inside a change. Raises NOT_FOUND, also for another account's; ETAG_MISMATCH."""
+    record = owned(passage, await change.get(StoreRecord, store_id))
     check_etag(record.row_version, etag)
     return record
 
@@ -141,16 +149,18 @@ class Stores(UseCases):
             request_id: the caller's idempotency key.
 
         Raises:
-            StrongroomError: ALREADY_EXISTS for a prefix that is taken; LIMIT_EXCEEDED.
+            StrongroomError: ALREADY_EXISTS for a prefix that is taken; LIMIT_EXCEEDED; NOT_FOUND for an account
+                that there is not.
         """
         form.check()
         owner = names.account_id(account) if account else passage.caller.principal.account
         chosen = None if prefix is None else xksnames.uri_prefix(prefix)
         passage.claim_account(owner)
         draft = form.applied(await self._draft(owner, chosen))
-        passage.facts["key_store"] = draft.store_id
 
         async def work(change: Change) -> StoreRecord:
+            if owner != passage.caller.principal.account:
+                known(await change.get(AccountRecord, owner), "account")
             if await change.transaction.find(StoreRecord, {"uri_prefix": draft.uri_prefix}):
                 raise StrongroomError(Reason.ALREADY_EXISTS, field="uri_prefix")
             if await change.transaction.how_many(StoreRecord, {}) >= MAX_STORES:
@@ -158,7 +168,9 @@ class Stores(UseCases):
             await change.put(draft)
             return draft
 
-        return await self._desk.once(passage, StoreRecord, request_id, [owner, chosen, form], work)
+        made = await self._desk.once(passage, StoreRecord, request_id, [owner, chosen, form], work)
+        passage.facts["key_store"] = made.store_id
+        return made
 
     async def _draft(self, account: str, prefix: str | None) -> StoreRecord:
         store_id = xksnames.store_id_of(await self._vault.random(xksnames.STORE_ID_BYTES))
@@ -224,24 +236,24 @@ class Stores(UseCases):
         request_id: str,
         arguments: object,
     ) -> StoreRecord:
-        claimed = await self._desk.claim(passage, store)
+        store_id = self._desk.enter(passage, store)
 
         async def work(change: Change) -> StoreRecord:
-            record = await current(change, claimed, etag)
+            record = await current(passage, change, store_id, etag)
             edited = edit(record)
             changed: StoreRecord = record if edited == record else await put_next(change, edited)
             return changed
 
-        bound = [claimed.store_id, arguments, etag]
+        bound = [store_id, arguments, etag]
         return await self._desk.once(passage, StoreRecord, request_id, bound, work)
 
     @gated(Action.DELETE_KEY_STORE)
     async def delete(self, passage: Passage, store: str, etag: str = "", request_id: str = "") -> StoreRecord:
         """Remove a store with its credentials. Raises INVALID_FIELD while it has external keys."""
-        claimed = await self._desk.claim(passage, store)
+        store_id = self._desk.enter(passage, store)  # not claimed: a repeated call finds it gone
 
         async def work(change: Change) -> StoreRecord:
-            record = await current(change, claimed, etag)
+            record = await current(passage, change, store_id, etag)
             if await change.transaction.how_many(ExternalKeyRecord, {"store_id": record.store_id}):
                 raise invalid("key_store", "must have no external keys any more")
             for each in await change.transaction.find(CredentialRecord, {"store_id": record.store_id}):
@@ -251,7 +263,7 @@ class Stores(UseCases):
             await change.delete(record)
             return record
 
-        bound = [claimed.store_id, etag]
+        bound = [store_id, etag]
         return await self._desk.once(passage, StoreRecord, request_id, bound, work)
 
 

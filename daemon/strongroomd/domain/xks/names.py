@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from strongroomd.domain.errors import invalid, too_large
+from strongroomd.domain.limits import MAX_SOURCE_ARN
 
 MAX_PREFIX: Final = 117  # characters: XksProxyUriPath has at most 128, of which /kms/xks/v1 takes 11
 MAX_EXTERNAL_KEY_ID: Final = 128
@@ -21,6 +22,7 @@ _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9_-]+)*", re.ASCII)
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _STORE: Final = re.compile(r"xks-[0-9a-f]{16}", re.ASCII)
 _ACCESS_KEY: Final = re.compile(r"[A-Z2-7]{20,30}", re.ASCII)
+_KMS_KEY: Final = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
 def uri_prefix(text: str, field: str = "uri_prefix") -> str:
@@ -56,6 +58,15 @@ def access_key_id(text: str, field: str = "access_key_id") -> str:
     """Check the form of a credential's id: 20 to 30 characters of A-Z and 2-7."""
     if not _ACCESS_KEY.fullmatch(text):
         raise invalid(field, "must be 20 to 30 letters A to Z or digits 2 to 7")
+    return text
+
+
+def kms_key_arn(text: str, field: str = "kms_key_arn") -> str:
+    """Check the ARN of an AWS KMS key: arn:aws:kms:<region>:<account>:key/<id>; of an alias it is none."""
+    if len(text) > MAX_SOURCE_ARN:
+        raise too_large(field, MAX_SOURCE_ARN, "characters")
+    if not _KMS_KEY.fullmatch(text):
+        raise invalid(field, "must be the ARN of an AWS KMS key: arn:aws:kms:<region>:<account>:key/<id>")
     return text
 
 
