@@ -58,6 +58,7 @@ from strongroomd.frontends.grpc.audit import AuditServicer
 from strongroomd.frontends.grpc.batches import CryptoServicer
 from strongroomd.frontends.grpc.events import EventServicer
 from strongroomd.frontends.grpc.grants import GrantServicer
+from strongroomd.frontends.grpc.key_stores import KeyStoreServicer
 from strongroomd.frontends.grpc.keys import KeyServicer
 from strongroomd.frontends.grpc.policies import PolicyServicer
 from strongroomd.frontends.grpc.quota import QuotaServicer
@@ -171,6 +172,7 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
         "grants": GrantServicer(Grants(gate, mutations, lending, tokens, rim.vault), realm),
         "policies": PolicyServicer(Policies(gate, catalog, directory, clock)),
         "access": AccessServicer(access, realm),
+        "key_stores": KeyStoreServicer(key_stores.stores, key_stores.credentials, key_stores.external_keys),
         "events": EventServicer(eventing.bulletin, rooms.event_source(settings)),
     }
     meter = UpkeepMetrics(metrics)

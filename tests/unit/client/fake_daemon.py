@@ -26,6 +26,7 @@ from strongroom.v1 import (
     crypto_pb2,
     events_pb2,
     grants_pb2,
+    key_stores_pb2,
     keys_pb2,
     policies_pb2,
     quota_pb2,
@@ -36,7 +37,10 @@ from strongroomd.frontends.grpc.status import wire_status
 
 KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ARN = f"arn:aws:kms:eu-central-1:111122223333:key/{KEY_ID}"
-FILES = (keys_pb2, crypto_pb2, grants_pb2, quota_pb2, audit_pb2, access_pb2, events_pb2, policies_pb2)
+FILES = (
+    *(keys_pb2, crypto_pb2, grants_pb2, quota_pb2, audit_pb2, access_pb2, events_pb2, policies_pb2),
+    key_stores_pb2,
+)
 SECRET_KEY = b"\x07" * 32
 
 

@@ -149,8 +149,8 @@ class Stores(UseCases):
             request_id: the caller's idempotency key.
 
         Raises:
-            StrongroomError: ALREADY_EXISTS for a prefix that is taken; LIMIT_EXCEEDED; NOT_FOUND for an account
-                that there is not.
+            StrongroomError: ALREADY_EXISTS for a prefix that is taken; LIMIT_EXCEEDED; NOT_FOUND where there
+                is no such account.
         """
         form.check()
         owner = names.account_id(account) if account else passage.caller.principal.account

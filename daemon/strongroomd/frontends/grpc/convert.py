@@ -11,7 +11,7 @@ import google_crc32c
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, quota_pb2, types_pb2
 from strongroomd.custody import publickeys
 from strongroomd.domain import adoption
 from strongroomd.domain import algorithms as alg
@@ -31,6 +31,7 @@ from strongroomd.domain.records import (
     VersionRecord,
 )
 from strongroomd.domain.tokens import spelled
+from strongroomd.domain.xks.records import Pinning
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -50,6 +51,7 @@ _ENUMS: Final[list[tuple[type[StrEnum], Any, str]]] = [
     (RequestState, quota_pb2.QuotaRequestState, "QUOTA_REQUEST_STATE_"),
     (Decision, quota_pb2.QuotaDecision, "QUOTA_DECISION_"),
     (PrincipalKind, access_pb2.PrincipalKind, "PRINCIPAL_KIND_"),
+    (Pinning, key_stores_pb2.Pinning, "PINNING_"),
 ]
 _NOT_ON_THE_WIRE: Final = {KeyState.DESTROYED}
 

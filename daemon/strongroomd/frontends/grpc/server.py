@@ -20,6 +20,7 @@ from strongroom.v1 import (
     crypto_pb2,
     events_pb2,
     grants_pb2,
+    key_stores_pb2,
     keys_pb2,
     policies_pb2,
     quota_pb2,
@@ -37,6 +38,7 @@ SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "grants": grants_pb2.DESCRIPTOR.services_by_name["GrantService"],
     "access": access_pb2.DESCRIPTOR.services_by_name["AccessService"],
     "policies": policies_pb2.DESCRIPTOR.services_by_name["PolicyService"],
+    "key_stores": key_stores_pb2.DESCRIPTOR.services_by_name["KeyStoreService"],
     "events": events_pb2.DESCRIPTOR.services_by_name["EventService"],
 }
 _HANDOVER_SECONDS: Final = 0.02
