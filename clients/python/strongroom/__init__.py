@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from strongroom.names import LimitScope as LimitScope
     from strongroom.names import MacAlgorithm as MacAlgorithm
     from strongroom.names import MessageType as MessageType
+    from strongroom.names import Pinning as Pinning
     from strongroom.names import PrincipalKind as PrincipalKind
     from strongroom.names import QuotaDecision as QuotaDecision
     from strongroom.names import QuotaRequestState as QuotaRequestState
@@ -79,7 +80,7 @@ _HOMES: Final = {
             "KeyState",
             "KeyUsage",
         ),
-        *("LimitScope", "MacAlgorithm", "MessageType", "PrincipalKind"),
+        *("LimitScope", "MacAlgorithm", "MessageType", "Pinning", "PrincipalKind"),
         *("QuotaDecision", "QuotaRequestState", "SigningAlgorithm"),
     ),
     "retry": ("RetryPolicy",),

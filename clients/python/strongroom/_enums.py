@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from strongroom.errors import InvalidRequest
-from strongroom.v1 import access_pb2, crypto_pb2, policies_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, policies_pb2, quota_pb2, types_pb2
 
 
 class Codec:
@@ -58,4 +58,5 @@ PRINCIPAL_KIND: Final = Codec(access_pb2.PrincipalKind, "PRINCIPAL_KIND_")
 LIMIT_SCOPE: Final = Codec(quota_pb2.LimitScope, "LIMIT_SCOPE_")
 QUOTA_REQUEST_STATE: Final = Codec(quota_pb2.QuotaRequestState, "QUOTA_REQUEST_STATE_")
 QUOTA_DECISION: Final = Codec(quota_pb2.QuotaDecision, "QUOTA_DECISION_")
+PINNING: Final = Codec(key_stores_pb2.Pinning, "PINNING_")
 POLICY_KIND: Final = Codec(policies_pb2.PolicyKind, "POLICY_KIND_")

@@ -9,8 +9,10 @@ from strongroom.calls import (
     crypto,
     datakeys,
     events,
+    externalkeys,
     grants,
     keys,
+    keystores,
     names,
     policies,
     quotarequests,
@@ -113,6 +115,23 @@ class Operations(StreamOperations):
     deactivate_access_key = Operation(credentials.deactivate_access_key)
     delete_access_key = Operation(credentials.delete_access_key)
     assume_role = Operation(credentials.assume_role)
+    create_key_store = Operation(keystores.create_key_store)
+    describe_key_store = Operation(keystores.describe_key_store)
+    list_key_stores = Operation(keystores.list_key_stores)
+    update_key_store = Operation(keystores.update_key_store)
+    block_key_store = Operation(keystores.block_key_store)
+    unblock_key_store = Operation(keystores.unblock_key_store)
+    delete_key_store = Operation(keystores.delete_key_store)
+    create_key_store_credential = Operation(keystores.create_key_store_credential)
+    list_key_store_credentials = Operation(keystores.list_key_store_credentials)
+    delete_key_store_credential = Operation(keystores.delete_key_store_credential)
+    add_external_key = Operation(externalkeys.add_external_key)
+    describe_external_key = Operation(externalkeys.describe_external_key)
+    list_external_keys = Operation(externalkeys.list_external_keys)
+    update_external_key = Operation(externalkeys.update_external_key)
+    block_external_key = Operation(externalkeys.block_external_key)
+    unblock_external_key = Operation(externalkeys.unblock_external_key)
+    remove_external_key = Operation(externalkeys.remove_external_key)
     list_sinks = Operation(events.list_sinks)
     list_dead_letters = Operation(events.list_dead_letters)
     redrive_dead_letter = Operation(events.redrive_dead_letter)

@@ -132,6 +132,14 @@ class DataKeyPairSpec(_Name):
     ECC_NIST_EDWARDS25519 = auto()
 
 
+class Pinning(_Name):
+    """To which AWS KMS key an external key is bound."""
+
+    NONE = auto()
+    FIRST_USE = auto()
+    FIXED = auto()
+
+
 class LimitScope(_Name):
     """What a limit counts."""
 

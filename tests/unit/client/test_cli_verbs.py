@@ -38,6 +38,7 @@ LINES = {
 }
 """RPCs whose verb prints a line of JSON for each answer."""
 ADMIN = "arn:aws:iam::111122223333:user/admin"
+STORE = "xks-0123456789abcdef"
 USER = "arn:aws:iam::111122223333:service/pay"
 
 
@@ -196,6 +197,29 @@ def test_every_verb_of_the_table_is_in_the_tree_and_the_rest_needs_no_rpc() -> N
         ("PutTrustPolicy", ["role", "trust", USER, "--max-session", "900"]),
         ("RevokeRoleSessions", ["role", "revoke-sessions", USER]),
         ("AssumeRole", ["role", "assume", USER, "session"]),
+        (
+            "CreateKeyStore",
+            ["xks", "store", "create", "--prefix", "/blue", "--policy", "-", "--limit", "1800/3600"],
+        ),
+        ("DescribeKeyStore", ["xks", "store", "describe", STORE]),
+        ("ListKeyStores", ["xks", "store", "list"]),
+        ("UpdateKeyStore", ["xks", "store", "update", STORE, "--key-limit", "0", "--etag", "2"]),
+        ("BlockKeyStore", ["xks", "store", "block", STORE]),
+        ("UnblockKeyStore", ["xks", "store", "unblock", STORE]),
+        ("DeleteKeyStore", ["xks", "store", "delete", STORE]),
+        ("CreateKeyStoreCredential", ["xks", "credential", "create", STORE]),
+        ("ListKeyStoreCredentials", ["xks", "credential", "list", STORE]),
+        ("DeleteKeyStoreCredential", ["xks", "credential", "delete", STORE, "A" * 24]),
+        (
+            "AddExternalKey",
+            ["xks", "key", "add", STORE, "blue", "alias/k", "--pin", "first_use", "--no-decrypt"],
+        ),
+        ("DescribeExternalKey", ["xks", "key", "describe", STORE, "blue"]),
+        ("ListExternalKeys", ["xks", "key", "list", STORE]),
+        ("UpdateExternalKey", ["xks", "key", "update", STORE, "blue", "--no-encrypt", "--compatible"]),
+        ("BlockExternalKey", ["xks", "key", "block", STORE, "blue"]),
+        ("UnblockExternalKey", ["xks", "key", "unblock", STORE, "blue"]),
+        ("RemoveExternalKey", ["xks", "key", "remove", STORE, "blue"]),
         ("WatchEvents", ["events", "watch", "--type", "strongroom.key.*"]),
         ("ListSinks", ["events", "sinks"]),
         ("ListDeadLetters", ["events", "dead-letters", "--sink", "s"]),

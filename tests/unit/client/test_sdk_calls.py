@@ -100,6 +100,15 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "activate_access_key": ("arn", "AKIA"),
     "deactivate_access_key": ("arn", "AKIA"),
     "delete_access_key": ("arn", "AKIA"),
+    "create_key_store": (),
+    "list_key_stores": (),
+    "delete_key_store_credential": ("store", "id"),
+    "add_external_key": ("store", "id", "alias/k"),
+    "describe_external_key": ("store", "id"),
+    "update_external_key": ("store", "id"),
+    "block_external_key": ("store", "id"),
+    "unblock_external_key": ("store", "id"),
+    "remove_external_key": ("store", "id"),
     "assume_role": ("arn", "session"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -166,6 +175,7 @@ def test_every_stream_operation_is_one_of_operate() -> None:
         (enums.DATA_KEY_SPEC, names.DataKeySpec),
         (enums.DATA_KEY_PAIR_SPEC, names.DataKeyPairSpec),
         (enums.LIMIT_SCOPE, names.LimitScope),
+        (enums.PINNING, names.Pinning),
         (enums.PRINCIPAL_KIND, names.PrincipalKind),
     ],
 )

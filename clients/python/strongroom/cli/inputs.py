@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import contextlib
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
@@ -147,6 +150,16 @@ def file_problem(problem: OSError | ValueError) -> StrongroomError:
     """Say what the operating system says."""
     why = problem.strerror if isinstance(problem, OSError) and problem.strerror else "not a valid path"
     return error("FILE_PROBLEM", f"the file cannot be used: {why}")
+
+
+@contextlib.contextmanager
+def file_problems(target: AbstractContextManager[BinaryIO]) -> Iterator[BinaryIO]:
+    """Open a file to write, and tell of its problems as of any other's."""
+    try:
+        with target as file:
+            yield file
+    except (OSError, ValueError) as problem:
+        raise file_problem(problem) from problem
 
 
 def _read(name: str, size: int) -> bytes:

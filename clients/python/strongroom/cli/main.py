@@ -23,6 +23,7 @@ from strongroom.cli import (
     files,
     grants,
     keys,
+    keystores,
     quotarequests,
     trials,
 )
@@ -84,6 +85,9 @@ app.add_typer(access.principal_app, name="principal")
 app.add_typer(credentials.identity_app, name="identity")
 app.add_typer(credentials.access_key_app, name="access-key")
 app.add_typer(credentials.role_app, name="role")
+xks_app = typer.Typer(help="AWS KMS external key stores.", no_args_is_help=True)
+keystores.attach(xks_app)
+app.add_typer(xks_app, name="xks")
 app.add_typer(events.events_app, name="events")
 app.add_typer(events.compliance_app, name="compliance")
 app.command("whoami")(admin.whoami)
