@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.conformance.kit import FOR_ANYONE
+from tests.conformance.kit import FOR_ANYONE, OF_A_STORE
 from tests.conformance.wire import METHODS
 from tests.harness import ACCOUNT, ADMIN, NEIGHBOUR
 
@@ -110,6 +110,9 @@ OF_ITS_OWN_ACCOUNT = {
     "ListPrincipals": "OK",
     "ListAuditRecords": "OK",
     "TailAuditRecords": "OK",
+    "CreateKeyStore": "OK",  # a store of the caller's account
+    "ListKeyStores": "OK",
+    **dict.fromkeys(OF_A_STORE, "NOT_FOUND"),  # as any store that there is not
     "GetLimit": "OK",  # of a class, which without an account means the caller's
     "GetQuotaUsage": "OK",
 }

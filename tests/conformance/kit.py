@@ -13,7 +13,7 @@ from tests.conformance.wire import METHODS, Wire, request
 from tests.harness import ACCOUNT, ADMIN, OTHER
 
 from strongroom import Client
-from strongroom.v1 import access_pb2, crypto_pb2, quota_pb2, types_pb2
+from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, quota_pb2, types_pb2
 from strongroomd.domain import policy
 
 MESSAGE = b"a message"
@@ -35,8 +35,10 @@ KEYLESS = frozenset(
         "GetComplianceReport", "ListRetirableGrants", "CheckPolicy", "SimulatePolicy",
         "GetQuotaRequest", "ListQuotaRequests", "AnswerQuotaRequest", "CancelQuotaRequest",
     }
-) | {n for n, m in METHODS.items() if m.containing_service.name == "AccessService"}  # fmt: skip
-"""RPCs that no key's policy decides."""
+) | {n for n, m in METHODS.items() if m.containing_service.name in {"AccessService", "KeyStoreService"}}  # fmt: skip
+"""RPCs that no key's policy decides, or not it first: who may AddExternalKey is asked whether they may lend the key."""
+OF_A_STORE = frozenset(n for n, m in METHODS.items() if "key_store" in m.input_type.fields_by_name)
+"""RPCs about one external key store."""
 FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity", "CheckPolicy", "ListQuotaRequests"})
 USES = frozenset(
     name
@@ -59,6 +61,16 @@ class Callers:
 
 
 @dataclass(frozen=True)
+class KeyStores:
+    """An external key store with a credential and an external key, and one without any."""
+
+    store: str
+    access_key: str
+    external_key: str
+    empty: str
+
+
+@dataclass(frozen=True)
 class Kit:
     """One key of each usage and what they made while they were enabled."""
 
@@ -73,6 +85,7 @@ class Kit:
     grant: str
     other_grant: str
     callers: Callers
+    stores: KeyStores
     asked: str = "0" * 32
     """The id of a quota request that the administrator may answer; of none, until `with_requests`."""
     mine: str = "0" * 32
@@ -90,9 +103,11 @@ class Kit:
         foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
         alias = "alias/" + "x" * (len(self.alias) - 6)
         name, nothing = str(ghost), ghost.hex * 2
+        stores = KeyStores(f"xks-{ghost.hex[:16]}", "A" * 24, "nothing", f"xks-{ghost.hex[16:]}")
         return Kit(
-            name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing, self.callers
-        )
+            name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing, self.callers,
+            stores,
+        )  # fmt: skip
 
 
 def make_kit(admin: Client) -> Kit:
@@ -111,6 +126,7 @@ def make_kit(admin: Client) -> Kit:
         admin.generate_mac(mac, MESSAGE).mac,
         grants[0], grants[1],
         make_callers(admin),
+        make_stores(admin, seal),
     )  # fmt: skip
 
 
@@ -136,6 +152,14 @@ def make_callers(admin: Client) -> Callers:
     return replace(callers, access_key=made.access_key.access_key_id)
 
 
+def make_stores(admin: Client, key: str) -> KeyStores:
+    """Make key stores, one of them with one of everything."""
+    store, empty = (admin.create_key_store().key_store_id for _ in range(2))
+    credential = admin.create_key_store_credential(store).credential
+    external = admin.add_external_key(store, "kit", key)
+    return KeyStores(store, credential.access_key_id, external.external_key_id, empty)
+
+
 def fresh_account() -> str:
     """A number that no account has."""
     return str(uuid.uuid4().int % 9 * 10**11 + uuid.uuid4().int % 10**11).zfill(12)
@@ -150,6 +174,14 @@ _POLICY = policy.default_policy(ADMIN)
 _AES = crypto_pb2.DATA_KEY_SPEC_AES_256
 _P256 = crypto_pb2.DATA_KEY_PAIR_SPEC_ECC_NIST_P256
 _CLASS = quota_pb2.LIMIT_SCOPE_CLASS
+_FIRST_USE = key_stores_pb2.PINNING_FIRST_USE
+_LIMIT = key_stores_pb2.RequestLimit(per_second=1_800, burst=3_600)
+_LIMITS = {"policy": "", "limit": _LIMIT, "key_limit": _LIMIT, "principal_limit": _LIMIT}
+
+
+def _external(kit: "Kit") -> dict[str, Any]:
+    return {"key_store": kit.stores.store, "external_key_id": kit.stores.external_key}
+
 
 _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "CreateKey": lambda kit: {},
@@ -244,6 +276,21 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
         "access_key_id": kit.callers.access_key,
     },
     "DeleteAccessKey": lambda kit: {"principal": kit.callers.user, "access_key_id": kit.callers.access_key},
+    "CreateKeyStore": lambda _: {"uri_prefix": f"/{uuid.uuid4()}", **_LIMITS},
+    "ListKeyStores": lambda _: {},
+    "UpdateKeyStore": lambda kit: {"key_store": kit.stores.store, "description": "words", **_LIMITS},
+    "DeleteKeyStore": lambda kit: {"key_store": kit.stores.empty},
+    "DeleteKeyStoreCredential": lambda kit: {
+        "key_store": kit.stores.store,
+        "access_key_id": kit.stores.access_key,
+    },
+    "AddExternalKey": lambda kit: {
+        "key_store": kit.stores.store,
+        "external_key_id": str(uuid.uuid4()),
+        "key": kit.seal,
+        "pinning": _FIRST_USE,
+    },
+    "UpdateExternalKey": lambda kit: {**_external(kit), "pinning": _FIRST_USE},
     "WatchEvents": lambda kit: {},
     "ListSinks": lambda kit: {},
     "ListDeadLetters": lambda kit: {},
@@ -254,5 +301,9 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
 
 def valid(name: str, kit: Kit) -> Message:
     """Make a request that succeeds for an administrator while the kit's keys are enabled."""
-    fields = _FIELDS[name](kit) if name in _FIELDS else {"key": kit.seal, "principal": kit.callers.user}
+    fields = (
+        _FIELDS[name](kit)
+        if name in _FIELDS
+        else {"key": kit.seal, "principal": kit.callers.user, **_external(kit)}
+    )
     return request(name, **fields)

@@ -22,6 +22,7 @@ WITH_KEY = sorted(set(METHODS) - KEYLESS)
 AT_THE_END = (
     *("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "EnableKey", "DeleteAlias"),
     *("DeleteGuardRail", "DeleteIdentityPolicy", "RemoveIdentity", "DeleteAccessKey", "DeletePrincipal"),
+    *("RemoveExternalKey", "DeleteKeyStoreCredential", "DeleteKeyStore"),
 )
 
 

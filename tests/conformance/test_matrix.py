@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 from tests.conformance.cast import CURES, ENDS, IN_FORCE, Cast, Member
 from tests.conformance.kinds import ABROAD, HOME, KINDS, KNOWN_ONLY, NAMES_ANOTHER_ACCOUNT
-from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, USES, Kit
+from tests.conformance.kit import FOR_ANYONE, KEYLESS, MUTATIONS, OF_A_STORE, USES, Kit
 from tests.conformance.test_default_deny import AT_THE_END, reason, seen
 from tests.conformance.wire import FOLLOWING, METHODS, SECONDS, Outcome, Wire, request
 from tests.harness import Daemon
@@ -125,6 +125,14 @@ def test_what_an_administrator_of_another_account_is_told_is_its_own(matrix: Mat
 
     assert len(told) > len(FOR_ANYONE)
     assert [name for name, text in told.items() if HOME in text] == []
+
+
+@pytest.mark.parametrize("kind", ADMINISTRATORS)
+def test_a_key_store_of_another_account_is_one_that_there_is_not(matrix: Matrix, kind: str) -> None:
+    cast = matrix.cast
+    ghost = {n: answer(cast.members[kind], n, cast.ask(n, cast.ghost), SECONDS) for n in OF_A_STORE}
+
+    assert {n: seen(matrix.rows[kind][n]) for n in OF_A_STORE} == {n: seen(o) for n, o in ghost.items()}
 
 
 @pytest.mark.parametrize("name", ["AddIdentity", "CreateAccessKey", "AssumeRole"])
