@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.faults.core import ADMIN, Core, make_core
-from tests.hsmkeys import MADE, OpenedVault
+from tests.hsmkeys import MADE, OpenedVault, plant
 from tests.softhsm import TestToken, TokenFactory
 
+from strongroomd.custody.adoptions import NewAdoption
 from strongroomd.custody.keyforms import NewKey
 from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -176,6 +177,28 @@ async def test_a_repeated_request_for_another_token_is_another_request(core: Cor
     with pytest.raises(StrongroomError) as caught:
         await core.keys.create(caller, wanted, "once", "main")
     assert caught.value.reason is Reason.REQUEST_ID_REUSED
+
+
+async def test_an_object_is_adopted_where_it_is_and_nowhere_else(core: Core, second: Second) -> None:
+    vault = second.further.place.vault
+    assert vault is not None
+    plant(vault, "theirs")
+    core.adoptions._tokens = core.keys._tokens
+    for token in ("", "main"):
+        with pytest.raises(StrongroomError) as caught:
+            await core.adoptions.adopt(core.caller(), NewAdoption(label="theirs"), token=token)
+        assert caught.value.reason is Reason.NOT_FOUND
+
+    made = await core.adoptions.adopt(core.caller(), NewAdoption(label="theirs"), token="second")
+
+    await use(core, made.key)
+    assert (made.key.token, made.version.token) == ("second", "second")
+    second.further.close()
+    with pytest.raises(StrongroomError) as caught:
+        await use(core, made.key)
+    assert caught.value.reason is Reason.HSM_UNAVAILABLE
+    told = [record for record in core.audited(ADMIN.arn) if record["action"] == "strongroom:AdoptKey"]
+    assert told[-1]["token"] == "second"
 
 
 @pytest.mark.parametrize("mode", list(MADE))

@@ -1,15 +1,19 @@
 """Whoever edits the store is found out: by the next use of the record, by the scan, and at the next start."""
 
 import dataclasses
+import os
 import random
 import shutil
+import uuid
 from collections.abc import Awaitable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.faults.core import ADMIN, Core
+from tests.hsmkeys import plant
 
+from strongroomd.custody.adoptions import NewAdoption
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.ledger import Ledger
@@ -46,6 +50,8 @@ async def stocked(core: Core) -> KeyRecord:
     key = await core.create()
     await core.keys.rotate(core.caller(), key.key_id)
     await core.create(CustodyMode.RESIDENT)
+    plant(core.opened.vault, label := f"theirs-{uuid.uuid4().hex}", os.urandom(8))
+    await core.adoptions.adopt(core.caller(), NewAdoption(label=label))
     await core.aliases.create(core.caller(), "alias/one", key.key_id)
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
     await core.requests.request(core.caller(), Wanted(LimitScope.KEY, key.key_id, Rate(30, 40), "more"))

@@ -4,10 +4,11 @@ import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import Daemon, Shell, refused, wait_until
+from tests.harness import Daemon, Shell, make_folder, refused, running, wait_until
 from tests.theirs import at_token, plant_in
 
 from strongroom import Client
@@ -86,7 +87,12 @@ def test_two_workers_use_one_object_and_a_stranger_adopts_nothing(
 
 
 @pytest.mark.slow
-def test_an_adopted_key_works_after_a_restart_and_only_while_its_object_is_there(own_daemon: Daemon) -> None:
+def test_an_adopted_key_works_after_a_restart_and_only_while_its_object_is_there(tmp_path: Path) -> None:
+    with running(make_folder(tmp_path, workers=1)) as own_daemon:
+        comes_and_goes(own_daemon)
+
+
+def comes_and_goes(own_daemon: Daemon) -> None:
     value = uuid.uuid4().hex * 2
     label = plant_in(own_daemon.folder, value=value)
     with own_daemon.client("admin", timeout=30.0, retry=ONCE) as admin:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -288,8 +288,8 @@ async def refuses_all_but(core: Core, uses: tuple[str, ...]) -> None:
     if "ENCRYPT" in uses:
         ours = await mine.encrypt(made.key)
     crypto = mine.crypto
-    crypto._sealer.vault = crypto._vault = Untouched(core.vault)  # type: ignore[assignment]
-    refusals = {
+    crypto._sealer.vault = crypto._vault = Untouched(core.vault)
+    refusals: dict[str, list[Callable[[], Any]]] = {
         "encrypt": [
             lambda: crypto.encrypt(who(), key, b"x"),
             lambda: crypto.encrypt(who(), key, b"x", dry_run=True),
@@ -382,3 +382,20 @@ async def test_compliance_notes_an_object_whose_value_can_leave(core: Core) -> N
     found = await core.store.outbox.findings(after=("", ""), limit=9)
     names = {core.catalog.realm.key_arn(each.key.key_id, ACCOUNT) for each in loose}
     assert {(each.subject, each.check) for each in found} == {(n, "OBJECT_NOT_CONFINED") for n in names}
+
+
+async def test_an_edited_record_of_an_object_is_not_believed(core: Core) -> None:
+    made, own = await adopted(core, cka_id=os.urandom(4)), await core.create()
+    edits = {
+        "object_class": "PRIVATE_KEY", "object_id": "c0de", "object_label": "mine", "uses": "DECRYPT",
+        "traits": "SENSITIVE", "check_value": b"", "length": 16, "token": "second",
+    }  # fmt: skip
+
+    for record_id in (made.version.record_id, f"{own.key_id}/1"):
+        for column, value in edits.items():
+            [row] = core.rows("SELECT * FROM versions WHERE record_id = ?", record_id)
+            core.edit(f"UPDATE versions SET {column} = ? WHERE record_id = ?", value, record_id)
+            work = core.ledger.read(VersionRecord, record_id)
+            assert (await reason(work))[0] == "INTEGRITY_FAILURE", column
+            core.edit(f"UPDATE versions SET {column} = ? WHERE record_id = ?", row[column], record_id)
+        assert await core.ledger.read(VersionRecord, record_id) is not None
