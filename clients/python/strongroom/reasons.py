@@ -88,8 +88,9 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "it is.",
     ),
     "INVALID_KEY_USAGE": _you(
-        "The key was made for something else: its usage does not include this operation.",
-        "See strongroom key describe. The usage of a key is fixed; make another key.",
+        "The key was made for something else: its usage does not include this operation; or it is adopted, "
+        "and the token does not let its object do this.",
+        "See strongroom key describe. The usage of a key is fixed; make or adopt another key.",
     ),
     "UNSUPPORTED_ALGORITHM": _you(
         "The key does not offer this algorithm.",
@@ -109,8 +110,10 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "then strongroom key enable.",
     ),
     "INVALID_KEY_STATE": _you(
-        "The key's state does not allow this now, for example because it is still being made.",
-        "See strongroom key describe; wait, or bring the key into the state that the call needs.",
+        "The key's state does not allow this now, for example because it is still being made; or it is an "
+        "adopted key, which the daemon does not rotate.",
+        "See strongroom key describe; wait, or bring the key into the state that the call needs. The next "
+        "version of an adopted key is adopted: strongroom key adopt --key.",
     ),
     "KEY_UNAVAILABLE": _operator(
         "The material of the key cannot be reached in its token now.",
@@ -119,8 +122,8 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "KEY_EXHAUSTED": _you(
         "This version of the key has encrypted as often as is safe, 2^32 times; it still decrypts. The "
         "daemon rotates a key long before, if it can.",
-        "An administrator of the key rotates it: strongroom key rotate. The operator's log says why the "
-        "daemon could not.",
+        "An administrator of the key rotates it: strongroom key rotate; an operator adopts the next object "
+        "of an adopted key. The operator's log says why the daemon could not.",
     ),
     "SERVICE_MANAGED_KEY": _you(
         "The key is a service's own (alias/aws/...). Nobody changes it, not even an administrator; the "
