@@ -287,6 +287,24 @@ async def test_another_object_in_its_place_is_not_taken_for_it(
     assert why in await unavailable(vault, key)
 
 
+async def test_an_object_that_somebody_changes_is_not_used_until_it_is_as_it_was(vault: TokenVault) -> None:
+    label = name()
+    held = plant(vault, label)
+    key = await adopt(vault, label=label)
+    await works(vault, key)
+
+    for attribute, was, now, why in (
+        (A.ENCRYPT, True, False, "uses"),
+        (A.LABEL, label, name(), "0 objects"),
+    ):
+        held.__setitem__(attribute, pack({attribute: now})[attribute])
+        if attribute is A.LABEL:
+            vault.forget(key.key_id)
+        assert why in await unavailable(vault, key)
+        held.__setitem__(attribute, pack({attribute: was})[attribute])
+        await works(vault, key)
+
+
 async def test_a_token_that_shows_nothing_is_away_and_not_believed(own: OpenedVault) -> None:
     vault, label = own.vault, name()
     held = plant(vault, label)

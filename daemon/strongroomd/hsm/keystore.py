@@ -466,8 +466,13 @@ class TokenVault:
         return loaded
 
     async def _reload(self, key: BoundVersion, refused: Refused, deadline: float) -> LoadedKey:
-        """After an invalid handle, load anew, once; any other refusal stands."""
-        if refused.kind is not Fault.HANDLE:
+        """After an invalid handle, load anew, once; any other refusal stands.
+
+        So does one of an adopted key that may not do any more what it could: somebody changed the object, and
+        the load says so.
+        """
+        changed = key.mode is CustodyMode.ADOPTED and refused.kind is Fault.REQUEST
+        if refused.kind is not Fault.HANDLE and not changed:
             raise refused
         self._keys.evict((key.key_id, key.record.version))
         return await self._load(key, deadline)

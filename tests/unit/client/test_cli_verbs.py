@@ -626,6 +626,44 @@ def test_who_manages_cannot_use_and_who_uses_cannot_manage() -> None:
     assert Action.PUT_KEY_POLICY in manages
 
 
+def adopted(**more: Any) -> keys_pb2.DescribeKeyResponse:
+    found = types_pb2.AdoptedObject(
+        label="theirs", key_spec="AES_256", uses=["ENCRYPT"], extractable=True, **more
+    )
+    return keys_pb2.DescribeKeyResponse(metadata=types_pb2.KeyMetadata(arn=ARN, adopted_object=found))
+
+
+def test_an_adopted_key_is_shown_with_its_object_and_warned_of(run: Run, daemon: FakeDaemon) -> None:
+    daemon.answers["DescribeKey"] = lambda _: adopted(warnings=["somebody may take it"])
+
+    code, out, err = run("key", "describe", "alias/k")
+    as_json = json.loads(run("--json", "key", "describe", "alias/k")[1])
+
+    assert code == 0
+    rows = {line.split()[0]: line.split()[-1] for line in out.decode().splitlines() if line.strip()}
+    assert (rows["label"], rows["spec"], rows["extractable"], rows["proved"]) == (
+        "theirs",
+        "AES_256",
+        "yes",
+        "no",
+    )
+    assert "warning: somebody may take it" in err
+    assert as_json["adopted_object"]["warnings"] == ["somebody may take it"]
+
+
+def test_an_object_that_becomes_a_next_version_is_sent_as_such_and_gets_no_alias(
+    run: Run, daemon: FakeDaemon
+) -> None:
+    wanted = ["key", "adopt", "--label", "theirs", "--key", "alias/k", "--etag", "7"]
+
+    assert run(*wanted)[0] == 0
+    assert run(*wanted, "--alias", "other")[0] != 0
+
+    [(_, request)] = daemon.calls
+    assert isinstance(request, keys_pb2.AdoptKeyRequest)
+    assert (request.label, request.key, request.etag, request.cka_id) == ("theirs", "alias/k", "7", "")
+
+
 def test_principals_may_be_short(run: Run, daemon: FakeDaemon) -> None:
     identity = access_pb2.GetCallerIdentityResponse(principal_arn=ADMIN, account="111122223333")
     daemon.answers["GetCallerIdentity"] = lambda _: identity

@@ -1,6 +1,7 @@
 """`strongroom key`, `alias` and `tag`."""
 
 import uuid
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,13 @@ import typer
 from strongroom.cli import aliases, inputs, policies
 from strongroom.cli.inputs import Etag, GrantTokens, KeyArgument, KeyVersionOption, RequestId
 from strongroom.cli.output import note, show, show_list
-from strongroom.cli.session import connected
+from strongroom.cli.session import connected, options
 from strongroom.errors import invalid
 from strongroom.names import CustodyMode, KeyManager, KeySpec, KeyState, KeyUsage
 
 if TYPE_CHECKING:
     from strongroom.client import Client
+    from strongroom.results import Key
 
 app = typer.Typer(help="Make keys and look after them.", no_args_is_help=True)
 policy_app = typer.Typer(help="Who may do what with a key.", no_args_is_help=True)
@@ -157,7 +159,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - the options of the verb
             bypass_policy_lockout_safety_check=bypass,
             request_id=request,
         )
-        show(ctx, made)
+        _show_key(ctx, made)
         if name is not None:
             aliases.name_new_key(client, name, made.arn, request)
 
@@ -166,7 +168,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - the options of the verb
 def describe(ctx: typer.Context, key: KeyArgument, grant_token: GrantTokens = None) -> None:
     """Describe a key."""
     with connected(ctx) as client:
-        show(ctx, client.describe_key(key, grant_tokens=grant_token or []))
+        _show_key(ctx, client.describe_key(key, grant_tokens=grant_token or []))
 
 
 @app.command("list")
@@ -394,6 +396,18 @@ def tag_list(ctx: typer.Context, key: KeyArgument) -> None:
     """List the tags of a key."""
     with connected(ctx) as client:
         show(ctx, client.list_tags(key))
+
+
+def _show_key(ctx: typer.Context, key: "Key") -> None:
+    """Show a key; for people, the object of an adopted one below it, and what is to be said of that apart."""
+    if key.adopted_object is None or options(ctx).as_json:
+        show(ctx, key)
+        return
+    show(ctx, replace(key, adopted_object=None))
+    note("\nthe object in the token:")
+    show(ctx, replace(key.adopted_object, warnings=()))
+    for warning in key.adopted_object.warnings:
+        note(f"warning: {warning}")
 
 
 def arn_of(client: "Client", key: str) -> str:
