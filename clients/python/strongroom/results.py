@@ -616,7 +616,7 @@ class NewKeyStoreCredential:
 
 @dataclass(frozen=True, slots=True)
 class ExternalKey:
-    """An external key id of a store, and the key it stands for; `key_arn` is empty where that is gone."""
+    """An external key id of a store, and the key it stands for; `key_arn` is empty where that is damaged."""
 
     key_store: str
     external_key_id: str

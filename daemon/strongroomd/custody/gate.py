@@ -31,6 +31,7 @@ from strongroomd.domain.policy.compiled import DEFAULT_DENY
 from strongroomd.domain.policy.evaluation import FINAL
 from strongroomd.domain.policy.request import Basis, Decision
 from strongroomd.domain.principals import Caller
+from strongroomd.domain.records import KeyState
 from strongroomd.domain.servicekeys import is_fixed
 from strongroomd.domain.tokens import MAIN
 from strongroomd.ports import AuditLog, Charge
@@ -249,6 +250,8 @@ class Passage:
             if error.reason is Reason.ACCESS_DENIED:
                 raise StrongroomError(Reason.KEY_NOT_FOUND, detail=error.detail) from None
             raise
+        if entry.key.state is KeyState.DESTROYED:  # its record stays for ever
+            raise StrongroomError(Reason.KEY_NOT_FOUND, detail="the key was destroyed")
         decision = self._gate.judge.recall(entry, self.caller, action)
         if decision is None:
             decision = await self._decide(entry, action, bringing.lent_encryption)

@@ -211,7 +211,7 @@ class ExternalKey(_message.Message):
     external_key_id: _builtins.str
     """AWS's XksKeyId."""
     key_arn: _builtins.str
-    """The key's ARN; empty where the key is gone, or its record cannot be believed."""
+    """The key's ARN; empty where its record cannot be believed."""
     key_id: _builtins.str
     """The key's id."""
     blocked: _builtins.bool

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.catalog import Entry
@@ -24,9 +23,6 @@ from strongroomd.domain.grants import NewGrant
 from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.xks import names
 from strongroomd.domain.xks.records import MAX_EXTERNAL_KEYS, ExternalKeyRecord, Pinning, StoreRecord
-
-_NAMELESS: Final = frozenset({Reason.ACCESS_DENIED, Reason.INTEGRITY_FAILURE})
-"""Why a key has no ARN to tell: it is gone, or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class ExternalKey:
     """An external key, and the ARN of the key that it stands for.
 
     Attributes:
-        key_arn: empty where the key is gone, or its record cannot be believed.
+        key_arn: empty where the key's record cannot be believed.
     """
 
     record: ExternalKeyRecord
@@ -158,11 +154,11 @@ class ExternalKeys(UseCases):
         )
 
     async def _named(self, record: ExternalKeyRecord) -> ExternalKey:
-        """Add the key's ARN, as far as there is one: what became of the key stops no look, nor any change."""
+        """Add the key's ARN; that a key is damaged stops neither looking at the store nor taking it out."""
         try:
             entry = await self.gate.catalog.entry(record.key_id)
         except StrongroomError as error:
-            if error.reason not in _NAMELESS:
+            if error.reason is not Reason.INTEGRITY_FAILURE:
                 raise
             return ExternalKey(record, "")
         return ExternalKey(record, entry.arn)
