@@ -96,9 +96,8 @@ class Shop:
         return await self.proxy.metadata(self.kms(call.get("prefix", PREFIX)), self.call(**call))
 
     def written(self) -> list[dict[str, Any]]:
-        """What the audit log has of the stores' own calls."""
-        records = self.core.audited(f"arn:aws:iam::{ACCOUNT}:service/xks/{self.shelved().store_id}")
-        return sorted(records, key=lambda record: record["seq"]) if "seq" in records[0] else records
+        """What the audit log has of the store's own calls, in order."""
+        return self.core.audited(self.shelved().principal.arn)
 
 
 class Lookout:

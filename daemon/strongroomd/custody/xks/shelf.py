@@ -163,14 +163,9 @@ class Shelf:
         elif kind is CredentialRecord:
             self._credentials.get(store_id, {}).pop(name, None)
         elif self._ledger.was_removed(StoreRecord, store_id) and store_id in self._stores:
-            self._drop_store(self._stores.pop(store_id))
-
-    def _drop_store(self, store: KeyStore) -> None:
-        """Forget a store, with what it had; its prefix may be another's by now."""
-        if self._by_prefix.get(store.record.uri_prefix) is store:
-            del self._by_prefix[store.record.uri_prefix]
-        for held in (self._keys, self._credentials):
-            held.pop(store.store_id, None)
+            del self._by_prefix[self._stores.pop(store_id).record.uri_prefix]
+            for held in (self._keys, self._credentials):
+                held.pop(store_id, None)
 
     def _touch(self, store_id: str, name: str) -> None:
         store = self._stores.get(store_id)
