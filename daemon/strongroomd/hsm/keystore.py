@@ -248,37 +248,40 @@ class TokenVault:
     async def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.seal`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
-        if not self._pace.inline:
-            return await self._distantly(loaded, deadline, self._distant.seal, plaintext, aad)
         try:
-            return self._symmetric.seal(loaded, plaintext, aad)
+            made = self._symmetric.seal(loaded, plaintext, aad) if self._pace.inline else None
         except Refused as refused:
             loaded = await self._reload(key, refused, deadline)
-        return self._symmetric.seal(loaded, plaintext, aad)
+            return await self._distant.seal(loaded, plaintext, aad, deadline)
+        if made is None:
+            return await self._distantly(loaded, deadline, self._distant.seal, plaintext, aad)
+        return made
 
     async def seal_apart(
         self, key: BoundVersion, plaintext: bytes, aad_of: Callable[[bytes], bytes], *, deadline: float
     ) -> bytes:
         """See `Vault.seal_apart`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
-        if not self._pace.inline:
-            return await self._distantly(loaded, deadline, self._distant.seal_apart, plaintext, aad_of)
         try:
-            return self._symmetric.seal_apart(loaded, plaintext, aad_of)
+            made = self._symmetric.seal_apart(loaded, plaintext, aad_of) if self._pace.inline else None
         except Refused as refused:
             loaded = await self._reload(key, refused, deadline)
-        return self._symmetric.seal_apart(loaded, plaintext, aad_of)
+            return await self._distant.seal_apart(loaded, plaintext, aad_of, deadline)
+        if made is None:
+            return await self._distantly(loaded, deadline, self._distant.seal_apart, plaintext, aad_of)
+        return made
 
     async def open(self, key: BoundVersion, sealed: bytes, aad: bytes, *, deadline: float) -> bytes:
         """See `Vault.open`."""
         loaded = self._keys.get(key) or await self._load(key, deadline)
-        if not self._pace.inline:
-            return await self._distantly(loaded, deadline, self._distant.open, sealed, aad)
         try:
-            return self._symmetric.open(loaded, sealed, aad)
+            made = self._symmetric.open(loaded, sealed, aad) if self._pace.inline else None
         except Refused as refused:
             loaded = await self._reload(key, refused, deadline)
-        return self._symmetric.open(loaded, sealed, aad)
+            return await self._distant.open(loaded, sealed, aad, deadline)
+        if made is None:
+            return await self._distantly(loaded, deadline, self._distant.open, sealed, aad)
+        return made
 
     async def mac(
         self, key: BoundVersion, algorithm: MacAlgorithm, message: bytes, *, deadline: float

@@ -19,7 +19,7 @@ from typing import Final
 from strongroomd.hsm.observer import Observer
 
 LONG: Final = 0.002  # seconds: what ten hops to a thread and back cost
-VERY_LONG: Final = 0.05  # seconds: a fifth of what AWS KMS waits for an external key store
+VERY_LONG: Final = 0.1  # seconds: the scheduler of a busy host takes half of that away from a thread
 MANY: Final = 3
 SETTLED: Final = 3.0  # seconds
 MOST_SETTLED: Final = 60.0
@@ -27,7 +27,7 @@ _WINDOW: Final = 1.0
 _NOISE: Final = 5 * LONG
 _NOISY: Final = 20  # of so many calls one may be noise
 
-Mark = tuple[int, int, float]
+Mark = tuple[int, int]
 
 
 class Pace:
@@ -58,11 +58,11 @@ class Pace:
     # --- on the loop ---
 
     def mark(self) -> Mark | None:
-        """Note the thread's context switches and processor time, before a call that is watched."""
+        """Note the thread's context switches, before a call that is watched."""
         if time.monotonic() - self._since > _WINDOW:
             self.watching = False
             return None
-        return _usage()
+        return _switches()
 
     def took(self, seconds: float, mark: Mark | None, *, alone: bool = True) -> None:
         """Hear of a call that took at least `LONG`; of one on another thread than the loop's, in vain.
@@ -121,14 +121,14 @@ class Pace:
         self._calls = self._short = self._noise = self._very_long = 0
 
 
-def _usage() -> Mark:
+def _switches() -> Mark:
     usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_nvcsw, usage.ru_nivcsw, usage.ru_utime + usage.ru_stime
+    return usage.ru_nvcsw, usage.ru_nivcsw
 
 
 def _was_preempted(mark: Mark | None) -> bool:
-    """Whether the thread neither waited nor worked for long since the mark, and others had its processor."""
+    """Whether the thread never waited since the mark, and others had its processor meanwhile."""
     if mark is None:
         return False
-    waited, preempted, worked = (now - then for now, then in zip(_usage(), mark, strict=True))
-    return preempted > 0 and waited == 0 and worked < LONG
+    waited, preempted = (now - then for now, then in zip(_switches(), mark, strict=True))
+    return preempted > 0 and waited == 0

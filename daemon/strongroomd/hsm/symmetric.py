@@ -42,33 +42,40 @@ class Symmetric:
         """How many sub-keys are kept for decryption."""
         return len(self._subkeys)
 
-    def seal(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes:
-        """Encrypt; prefix and IV are fresh random, never counters, so that no restart can repeat one."""
+    def seal(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes | None:
+        """Encrypt; prefix and IV are fresh random, never counters, so that no restart can repeat one.
+
+        None if a sub-key must be made for it while a thread may have the keeper's session.
+        """
         if key.bound.record.scheme is Scheme.AES_GCM:
             return self._seal_plainly(key, plaintext, aad)
-        return self._seal_under(self._sealing_now(key), plaintext, aad)
+        subkey = self._sealing_now(key)
+        return None if subkey is None else self._seal_under(subkey, plaintext, aad)
 
-    def seal_apart(self, key: LoadedKey, plaintext: bytes, aad_of: Callable[[bytes], bytes]) -> bytes:
+    def seal_apart(self, key: LoadedKey, plaintext: bytes, aad_of: Callable[[bytes], bytes]) -> bytes | None:
         """Encrypt with authenticated data that tell of the nonce's prefix; see `Vault.seal_apart`."""
         if key.bound.record.scheme is Scheme.AES_GCM:
             return self._seal_plainly(key, plaintext, aad_of(b""))
         subkey = self._sealing_now(key)
-        return self._seal_under(subkey, plaintext, aad_of(subkey.prefix))
+        return None if subkey is None else self._seal_under(subkey, plaintext, aad_of(subkey.prefix))
 
     def _seal_plainly(self, key: LoadedKey, plaintext: bytes, aad: bytes) -> bytes:
         iv = os.urandom(IV_BYTES)
         return iv + self._ciphers.encrypt(key.handle, iv, aad, plaintext)
 
-    def _sealing_now(self, key: LoadedKey) -> SubKey:
-        return self.sealing(key) or self.renew(key, self.derive(key, os.urandom(PREFIX_BYTES)))
+    def _sealing_now(self, key: LoadedKey) -> SubKey | None:
+        subkey = self.sealing(key)
+        if subkey is None and self._quick.unused:
+            return self.renew(key, self.derive(key, os.urandom(PREFIX_BYTES)))
+        return subkey
 
     def _seal_under(self, subkey: SubKey, plaintext: bytes, aad: bytes) -> bytes:
         subkey.messages += 1
         iv = os.urandom(NONCE_BYTES - PREFIX_BYTES)
         return subkey.prefix + iv + self._ciphers.encrypt(subkey.handle, iv, aad, plaintext)
 
-    def open(self, key: LoadedKey, sealed: bytes, aad: bytes) -> bytes:
-        """Decrypt.
+    def open(self, key: LoadedKey, sealed: bytes, aad: bytes) -> bytes | None:
+        """Decrypt; None as `seal`.
 
         Raises:
             StrongroomError: INVALID_CIPHERTEXT for whatever does not verify.
@@ -81,6 +88,8 @@ class Symmetric:
         subkey = self._subkeys.get(key, prefix)
         if subkey is not None:
             return self._ciphers.decrypt(subkey.handle, sealed[PREFIX_BYTES:], aad)
+        if not self._quick.unused:
+            return None
         return self._open_first(self.derive(key, prefix), sealed, aad)
 
     def mac(self, key: LoadedKey, algorithm: MacAlgorithm, message: bytes) -> bytes:
