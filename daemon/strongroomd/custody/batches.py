@@ -85,12 +85,14 @@ class Batches(UseCases):
 
         async def seal(item: tuple[bytes, Context]) -> Sealed:
             await check(item)
-            sealed = await self._sealer.seal_bound(passage, bound, *item, chosen)
-            return Sealed(sealed, entry.arn, bound.version, chosen)
+            job = self._sealer.seal_bound(passage, bound, *item, chosen)
+            return Sealed(
+                await passage.work(Lane.QUICK, job, entry.key.token), entry.arn, bound.version, chosen
+            )
 
         if dry_run:
             return await _tried(passage, items, check)
-        return await passage.work(Lane.QUICK, _each(passage, items, seal), entry.key.token)
+        return await _each(passage, items, seal)
 
     @gated(Action.DECRYPT)
     async def decrypt(

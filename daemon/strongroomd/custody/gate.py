@@ -24,7 +24,7 @@ from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.refusals import Refusals
 from strongroomd.custody.usage import UsageCounter
 from strongroomd.domain.actions import MUTATIONS, Action
-from strongroomd.domain.algorithms import SPECS, KeyFamily, QuotaClass
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage, QuotaClass
 from strongroomd.domain.errors import Fault, Reason, StrongroomError, denied
 from strongroomd.domain.lifecycle import Act, require
 from strongroomd.domain.policy.compiled import DEFAULT_DENY
@@ -43,6 +43,7 @@ _log = logs.get("custody")
 Find = Callable[[], Awaitable[Entry]]
 _NOT_ALLOWED = "neither the configuration nor an identity policy allows it"
 _STRIDE = 32
+_SECRETS = (KeyFamily.AES, KeyFamily.HMAC)
 _GROUNDS = 10  # decisions that one audit record tells of
 
 
@@ -468,18 +469,24 @@ class Passage:
         }
 
     async def work(self, lane: Lane, job: Awaitable[T], token: str = MAIN) -> T:
-        """Await HSM work inside its lane of a token; refused early when it cannot be done in time."""
-        admission = self._gate.admission
+        """Await HSM work inside its lane of a token, in its caller's turn.
+
+        Raises:
+            StrongroomError: OVERLOADED or DEADLINE_EXCEEDED, early, when it cannot be done in time.
+        """
+        admission, caller = self._gate.admission, self.caller
         try:
-            admission.enter(lane, self.caller.deadline, token)
-        except StrongroomError:
+            turn = admission.enter(lane, caller.deadline, token, (caller.principal.account, self._arn))
+            if turn is not None:
+                await admission.wait(turn, lane, token)
+        except BaseException:
             if hasattr(job, "close"):
                 job.close()
             raise
         try:
             return await job
         finally:
-            admission.leave(lane, token)
+            admission.leave(lane, token, caller.deadline)
 
     def used(self, key_ids: Iterable[str]) -> None:
         """Say which key each successful item of a batch used; without this each claimed key counts once."""
@@ -595,6 +602,15 @@ def gated(
     return decorate
 
 
+QUICK_CURVES = frozenset((KeySpec.ECC_NIST_P256, KeySpec.ECC_NIST_EDWARDS25519))
+"""Curves that sign as quickly as AES encrypts; the vault's own table must say the same."""
+
+
 def lane_of(entry: Entry) -> Lane:
-    """Say in which lane a key's work queues."""
-    return Lane.RSA if SPECS[entry.key.spec].family is KeyFamily.RSA else Lane.QUICK
+    """Say in which lane a key's work queues; an agreement is never quick."""
+    spec = entry.key.spec
+    if SPECS[spec].family in _SECRETS or (
+        spec in QUICK_CURVES and entry.key.usage is not KeyUsage.KEY_AGREEMENT
+    ):
+        return Lane.QUICK
+    return Lane.RSA

@@ -207,7 +207,9 @@ class Signing(UseCases):
         bound = await self._version(passage, entry, version)
         passage.proceed(dry_run=dry_run)
         job = self._vault.agree(bound, peer, deadline=passage.deadline)
-        return SharedSecret(await passage.work(Lane.QUICK, job, entry.key.token), entry.arn, bound.version)
+        return SharedSecret(
+            await passage.work(lane_of(entry), job, entry.key.token), entry.arn, bound.version
+        )
 
     async def _version(self, passage: Passage, entry: Entry, version: int) -> BoundVersion:
         bound = await self._catalog.version(entry, version)

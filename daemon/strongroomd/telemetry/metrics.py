@@ -135,6 +135,12 @@ class Metrics:
         self.shed = self._counter(
             "shed_total", "Calls refused early because the HSM could not serve them in time.", ("cause",)
         )
+        self.admission_wait_seconds = self._histogram(
+            "admission_wait_seconds", "Wait for a turn of calls that had to wait.", WAIT_BUCKETS, ("lane",)
+        )
+        self.loop_lag_seconds = self._gauge(
+            "loop_lag_seconds", "How late the latest worker's event loop is.", "livemax"
+        )
         self.connections_refused = self._counter(
             "connections_refused_total", "Peers whose certificate names no principal.", ("cause",)
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from strongroomd.config import Settings, WorkerPlace, token_plans
 from strongroomd.custody import contextnotes, pages
 from strongroomd.custody.addresses import FLUSH_SECONDS
+from strongroomd.custody.admission import Lane
 from strongroomd.custody.history import verify_history
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.xks.health import LOOK_SECONDS
@@ -125,6 +126,7 @@ class WorkerAssembly:
         most = rooms.most_calls(settings)
         deadlines, meter = rooms.deadlines(settings), self._metrics.rpc
         door = Door(identities, deadlines, meter, core.threshold, strangers.inc, core.sessions, most=most)
+        self._begin_admission(core, door)
         gauges = Gauges(self._metrics, settings, core.admission, core.quotas, store)
         gauges.certificates(certificates)
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
@@ -141,6 +143,18 @@ class WorkerAssembly:
         # What start-up made lives as long as the worker: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+
+    def _begin_admission(self, core: Core, door: Door) -> None:
+        """Have admission know how late the loop is, and where each token's quick calls run."""
+        core.admission.lag.start()
+        door.require_time = core.admission.require_time
+        for name, observer in self._hsm_metrics.items():
+
+            def tell(inline: bool, token: str = name) -> None:  # noqa: FBT001 - what the observer tells
+                room = rooms.quick_room(self._settings, inline=inline)
+                core.admission.resize(Lane.QUICK, token, room)
+
+            observer.follow_pace(tell)
 
     def _exposition(self) -> bytes:
         return self._metrics.exposition([SupervisorCollector(self._place.daemon_file)])
@@ -314,6 +328,7 @@ class WorkerAssembly:
         self._not_ready = "draining"
         await opened.server.drain(grace_seconds)
         await opened.core.gate.settle(SETTLE_SECONDS)
+        opened.core.admission.lag.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

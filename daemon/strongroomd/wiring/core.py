@@ -66,7 +66,7 @@ from strongroomd.ports import AuditLog, AuditTrail, Outbox, QuotaTable, Store, V
 from strongroomd.telemetry.metrics import Metrics
 from strongroomd.wiring import rooms
 from strongroomd.wiring.eventing import Eventing, EventRim, build_alarms, build_eventing
-from strongroomd.wiring.meters import GateMetrics, ItemMetrics, UpkeepMetrics, WearMetrics
+from strongroomd.wiring.meters import AdmissionMetrics, GateMetrics, ItemMetrics, UpkeepMetrics, WearMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def build_core(settings: Settings, rim: Rim, ledger: Ledger, metrics: Metrics, h
     catalog = Catalog(ledger, rim.vault, realm)
     quotas = Quotas(rim.quota_table, ledger, rooms.quota_defaults(settings))
     usage = UsageCounter(rim.store, clock)
-    admission = Admission(clock, rooms.lane_bounds(settings))
+    waits = AdmissionMetrics(metrics)
+    admission = Admission(clock, rooms.lane_bounds(settings), rooms.lane_room(settings), waits.waited)
     event_rim = EventRim(rim.store, rim.outbox, ledger, clock, metrics)
     alarms = build_alarms(settings, event_rim)
     gate_meter = GateMetrics(metrics, alarms.refused)

@@ -47,8 +47,10 @@ class Gauges:
 
     def quick(self) -> None:
         """Look at what changes from moment to moment."""
-        lanes = (Lane.RSA, Lane.BIRTH)
-        self._metrics.hsm_queue_depth.set(sum(self._admission.inside(lane) for lane in lanes))
+        admission = self._admission
+        queued = admission.inside(Lane.RSA) + admission.inside(Lane.BIRTH) + admission.waiting(Lane.QUICK)
+        self._metrics.hsm_queue_depth.set(queued)
+        self._metrics.loop_lag_seconds.set(admission.lag.now(time.monotonic()))
         drift = time.time() - time.monotonic()
         if abs(drift - self._drift) > STEP_SECONDS:
             self._metrics.clock_steps.inc()

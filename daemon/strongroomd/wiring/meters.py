@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from strongroomd.custody.admission import Lane
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import LimitScope
 from strongroomd.domain.tokens import MAIN, spelled
@@ -40,6 +41,17 @@ class GateMetrics:
         class_ = subject.rpartition("/")[2] if scope == LimitScope.CLASS else "own"
         self._metrics.throttled.labels(scope, class_).inc()
         self._metrics.retry_after_seconds.observe(error.retry_after or 0.0)
+
+
+class AdmissionMetrics:
+    """Times the waits of calls that had to wait for their turn."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._lanes = {lane: metrics.admission_wait_seconds.labels(lane.value) for lane in Lane}
+
+    def waited(self, lane: Lane, seconds: float) -> None:
+        """Observe one wait."""
+        self._lanes[lane].observe(seconds)
 
 
 class UpkeepMetrics:
@@ -91,6 +103,7 @@ class HsmMetrics:
         self._lookups: dict[tuple[str, str], CounterTally] = {}
         self.leaked_objects = 0
         self._inline = True
+        self._tell_pace: Callable[[bool], None] = lambda _: None
         metrics.hsm_breaker_state.labels(self._token).set(0)
         metrics.hsm_pin_failures.labels(self._token)
         self.logged_in(yes=False)
@@ -170,6 +183,12 @@ class HsmMetrics:
         if inline != self._inline:
             _log.warning("pace", inline=inline, token=self._token)
         self._inline = inline
+        self._tell_pace(inline)
+
+    def follow_pace(self, tell: Callable[[bool], None]) -> None:
+        """Have somebody told where short calls run, now and whenever it changes."""
+        self._tell_pace = tell
+        tell(self._inline)
 
     def alert(self, event: str, text: str) -> None:
         """Log what an operator must see, and count what has a counter."""

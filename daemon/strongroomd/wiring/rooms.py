@@ -100,6 +100,19 @@ def lane_bounds(settings: Settings) -> dict[Lane, int]:
     }
 
 
+def lane_room(settings: Settings) -> dict[Lane, int]:
+    """How many calls of a lane do good inside at once: its threads, and one that is ready to be next.
+
+    Quick calls run on the loop until a token's pace says otherwise; births queue in lanes of the vault's own.
+    """
+    return {Lane.RSA: settings.hsm.slow_threads + 1}
+
+
+def quick_room(settings: Settings, *, inline: bool) -> int | None:
+    """The same of quick calls, by where they run."""
+    return None if inline else settings.hsm.quick_threads + 1
+
+
 def most_calls(settings: Settings) -> int:
     """How many calls may be inside: every lane of every token full, so that none starves another."""
     return sum(lane_bounds(settings).values()) * len(token_plans(settings))

@@ -83,6 +83,7 @@ class Door:
     Attributes:
         in_flight: unary calls being served.
         streams: streams being served.
+        require_time: refuses a deadline that the worker is too late for already. Raises OVERLOADED.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Door:
     ) -> None:
         self.in_flight = 0
         self.streams = 0
+        self.require_time: Callable[[float], None] = _enough
         self._most = most
         self._stranger = stranger
         self._threshold = threshold
@@ -196,6 +198,10 @@ class Door:
         if session is None:
             return peer
         return dataclasses.replace(peer, principal=self._role(session, peer))
+
+
+def _enough(_: float) -> None:
+    """Find that there is time for everybody."""
 
 
 def certificate_of(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
@@ -308,6 +314,7 @@ def _unary(function: Unary, door: Door, name: str, kind: str) -> Callable[[Any, 
         try:
             door.require_room(door.in_flight)
             caller, peer = door.caller(context, request_id, getattr(door.deadlines, kind))
+            door.require_time(caller.deadline)
             peer = await door.believe(caller, peer, context)
             reply = await function(_accepted(request), Call(caller, peer, lambda: peer))
             code = "OK"
