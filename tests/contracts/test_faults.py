@@ -248,10 +248,11 @@ async def test_token_that_stays_ill_is_given_up(own: OpenedVault, monkeypatch: p
     monkeypatch.setattr(device, "FIRST_PAUSE", 0.01)
     own.vault._parts.health.canary = lambda _: False
 
-    for _ in range(3):
+    for _ in range(device.MAX_FAILURES):
+        assert own.vault.fatal is None
         with pytest.raises(StrongroomError):
             await own.vault.probe()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
     assert own.vault.fatal is not None
     with pytest.raises(StrongroomError) as refusal:

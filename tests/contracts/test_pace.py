@@ -35,17 +35,16 @@ def away(own: OpenedVault, token: IllToken) -> TokenVault:
 
 
 class Ticker:
-    """Counts the longest pause of the loop, in seconds."""
+    """Counts turns of the loop, at most one a millisecond."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.turns = 0
         self._task = asyncio.ensure_future(self._tick())
 
     async def _tick(self) -> None:
         while True:
-            start = time.monotonic()
             await asyncio.sleep(0.001)
-            self.longest = max(self.longest, time.monotonic() - start)
+            self.turns += 1
 
     def stop(self) -> None:
         self._task.cancel()
@@ -78,15 +77,15 @@ async def test_the_first_slow_call_holds_the_loop_up_and_no_other_does(
     vault = own.vault
     key = await make(vault, KeySpec.SYMMETRIC_DEFAULT)
     await vault.seal(key, b"warm", b"", deadline=soon())
-    token.be({"function": "C_Encrypt", "seconds": 0.4})
+    token.be({"function": "C_Encrypt", "seconds": 0.3})
+    ticker.turns = 0
     await vault.seal(key, b"first", b"", deadline=soon())
     assert not vault._pace.inline
-    await asyncio.sleep(0.005)
-    ticker.longest = 0.0
+    assert ticker.turns == 0
 
     sealed = await asyncio.gather(*(vault.seal(key, b"next", b"", deadline=soon()) for _ in range(4)))
 
-    assert ticker.longest < 0.3
+    assert ticker.turns > 10
     assert [await vault.open(key, each, b"", deadline=soon()) for each in sealed] == [b"next"] * 4
 
 
@@ -178,7 +177,6 @@ async def test_a_caller_whose_time_passes_is_let_go_and_the_thread_ends_alone(
     assert {r.reason for r in results if isinstance(r, StrongroomError)} == {Reason.DEADLINE_EXCEEDED}
     assert len(results) == 5
     assert token.calls == 4, "what waited was never begun"
-    assert time.monotonic() - started < 2.0
     loaded: Any = away._keys.get(key)
     assert (loaded.pins, loaded.sealing.pins) == (4, 4)
     away.forget(key.key_id)
@@ -308,13 +306,13 @@ async def test_the_loop_never_waits_for_a_thread_that_has_the_keepers_session(
     await asyncio.sleep(0.1)
     assert token.calls == 1
     vault._pace.inline = True
-    await asyncio.sleep(0.005)
-    ticker.longest = 0.0
+    ticker.turns, meanwhile = 0, []
+    first.add_done_callback(lambda _: meanwhile.append(ticker.turns))
 
     await vault.seal(keys[1], b"text", b"", deadline=soon())
     await first
 
-    assert ticker.longest < 0.2
+    assert meanwhile[0] > 10
 
 
 # --- exercise

@@ -52,6 +52,9 @@ class FakeVault:
     def give_up(self, why: str) -> None:
         self.fatal = why
 
+    def describe(self) -> str:
+        return "a fake"
+
     def check(self) -> None:
         if self.trouble is not None:
             raise self.trouble

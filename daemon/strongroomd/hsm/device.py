@@ -25,8 +25,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CANARY_WAIT: Final = 0.2  # seconds to wait for the canary of another thread
-FIRST_PAUSE: Final = 1.0  # seconds that the breaker stays open before the canary is tried again
-MAX_FAILURES: Final = 3  # canaries failing in a row before the process gives up
+FIRST_PAUSE: Final = 1.0  # seconds that the breaker stays open before the canary is tried again; doubles once
+LONGEST_PAUSE: Final = 2.0
+MAX_FAILURES: Final = 5  # canaries failing in a row before the process gives up: seven seconds
 
 
 class Breaker:
@@ -52,11 +53,11 @@ class Breaker:
         return self._failures == 0 and self.fatal is None
 
     def trip(self) -> None:
-        """Open, or open for longer; after the third time in a row, for good."""
+        """Open, or open for longer; after the fifth time in a row, for good."""
         self._failures += 1
-        self._retry_at = time.monotonic() + FIRST_PAUSE * 2 ** (self._failures - 1)
+        self._retry_at = time.monotonic() + min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)
         if self._failures >= MAX_FAILURES:
-            self.give_up("the canary failed three times in a row")
+            self.give_up(f"the canary failed {MAX_FAILURES} times in a row")
         else:
             self._observer.breaker("open")
 

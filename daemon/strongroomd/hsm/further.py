@@ -190,6 +190,7 @@ class FurtherToken:
         self._pause = FIRST_PAUSE
         self.wants_process = False
         self.place.vault = TokenVault(self._settings, parts, self._observer)
+        self.place.description = self.place.vault.describe()
         self._observer.back()
         self._say("")
 

@@ -19,11 +19,13 @@ class Place:
         name: of the token, as records have it.
         trouble: why there is no vault, for the log and for health; empty while there is one.
         vault: the token's vault; None while it cannot be used.
+        description: what the token said of itself when it was opened last; empty if it never was.
     """
 
     name: str
     trouble: str
     vault: TokenVault | None = field(default=None)
+    description: str = ""
 
     def use(self) -> TokenVault:
         """Give the vault. Raises HSM_UNAVAILABLE while there is none."""

@@ -45,7 +45,6 @@ class Vaults:
         self._main = main
         self._places = {MAIN: Place(MAIN, "", main), **{token.place.name: token.place for token in further}}
         self._keks: dict[str, tuple[Place, ...]] = {}
-        self._descriptions: dict[str, str] = {}
         self.learn(house)
         for token in further:
             token.tell = self.learn
@@ -211,9 +210,9 @@ class Vaults:
     def describe(self, token: str = MAIN) -> str:
         """See `Vault.describe`."""
         place = self._places.get(token)
-        if place is not None and place.vault is not None:
-            self._descriptions[token] = place.vault.describe()
-        return self._descriptions.get(token, "")
+        if place is None:
+            return ""
+        return place.description if place.vault is None else place.vault.describe()
 
     def forget(self, key_id: str) -> None:
         """See `Vault.forget`."""
