@@ -315,6 +315,17 @@ async def test_the_loop_never_waits_for_a_thread_that_has_the_keepers_session(
     assert meanwhile[0] > 10
 
 
+async def test_a_slow_canary_sends_calls_away_too(own: OpenedVault, token: IllToken) -> None:
+    key = await make(own.vault, KeySpec.SYMMETRIC_DEFAULT)
+    sealed = await own.vault.seal(key, b"text", b"", deadline=soon())
+    token.be({"function": "C_Sign", "seconds": 1.2 * pace.VERY_LONG})
+
+    error = await refusal(own.vault.open(key, altered(sealed, 30), b"", deadline=soon()))
+
+    assert error.reason is Reason.INVALID_CIPHERTEXT
+    assert not own.vault._pace.inline
+
+
 # --- exercise
 
 

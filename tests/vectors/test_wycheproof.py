@@ -25,11 +25,11 @@ from strongroomd.domain.algorithms import (
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.hsm import handles
+from strongroomd.hsm.ciphers import forged
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.mechanisms import CURVES
 from strongroomd.hsm.packing import pack
 from strongroomd.hsm.publickeys import load_public_key, verifies
-from strongroomd.hsm.symmetric import forged
 from strongroomd.hsm.templates import DUTIES, HOUSE_DUTIES, MASK, SUBKEY, House, Life, template
 
 HERE = Path(__file__).parent

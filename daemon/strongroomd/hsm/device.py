@@ -18,7 +18,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.faults import RULES, Fault, Refused, code_of, fault_of
 from strongroomd.hsm.handles import Session
 from strongroomd.hsm.observer import Observer
-from strongroomd.hsm.pace import LONG, Mark, Pace
+from strongroomd.hsm.pace import LONG, Mark, Pace, switches
 from strongroomd.hsm.sessions import Keeper, Pool, Writer
 
 P = ParamSpec("P")
@@ -240,7 +240,7 @@ class Device:
         again: bool,
     ) -> T:
         if not self.breaker.closed:
-            self.breaker.pass_or_raise(self.health.is_well)
+            self.breaker.pass_or_raise(self._is_well)
         session = self._session(name)
         pace = self._pace
         mark = pace.mark() if pace is not None and pace.watching else None
@@ -296,6 +296,18 @@ class Device:
         rule = RULES[refused.kind]
         if rule.fatal:
             self.breaker.give_up(refused.detail or "fatal token error")
-        elif rule.canary and not self.health.is_well():
+        elif rule.canary and not self._is_well():
             self.breaker.trip()
             raise self.breaker.refusal(FIRST_PAUSE) from refused
+
+    def _is_well(self) -> bool:
+        """Ask the canary; a slow one holds the loop up as any call does."""
+        if self._pace is None:
+            return self.health.is_well()
+        mark, start = switches(), time.perf_counter()
+        try:
+            return self.health.is_well()
+        finally:
+            seconds = time.perf_counter() - start
+            if seconds >= self._long:
+                self._took(seconds, mark)

@@ -62,7 +62,7 @@ class Pace:
         if time.monotonic() - self._since > _WINDOW:
             self.watching = False
             return None
-        return _switches()
+        return switches()
 
     def took(self, seconds: float, mark: Mark | None, *, alone: bool = True) -> None:
         """Hear of a call that took at least `LONG`; of one on another thread than the loop's, in vain.
@@ -121,7 +121,8 @@ class Pace:
         self._calls = self._short = self._noise = self._very_long = 0
 
 
-def _switches() -> Mark:
+def switches() -> Mark:
+    """Count how often this thread waited, and how often others took its processor."""
     usage = resource.getrusage(resource.RUSAGE_THREAD)
     return usage.ru_nvcsw, usage.ru_nivcsw
 
@@ -130,5 +131,5 @@ def _was_preempted(mark: Mark | None) -> bool:
     """Whether the thread never waited since the mark, and others had its processor meanwhile."""
     if mark is None:
         return False
-    waited, preempted = (now - then for now, then in zip(_switches(), mark, strict=True))
+    waited, preempted = (now - then for now, then in zip(switches(), mark, strict=True))
     return preempted > 0 and waited == 0
