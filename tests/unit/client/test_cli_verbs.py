@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -22,7 +22,7 @@ from strongroom.cli import main as cli
 from strongroom.cli import policies
 from strongroom.cli.verbs import VERBS
 from strongroom.reasons import EXPLANATIONS
-from strongroom.v1 import access_pb2, keys_pb2, policies_pb2, types_pb2
+from strongroom.v1 import access_pb2, key_stores_pb2, keys_pb2, policies_pb2, types_pb2
 from strongroomd.domain.actions import KEYLESS, MUTATIONS, Action
 from strongroomd.domain.errors import Fault, Reason, fault_of
 from strongroomd.domain.policy import parse
@@ -827,3 +827,79 @@ def test_a_role_of_the_command_line_is_assumed_before_the_call(run: Run, daemon:
     assert daemon.calls[0][1].role == role  # type: ignore[attr-defined]
     assert ["strongroom-session" in given for given in daemon.metadata] == [False, True]
     assert daemon.metadata[1]["strongroom-session"] == "token-1"
+
+
+SECRET = "s" * 60
+
+
+@pytest.fixture
+def credential(daemon: FakeDaemon) -> None:
+    made = key_stores_pb2.CreateKeyStoreCredentialResponse(secret_access_key=SECRET, uri_prefix="/blue")
+    made.credential.access_key_id = "A" * 24
+    daemon.answers["CreateKeyStoreCredential"] = lambda _: made
+
+
+@pytest.mark.usefixtures("credential")
+def test_the_file_for_awss_console_is_private_and_the_secret_is_nowhere_else(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "blue.json"
+
+    for arguments in ([], ["--json"]):
+        code, out, err = run("xks", "credential", "create", STORE, "--console-json", str(file), *arguments)
+
+        assert code == 0
+        assert SECRET not in out.decode() + err
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text()) == {
+        "XksProxyUriPath": "/blue/kms/xks/v1",
+        "XksProxyAuthenticationCredential": {"AccessKeyId": "A" * 24, "RawSecretAccessKey": SECRET},
+    }
+
+
+@pytest.mark.usefixtures("credential")
+def test_the_secret_of_a_new_credential_is_shown_once_and_said_to_be(run: Run) -> None:
+    code, out, err = run("xks", "credential", "create", STORE)
+
+    assert (code, out.decode().count(SECRET)) == (0, 1)
+    assert "not shown again" in err
+    assert json.loads(run("xks", "credential", "create", STORE, "--json")[1])["secret_access_key"] == SECRET
+    assert json.loads(run("xks", "credential", "create", STORE, "--console-json", "-")[1])
+
+
+@pytest.mark.usefixtures("credential")
+def test_no_credential_is_made_for_a_file_that_cannot_be_written(run: Run, daemon: FakeDaemon) -> None:
+    code, _, err = run("xks", "credential", "create", STORE, "--console-json", "/nowhere/blue.json")
+
+    assert (code, daemon.methods) == (4, [])
+    assert "FILE_PROBLEM" in err
+
+
+def test_a_repeated_answer_has_no_secret_and_leaves_the_file_as_it_was(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "blue.json"
+    file.write_text("before")
+
+    code, _, err = run("xks", "credential", "create", STORE, "--console-json", str(file))
+
+    assert (code, file.read_text()) == (4, "before")
+    assert "shown before" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1800", (1800, 0)), ("1800/3600", (1800, 3600)), ("0", (0, 0))]
+)
+def test_limits_are_numbers_a_second_and_at_once(
+    run: Run, daemon: FakeDaemon, text: str, expected: tuple[int, int]
+) -> None:
+    run("xks", "store", "update", STORE, "--key-limit", text, "--description", "")
+
+    [(_, request)] = daemon.calls
+    sent = cast("Any", request)
+    assert (sent.key_limit.per_second, sent.key_limit.burst) == expected
+    assert [sent.HasField(name) for name in ("limit", "key_limit", "principal_limit")] == [False, True, False]
+    assert [sent.HasField(name) for name in ("description", "policy")] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["", "x", "1/", "1/2/3", "1.5", "-1"])
+def test_what_is_no_limit_is_refused(run: Run, daemon: FakeDaemon, text: str) -> None:
+    assert (run("xks", "store", "update", STORE, "--limit", text)[0], daemon.calls) == (4, [])

@@ -26,10 +26,10 @@ from tests.unit.client.fake_daemon import (
 )
 
 import strongroom
-from strongroom import AsyncClient, Client, RetryPolicy, Settings, errors, names
+from strongroom import AsyncClient, Client, RetryPolicy, Settings, errors, names, results
 from strongroom import _enums as enums
 from strongroom._operations import Operations, StreamOperations
-from strongroom.v1 import crypto_pb2, events_pb2, keys_pb2, quota_pb2
+from strongroom.v1 import crypto_pb2, events_pb2, key_stores_pb2, keys_pb2, quota_pb2
 from strongroomd.domain.errors import Reason
 
 UNARY = [
@@ -653,3 +653,20 @@ def test_a_proxy_of_the_environment_is_not_asked(daemon: FakeDaemon, monkeypatch
         client.get_caller_identity()
 
     assert daemon.methods == ["GetCallerIdentity"]
+
+
+def test_a_limit_of_a_wrong_range_is_refused_by_name(client: Client, daemon: FakeDaemon) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        client.create_key_store(limit=results.RequestLimit(per_second=-1))
+
+    assert (caught.value.field, daemon.calls) == ("per_second", [])
+
+
+def test_a_new_credentials_secret_has_no_repr(client: Client, daemon: FakeDaemon) -> None:
+    made = key_stores_pb2.CreateKeyStoreCredentialResponse(secret_access_key="s" * 60)
+    daemon.answers["CreateKeyStoreCredential"] = lambda _: made
+
+    answer = client.create_key_store_credential("xks-0123456789abcdef")
+
+    assert answer.secret_access_key == "s" * 60
+    assert "sss" not in repr(answer)

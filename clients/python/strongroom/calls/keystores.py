@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from strongroom import results
-from strongroom._rpc import Call, Rpc
+from strongroom._rpc import Call, Rpc, make
 from strongroom.calls import _read
 from strongroom.v1 import key_stores_pb2 as pb
 
@@ -151,7 +151,7 @@ def delete_key_store_credential(
 
 
 def _limit(limit: results.RequestLimit | None) -> pb.RequestLimit | None:
-    return None if limit is None else pb.RequestLimit(per_second=limit.per_second, burst=limit.burst)
+    return None if limit is None else make(pb.RequestLimit, per_second=limit.per_second, burst=limit.burst)
 
 
 def _store(reply: Any) -> results.KeyStore:  # noqa: ANN401 - any answer that carries one store

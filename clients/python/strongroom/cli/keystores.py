@@ -1,6 +1,7 @@
 """`strongroom xks store` and `xks credential`: external key stores of AWS KMS."""
 
 import json
+import re
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -249,8 +250,7 @@ def _limits(store: str | None, key: str | None, principal: str | None) -> "dict[
 def _limit(text: str, field: str) -> "RequestLimit":
     from strongroom.results import RequestLimit  # noqa: PLC0415 - only when a limit is given
 
-    per_second, _, burst = text.partition("/")
-    try:
-        return RequestLimit(int(per_second), int(burst or "0"))
-    except ValueError:
-        raise invalid(field, "must be PER_SECOND or PER_SECOND/BURST, whole numbers") from None
+    numbers = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9}))?", text)
+    if numbers is None:
+        raise invalid(field, "must be PER_SECOND or PER_SECOND/BURST, whole numbers")
+    return RequestLimit(int(numbers[1]), int(numbers[2] or "0"))

@@ -1,6 +1,8 @@
 """A key store's policy: every member and every refusal, and that a deny wins whatever else is said."""
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,6 +184,25 @@ def test_a_policy_has_a_size() -> None:
         policy.parse(document(allow(Sid="x")) + " " * MAX_POLICY)
 
     assert (caught.value.reason, caught.value.field) == (Reason.FIELD_TOO_LARGE, "policy")
+
+
+def test_the_example_of_the_manual_does_what_it_says() -> None:
+    manual = (Path(__file__).parents[4] / "protos" / "README.md").read_text(encoding="utf-8")
+    _, _, behind = manual.partition("<!-- a test parses this -->\n```json\n")
+    text, fence, _ = behind.partition("```")
+    assert fence
+    compiled = policy.parse(text)
+    said = {
+        "principal_arn": "arn:aws:iam::444455556666:role/payroll-run",
+        "kms_key_arn": KMS_KEY.replace("777788889999", "444455556666"),
+    }
+
+    def decide(region: str, **more: str) -> policy.Verdict:
+        return compiled.decide(dataclasses.replace(asked(key="payroll-1", **(said | more)), region=region))
+
+    assert decide("eu-central-1") == policy.Verdict(True, "payroll by its roles")
+    assert decide("us-east-1") == policy.Verdict(False, "never from another region")
+    assert not decide("eu-central-1", principal_arn=ROLE).allowed
 
 
 _KEYS = st.sampled_from(["blue", "red", "bl*", "*"])
