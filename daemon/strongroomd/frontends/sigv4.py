@@ -1,10 +1,10 @@
 """AWS Signature Version 4, the verifying side: who signed a request, whatever the door.
 
-The signature covers method, path, query, the named headers and the whole body, so it is worked out from the parts as
-they were sent; nothing is decoded first. A request is taken apart by `read_claim`, which believes nothing; only
-`Verifier.verify` says that whoever sent it holds the secret. Every refusal is UNAUTHENTICATED_PEER; its detail is for
-the log. An unknown access key is verified against a secret that nobody has, so that neither the answer nor its time
-tells whether the key exists.
+The signature covers method, path, query, the named headers and the whole body, so it is worked out from the
+parts as they were sent; nothing is decoded first. A request is taken apart by `read_claim`, which believes
+nothing; only `Verifier.verify` says that whoever sent it holds the secret. Every refusal is
+UNAUTHENTICATED_PEER; its detail is for the log. An unknown access key is verified against a secret that
+nobody has, so that neither the answer nor its time tells whether the key exists.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ _ACCESS_KEY_ID: Final = re.compile(r"[A-Z2-7]{20,30}")
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
 _AUTHORIZATION: Final = re.compile(
-    r"AWS4-HMAC-SHA256 +Credential=(?P<id>[!-+\--.0-~]{1,128})/(?P<day>[0-9]{8})/(?P<region>[a-z0-9-]{1,32})"
-    r"/(?P<service>[a-z0-9-]{1,64})/aws4_request, *SignedHeaders=(?P<headers>[!-+\--:<-~]+(?:;[!-+\--:<-~]+)*)"
+    r"AWS4-HMAC-SHA256 +Credential=(?P<id>[!-+\--.0-~]{1,128})/(?P<day>[0-9]{8})"
+    r"/(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,64})/aws4_request, *SignedHeaders=(?P<headers>[!-+\--:<-~]+(?:;[!-+\--:<-~]+)*)"
     r", *Signature=(?P<signature>[0-9a-f]{64})",
     re.ASCII,
 )
@@ -166,7 +166,9 @@ def _seconds(stamp: str) -> float:
     if match is None:
         refuse("x-amz-date is not in its form")
     year, month, day, hour, minute, second = map(int, match.groups())
-    if not (1970 <= year and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60):
+    if not (
+        year >= 1970 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60
+    ):
         refuse("x-amz-date is no date")
     return timegm((year, month, day, hour, minute, second))
 

@@ -1,7 +1,7 @@
 """Errors on the wire: one total table from reasons to the API's error names (specification, "Errors").
 
-KMS tells retryable from non-retryable errors by the name, and its customers watch both: a bad tag must not look like a
-broken HSM, nor one tenant's overload like a failure of the proxy.
+KMS tells retryable from non-retryable errors by the name, and its customers watch both: a bad tag must not
+look like a broken HSM, nor one tenant's overload like a failure of the proxy.
 """
 
 import re
@@ -87,7 +87,8 @@ NAMES: Final[dict[Reason, ErrorName]] = {
 def body_of(error: StrongroomError, request_id: str = "") -> bytes:
     """Spell an error; only public text goes on the wire.
 
-    KMS shows errorMessage to nobody but the log of the calling account. The request id finds the call in our audit log.
+    KMS shows errorMessage to nobody but the log of the calling account. The request id finds the call in our
+    audit log.
     """
     message = f"{error.field}: {error.message}" if error.field else error.message
     return spelt(NAMES[error.reason], message, request_id)

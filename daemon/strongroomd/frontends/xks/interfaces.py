@@ -108,7 +108,7 @@ class Health(Protocol):
 
 
 class Proxy(Protocol):
-    """The use cases of the door. All that are awaited raise StrongroomError, and end a while after the deadline."""
+    """The use cases of the door. All that are awaited raise StrongroomError."""
 
     def store(self, prefix: str) -> Store | None:
         """Find a store by its URI prefix."""
@@ -136,9 +136,7 @@ class Proxy(Protocol):
         """Encrypt, with an integrity value if it is asked for; `aad` is None where the field is absent."""
         ...
 
-    async def decrypt(
-        self, caller: Caller, call: XksCall, parts: SealedParts, aad: bytes | None
-    ) -> bytes:
+    async def decrypt(self, caller: Caller, call: XksCall, parts: SealedParts, aad: bytes | None) -> bytes:
         """Decrypt."""
         ...
 

@@ -1,8 +1,9 @@
-"""From a body's bytes to checked requests (specification, "Request"): strict about what is known, deaf to what is new.
+"""From a body's bytes to checked requests: strict about what is known, deaf to what is new.
 
-JSON must be UTF-8, with each name once in an object. Members that the specification does not know are passed over: KMS
-may add some. Base64 must be the one canonical spelling of its bytes (RFC 4648, sections 3.5 and 4). Lengths that the
-specification fixes are INVALID_FIELD, those that only this daemon bounds FIELD_TOO_LARGE.
+JSON must be UTF-8, with each name once in an object. Members that the specification does not know are
+passed over: KMS may add some. Base64 must be the one canonical spelling of its bytes (RFC 4648, sections
+3.5 and 4). Lengths that the specification fixes are INVALID_FIELD, those that only this daemon bounds
+FIELD_TOO_LARGE.
 """
 
 import base64

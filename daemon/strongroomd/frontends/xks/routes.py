@@ -1,7 +1,7 @@
 """The four URIs of the API (specification, "URI path").
 
-A legal path has one spelling only: all its characters are unreserved, nothing is percent-encoded, no segment is a dot
-segment. So what was signed and what is served cannot differ.
+A legal path has one spelling only: all its characters are unreserved, nothing is percent-encoded, no
+segment is a dot segment. So what was signed and what is served cannot differ.
 """
 
 import re

@@ -1,0 +1,271 @@
+"""The HTTPS server of the XKS door: connections, how many and for how long; certificates; the end.
+
+Each worker listens by itself (SO_REUSEPORT). It accepts by hand, so that a connection counts from its first
+packet, before TLS; so that every one is accepted with the newest certificates; and so that the backlog is
+served before the port is given back. At the cap the longest idle stranger has to go for a newcomer, and a
+peer that has proved itself only where there are no strangers: idle connections of nobody keep nobody out.
+"""
+
+import asyncio
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from strongroomd.frontends.xks.connection import Connection, Phase
+from strongroomd.frontends.xks.door import Door
+from strongroomd.frontends.xks.tls import Tls
+from strongroomd.telemetry import logs
+
+CAUSES: Final = ("certificate", "full", "handshake", "malformed", "slow")
+"""Why connections are ended from here; labels of a metric."""
+_BACKLOG: Final = 1_024
+_SWEEP_SECONDS: Final = 0.5
+_HANDSHAKE_SECONDS: Final = 5.0
+_SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
+_LAST_REQUESTS_SECONDS: Final = 1.0  # a draining worker's peers may still send so long, and learn of the end
+_PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
+_log = logs.get("xks")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How the server listens.
+
+    Attributes:
+        host, port: shared with other workers; port 0 takes a free one.
+        max_connections: of this worker, those in their handshake counted.
+        idle_seconds: that a peer which has proved itself may be silent between requests.
+        first_seconds: the same for one that has not.
+        read_seconds: for a request to arrive.
+        stall_seconds: for an answer to be taken.
+        linger_seconds: for a peer to hang up after the last answer.
+    """
+
+    host: str
+    port: int
+    max_connections: int
+    idle_seconds: float = 300.0
+    first_seconds: float = 10.0
+    read_seconds: float = 5.0
+    stall_seconds: float = 5.0
+    linger_seconds: float = 1.0
+
+
+class Server:
+    """One worker's server.
+
+    Args:
+        settings: how it listens.
+        tls: what connections are accepted with; None for plain HTTP.
+        door: answers calls.
+        ready: whether this worker can be used, for `GET /ready`.
+
+    Attributes:
+        door: as given.
+        is_draining: whether every answer is a connection's last.
+        probes: for load balancers, path -> status and text; without credentials.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, tls: Tls | None, door: Door, ready: Callable[[], bool]
+    ) -> None:
+        self.door = door
+        self.is_draining = False
+        self.probes: dict[str, Callable[[], tuple[int, bytes]]] = {
+            "/ping": lambda: (200, b"alive\n"),
+            "/ready": lambda: (
+                (200, b"ready\n") if ready() and not self.is_draining else (503, b"not ready\n")
+            ),
+        }
+        self._settings = settings
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._arriving: dict[asyncio.Task[None], None] = {}
+        self._strangers: OrderedDict[Connection, None] = OrderedDict()
+        self._known: OrderedDict[Connection, None] = OrderedDict()
+        self._allowed = {
+            Phase.FIRST: settings.first_seconds,
+            Phase.IDLE: settings.idle_seconds,
+            Phase.READING: settings.read_seconds,
+            Phase.STALLED: settings.stall_seconds,
+            Phase.LINGERING: settings.linger_seconds,
+        }
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it serves without TLS."""
+        return self._tls is None
+
+    @property
+    def connections(self) -> int:
+        """How many there are, those in their handshake counted."""
+        return len(self._arriving) + len(self._strangers) + len(self._known)
+
+    def use(self, tls: Tls | None) -> None:
+        """Accept new connections with this; live ones keep what they have."""
+        self._tls = tls
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError when the address cannot be bound."""
+        settings = self._settings
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.setblocking(False)  # noqa: FBT003 - its only argument
+            listener.bind((settings.host, settings.port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        self._accepting = asyncio.create_task(self._accept(listener))
+        self._sweeping = asyncio.create_task(self._sweep())
+        return int(listener.getsockname()[1])
+
+    async def drain(self, grace: float) -> None:
+        """Take no new connections, answer what is under way or comes within a second, and close all."""
+        self.is_draining = True
+        ends = time.monotonic() + grace
+        await self._stop_accepting()
+        for connection in tuple(self._strangers):
+            connection.last_call()
+        await self._until(lambda: not self._known, min(ends, time.monotonic() + _LAST_REQUESTS_SECONDS))
+        for connection in (*self._known, *self._strangers):
+            connection.last_call()
+        await self._until(lambda: not self.connections, ends)
+        for connection in (*self._known, *self._strangers):
+            connection.abort()
+        for task in tuple(self._arriving):
+            task.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self.door.settle()
+
+    # --- what connections tell
+
+    def admits(self, certificate: Any) -> bool:  # noqa: ANN401 - see `Tls.admits`
+        """Say whether a peer's certificate is good enough."""
+        return self._tls is None or self._tls.admits(certificate)
+
+    def joined(self, connection: Connection) -> None:
+        """Count a peer whose handshake is done."""
+        self._strangers[connection] = None
+
+    def proved(self, connection: Connection) -> None:
+        """Hear of a good signature."""
+        if connection in self._known:
+            self._known.move_to_end(connection)
+        elif connection in self._strangers:
+            del self._strangers[connection]
+            self._known[connection] = None
+
+    def left(self, connection: Connection) -> None:
+        """Forget a peer."""
+        self._strangers.pop(connection, None)
+        self._known.pop(connection, None)
+
+    def dropped(self, cause: str) -> None:
+        """Count a connection that is ended."""
+        self.door.meter.dropped(cause)
+
+    def drop(self, connection: Connection, cause: str) -> None:
+        """End a connection."""
+        self.dropped(cause)
+        connection.abort()
+
+    # --- arrivals
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, address = await loop.sock_accept(listener)
+            except OSError as error:
+                _log.warning("cannot accept", errno=error.errno)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            self._welcome(peer, address)
+
+    def _welcome(self, peer: socket.socket, address: tuple[Any, ...]) -> None:
+        if self.connections >= self._settings.max_connections and not self._made_room():
+            self.dropped("full")
+            peer.close()
+            return
+        task = asyncio.create_task(
+            self._shake_hands(peer, Connection(self, str(address[0]), int(address[1])))
+        )
+        self._arriving[task] = None
+        task.add_done_callback(lambda done: self._arriving.pop(done, None))
+
+    async def _shake_hands(self, peer: socket.socket, connection: Connection) -> None:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tls = self._tls
+        bounds = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": _SHUTDOWN_SECONDS}
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, peer, ssl=tls.context if tls else None, **(bounds if tls else {})
+            )
+        except OSError:  # TLS errors and time-outs are such, too
+            self.dropped("handshake")
+
+    def _made_room(self) -> bool:
+        """Let go whoever waits longest without having proved anything, or who has, if there is no other."""
+        for connections in (self._strangers, self._known):
+            for connection in connections:
+                if not connection.busy:
+                    self.left(connection)
+                    self.drop(connection, "full")
+                    return True
+            if connections is self._strangers and self._arriving:
+                oldest = next(iter(self._arriving))
+                del self._arriving[oldest]
+                oldest.cancel()
+                self.dropped("full")
+                return True
+        return False
+
+    async def _stop_accepting(self) -> None:
+        """Serve who is in the backlog, then give the port back."""
+        if self._accepting is None or self._listener is None:
+            return
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        try:
+            while True:
+                self._welcome(*self._listener.accept())
+        except OSError:
+            self._listener.close()
+
+    # --- time
+
+    async def _sweep(self) -> None:
+        """End what takes too long, twice a second."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = time.monotonic()
+            for connection in (*self._strangers, *self._known):
+                allowed = self._allowed.get(connection.phase)
+                if allowed is not None and now - connection.since > allowed:
+                    self._overdue(connection)
+
+    def _overdue(self, connection: Connection) -> None:
+        if connection.phase is Phase.READING:
+            self.dropped("slow")
+            connection.too_slow()
+        elif connection.phase in {Phase.STALLED, Phase.LINGERING}:
+            connection.abort()
+        else:
+            connection.last_call()
+
+    @staticmethod
+    async def _until(condition: Callable[[], bool], ends: float) -> None:
+        while not condition() and time.monotonic() < ends:  # noqa: ASYNC110 - connections come and go
+            await asyncio.sleep(0.02)
