@@ -30,7 +30,8 @@ _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
 _AUTHORIZATION: Final = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<id>[!-+\--.0-~]{1,128})/(?P<day>[0-9]{8})"
-    r"/(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,64})/aws4_request, *SignedHeaders=(?P<headers>[!-+\--:<-~]+(?:;[!-+\--:<-~]+)*)"
+    r"/(?P<region>[a-z0-9-]{1,32})/(?P<service>[a-z0-9-]{1,64})/aws4_request"
+    r", *SignedHeaders=(?P<headers>[!-+\--:<-~]+(?:;[!-+\--:<-~]+)*)"
     r", *Signature=(?P<signature>[0-9a-f]{64})",
     re.ASCII,
 )
