@@ -70,12 +70,14 @@ class FakeProxy:
         hangs: awaited by every use case, if set.
         calls: what use cases were called with.
         uses: good signatures.
+        called: set once a use case is called.
     """
 
     fails: Exception | None = None
     hangs: Any = None
     calls: list[tuple[str, Caller, XksCall]] = field(default_factory=list)
     uses: list[tuple[str, str]] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     signers: dict[str, Any] = field(
         default_factory=lambda: {
             ACCESS_KEY_ID: SimpleNamespace(access_key_id=ACCESS_KEY_ID, secret=SECRET, revision=1)
@@ -94,6 +96,7 @@ class FakeProxy:
     async def _called(self, name: str, caller: Caller, call: XksCall) -> None:
         caller.passed = True
         self.calls.append((name, caller, call))
+        self.called.set()
         if self.hangs is not None:
             await self.hangs.wait()
         if self.fails is not None:
@@ -246,15 +249,15 @@ class Served:
     notes: Notes
     port: int
     trust: ssl.SSLContext | None
+    peers: list[Peer] = field(default_factory=list)
 
     async def connect(self) -> Peer:
-        if self.trust is None:
-            return Peer(*await asyncio.open_connection("127.0.0.1", self.port))
-        return Peer(
-            *await asyncio.open_connection(
-                "127.0.0.1", self.port, ssl=self.trust, server_hostname="localhost"
-            )
+        name = None if self.trust is None else "localhost"
+        peer = Peer(
+            *await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trust, server_hostname=name)
         )
+        self.peers.append(peer)
+        return peer
 
 
 @asynccontextmanager
@@ -273,10 +276,14 @@ async def served(
     given: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "max_connections": 100} | settings
     server = Server(ServerSettings(**given), tls, door, lambda: ready)
     port = await server.start()
+    peers: list[Peer] = []
     try:
-        yield Served(server, door, proxy, notes, port, trust)
+        yield Served(server, door, proxy, notes, port, trust, peers)
     finally:
-        await server.drain(0.0)
+        for peer in peers:
+            peer.close()
+        await server.drain(0.1)
+        await asyncio.sleep(0.01)
 
 
 def trusting(authority: Authority) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -45,7 +46,7 @@ def verify(parts: HttpParts, signer: Key | None, now: float = NOW, verifier: Ver
     return claim
 
 
-def refused(parts: HttpParts, signer: Key | None = Key(), now: float = NOW) -> StrongroomError:  # noqa: B008
+def refused(parts: HttpParts, signer: Key | None = Key(), now: float = NOW) -> StrongroomError:
     with pytest.raises(StrongroomError) as refusal:
         verify(parts, signer, now)
     assert refusal.value.reason is Reason.UNAUTHENTICATED_PEER
@@ -153,7 +154,7 @@ REFUSALS: dict[str, HttpParts] = {
     "a date that is none": with_header("x-amz-date", "20261122T250000Z"),
     "a month that is none": with_header("x-amz-date", "20261322T000000Z"),
     "a date before all dates": with_header("x-amz-date", "00000000T000000Z"),
-    "a date in other digits": with_header("x-amz-date", "٢٠٢٦1122T000000Z"),
+    "a date in other digits": with_header("x-amz-date", "\u0662\u0660\u0662\u06661122T000000Z"),
     "an empty date": with_header("x-amz-date", ""),
     "no authorization": replace(REQUEST, headers=REQUEST.headers[:2]),
     "two authorizations": with_header("authorization", AUTHORIZATION, first=False),
@@ -338,12 +339,12 @@ def test_whatever_byte_is_changed_the_request_is_refused(what: str, where: int, 
     new = old[:place] + chr((ord(old[place]) + by) % 128 if old else by % 128) + old[place + 1 :]
     if new == old or new.split() == old.split() or "".join(new.split()) == "".join(old.split()):
         return
+    if what == "query" and not sigv4.canonical_query(new):
+        return  # an & alone says nothing
     if what in {"host", "authorization"}:
         changed = with_header(what, new)
     else:
-        changed = replace(REQUEST, **{what: new.encode() if what == "body" else new})
-    if sigv4.canonical_query(changed.query) == "":
-        if changed.query != "":
-            return  # an & alone says nothing
+        changes: dict[str, Any] = {what: new.encode() if what == "body" else new}
+        changed = replace(REQUEST, **changes)
 
     refused(changed)

@@ -7,16 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.frontends.sigv4 import HttpParts
-from strongroomd.frontends.xks.door import Door, Reply, Request
 from tests.xksdoor import (
     ACCESS_KEY_ID,
     DECRYPT,
     DESCRIBE,
     ENCRYPT,
     HEALTH,
+    METADATA,
     STORE,
     FakeProxy,
     Notes,
@@ -24,6 +21,10 @@ from tests.xksdoor import (
     signed,
     uri,
 )
+
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.frontends.sigv4 import HttpParts
+from strongroomd.frontends.xks.door import Door, Reply, Request
 
 DOCUMENTS = {"health": HEALTH, "metadata": DESCRIBE, "encrypt": ENCRYPT, "decrypt": DECRYPT}
 UNSIGNED: dict[str, str] = {"Host": "h"}
@@ -181,7 +182,7 @@ async def test_known_callers_refusal_is_written_down_as_its_own(door: Door, note
 
     attempt, error = notes.refused[0]
     assert attempt.principal == STORE.principal.arn
-    assert attempt.told["kms_request_id"] == ENCRYPT["requestMetadata"]["kmsRequestId"]
+    assert attempt.told["kms_request_id"] == METADATA["kmsRequestId"]
     assert attempt.told["identity"] == f"xks-credential:{ACCESS_KEY_ID}"
     assert (error.reason, error.field) == (Reason.UNKNOWN_ENUM, "encryptionAlgorithm")
 
@@ -220,7 +221,7 @@ async def test_refusal_that_cannot_be_written_is_told_so(door: Door, notes: Note
     async def unwritten(_attempt: Any, _error: Any) -> StrongroomError:
         raise StrongroomError(Reason.AUDIT_UNAVAILABLE)
 
-    notes.refuse = unwritten  # type: ignore[method-assign]
+    notes.refuse = unwritten  # type: ignore[method-assign, assignment]
 
     answer = await ask(door, request(uri("health"), BODY, UNSIGNED))
 
@@ -254,8 +255,7 @@ async def test_late_answer_is_a_timeout_and_counted_once(door: Door, proxy: Fake
     proxy.hangs = asyncio.Event()
     exchange = door.open(of("encrypt"))
     running = asyncio.create_task(exchange.run())
-    while not proxy.calls:
-        await asyncio.sleep(0)
+    await proxy.called.wait()
 
     reply = exchange.late()
     running.cancel()
@@ -275,7 +275,7 @@ async def test_late_call_that_never_reached_the_gate_is_written_down(
     async def secrets(_store: Any, _access_key_id: str) -> Any:
         await never.wait()
 
-    proxy.secrets = secrets  # type: ignore[method-assign]
+    proxy.secrets = secrets  # type: ignore[method-assign, assignment]
     exchange = door.open(of("encrypt"))
     running = asyncio.create_task(exchange.run())
     await asyncio.sleep(0)

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.xksdoor import DECRYPT, DESCRIBE, ENCRYPT, FLEET, HEALTH, METADATA
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.frontends.xks import errors, replies, requests, routes
 from strongroomd.frontends.xks.errors import NAMES, ErrorName
 from strongroomd.frontends.xks.routes import Operation, Route
-from tests.xksdoor import DECRYPT, DESCRIBE, ENCRYPT, FLEET, HEALTH, METADATA
 
 # --- paths
 
@@ -118,10 +118,13 @@ def test_what_is_no_json_object_with_unique_names_is_refused(body: bytes) -> Non
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_are_an_object_or_refused(body: bytes) -> None:
+    outcome: object
     try:
-        assert isinstance(requests.parse(body), dict)
+        outcome = type(requests.parse(body))
     except StrongroomError as error:
-        assert error.reason is Reason.INVALID_FIELD
+        outcome = error.reason
+
+    assert outcome in {dict, Reason.INVALID_FIELD}
 
 
 JSON = st.recursive(
@@ -153,10 +156,13 @@ def test_whatever_a_member_holds_it_is_taken_or_refused(
     changed = document | changes
     changed["requestMetadata"] = changed["requestMetadata"] if member is None else member
 
+    status = 200
     try:
         work(changed)
     except StrongroomError as error:
-        assert NAMES[error.reason].status in {400, 501}
+        status = NAMES[error.reason].status
+
+    assert status in {200, 400, 501}
 
 
 def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -321,7 +327,7 @@ def test_decrypt_is_refused(document: dict, reason: Reason, field: str) -> None:
         "====",
         "A",
         "QR==",
-        "ＳGVsbG8=",
+        "\uff33GVsbG8=",
     ],
 )
 def test_base64_that_is_not_canonical_is_refused(text: str) -> None:
@@ -411,7 +417,8 @@ def test_every_message_is_short_printable_ascii(reason: Reason) -> None:
     body = orjson.loads(errors.body_of(StrongroomError(reason, field="a.b"), "f" * 24))
 
     assert set(body) == {"errorName", "errorMessage"}
-    assert body["errorMessage"].isascii() and body["errorMessage"].isprintable()
+    assert body["errorMessage"].isascii()
+    assert body["errorMessage"].isprintable()
     assert len(body["errorMessage"]) < 512
     assert "f" * 24 in body["errorMessage"]
 
@@ -436,7 +443,7 @@ def test_private_detail_stays_private() -> None:
 
 
 def test_health_is_told() -> None:
-    told = json.loads(replies.health(FLEET))  # type: ignore[arg-type]
+    told = json.loads(replies.health(FLEET))
 
     assert told == {
         "xksProxyFleetSize": 1,

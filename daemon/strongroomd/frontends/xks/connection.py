@@ -90,10 +90,6 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.STALLED:
             self._next()
 
-    def eof_received(self) -> bool:
-        """Hang up too when the peer does, unless an answer is due."""
-        return self._task is not None and self._server.is_plain
-
     def connection_lost(self, _error: Exception | None) -> None:
         """Forget the peer. A call in flight goes on to its deadline, and its answer is for nobody."""
         self._server.left(self)

@@ -87,8 +87,6 @@ class Reader:
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self._failure = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        if len(self.ready) > MAX_WAITING:
-            self._failure = HTTPStatus.TOO_MANY_REQUESTS
         if self._failure:
             self._closed = True
             raise MalformedError(self._failure)
@@ -153,6 +151,9 @@ class Reader:
         self._closed = True
 
     def _complete(self, body: bytes, *, keep_alive: bool, too_large: bool = False) -> None:
+        if len(self.ready) >= MAX_WAITING:
+            self._failure = HTTPStatus.TOO_MANY_REQUESTS
+            return
         path, _, query = _text(self._target).partition("?")
         method = self._parser.get_method().decode()
         parts = HttpParts(method, path, query, tuple(self._headers), body)

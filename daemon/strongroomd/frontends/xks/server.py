@@ -24,6 +24,7 @@ CAUSES: Final = ("certificate", "full", "handshake", "malformed", "slow")
 _BACKLOG: Final = 1_024
 _SWEEP_SECONDS: Final = 0.5
 _HANDSHAKE_SECONDS: Final = 5.0
+_SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _LAST_REQUESTS_SECONDS: Final = 1.0  # a draining worker's peers may still send so long, and learn of the end
 _PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
@@ -85,7 +86,7 @@ class Server:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
-        self._arriving: dict[asyncio.Task[None], None] = {}
+        self._arriving: dict[Connection, asyncio.Task[None]] = {}
         self._strangers: OrderedDict[Connection, None] = OrderedDict()
         self._known: OrderedDict[Connection, None] = OrderedDict()
         self._allowed = {
@@ -142,7 +143,7 @@ class Server:
         await self._until(lambda: not self.connections, ends)
         for connection in (*self._known, *self._strangers):
             connection.abort()
-        for task in tuple(self._arriving):
+        for task in tuple(self._arriving.values()):
             task.cancel()
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -156,6 +157,7 @@ class Server:
 
     def joined(self, connection: Connection) -> None:
         """Count a peer whose handshake is done."""
+        self._arriving.pop(connection, None)
         self._strangers[connection] = None
 
     def proved(self, connection: Connection) -> None:
@@ -198,15 +200,14 @@ class Server:
             self.dropped("full")
             peer.close()
             return
-        task = asyncio.create_task(
-            self._shake_hands(peer, Connection(self, str(address[0]), int(address[1])))
-        )
-        self._arriving[task] = None
-        task.add_done_callback(lambda done: self._arriving.pop(done, None))
+        connection = Connection(self, str(address[0]), int(address[1]))
+        task = self._arriving[connection] = asyncio.create_task(self._shake_hands(peer, connection))
+        task.add_done_callback(lambda _: self._arriving.pop(connection, None))
 
     async def _shake_hands(self, peer: socket.socket, connection: Connection) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         tls = self._tls
         bounds = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": _SHUTDOWN_SECONDS}
         try:
@@ -225,9 +226,7 @@ class Server:
                     self.drop(connection, "full")
                     return True
             if connections is self._strangers and self._arriving:
-                oldest = next(iter(self._arriving))
-                del self._arriving[oldest]
-                oldest.cancel()
+                self._arriving.pop(next(iter(self._arriving))).cancel()
                 self.dropped("full")
                 return True
         return False
