@@ -1,216 +1,250 @@
-"""One connection: requests in, answers out, one at a time and in order, each phase within its time."""
+"""One connection: uvicorn's HTTP/1.1 (httptools, RFC 9112), with bounds that uvicorn does not have.
+
+uvicorn parses, keeps connections, queues pipelined requests and writes answers. Added here: when a
+request's first byte came, how long its head may be, what llhttp leaves to its users (exactly one Host), an
+end to bodies that are too large, a time for each phase, and who has proved himself.
+"""
 
 import asyncio
+import logging
 import time
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from strongroomd.frontends.xks import errors
-from strongroomd.frontends.xks.door import Exchange, Reply, Request
 from strongroomd.frontends.xks.errors import ErrorName
-from strongroomd.frontends.xks.http1 import MalformedError, Message, Reader
-from strongroomd.telemetry import logs
 
 if TYPE_CHECKING:
     from strongroomd.frontends.xks.server import Server
 
-JSON: Final = "application/json"
-TEXT: Final = "text/plain; charset=utf-8"
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+MAX_HEAD: Final = 16_384  # bytes of request line and headers
+MAX_HEADERS: Final = 64
+MAX_BODY: Final = 65_536  # bytes; the largest legal request has about 21,000
+MAX_WAITING: Final = 8  # pipelined requests that wait for the one before them: KMS sends none
 _HIGH_WATER: Final = 32_768  # bytes that wait to be taken; the largest answer has about 11,000
-_log = logs.get("xks")
+
+# What uvicorn warns of is what strangers send: they shall not fill the log.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class Phase(Enum):
     """What a connection waits for."""
 
-    FIRST = auto()  # its first request, from somebody who has not proved anything
+    FIRST = auto()  # its next request, from somebody who has not proved anything
     IDLE = auto()  # the next request
     READING = auto()  # the rest of a request
     ANSWERING = auto()  # our own answer
-    STALLED = auto()  # the peer, to take what was written
     LINGERING = auto()  # the peer, to hang up or send the rest of what is not looked at any more
 
 
-class Connection(asyncio.Protocol):
+class Connection(HttpToolsProtocol):
     """One peer.
 
     Args:
         server: whose connection it is.
-        address, port: the peer's.
 
     Attributes:
         known: whether it ever brought a good signature.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
+        stalled_since: the same of when it stopped taking what is written; 0 while it takes it.
     """
 
-    def __init__(self, server: "Server", address: str, port: int) -> None:
+    def __init__(self, server: "Server") -> None:
+        super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
         self.known = False
         self.phase = Phase.FIRST
         self.since = time.monotonic()
-        self._server = server
-        self._address = address
-        self._port = port
-        self._reader = Reader()
-        self._task: asyncio.Task[None] | None = None
-        self._last_status = 0
-        self._stalled = False
+        self.stalled_since = 0.0
+        self._owner = server
+        self._now = self.since
+        self._head_bytes = self._body_bytes = 0
+        self._in_head = False
+        self._ended = False
 
-    # --- asyncio.Protocol
+    # --- the transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a peer whose handshake is done."""
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self._server.joined(self)
-        if not self._server.admits(transport.get_extra_info("peercert")):
-            self._server.drop(self, "certificate")
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        super().connection_made(transport)
+        self._owner.joined(self)
+        if not self._owner.admits(transport.get_extra_info("peercert")):
+            self._owner.drop(self, "certificate")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the peer. A call in flight goes on to its deadline, and its answer is for nobody."""
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+        self._owner.left(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read; what comes while lingering is thrown away."""
-        if self.phase is Phase.LINGERING or self._last_status:
+        """Read; what comes after the end is thrown away."""
+        if self._ended or self.transport.is_closing():
             return
-        reader = self._reader
-        try:
-            reader.feed(data, time.monotonic())
-        except MalformedError as error:
-            self._last_status = error.status
-        if self._task is None:
-            self._next()
+        self._now = time.monotonic()
+        super().data_received(data)
+        if self._in_head and not self._ended:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self.fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed")
 
     def pause_writing(self) -> None:
-        """Hear that the peer does not take its answers."""
-        self._stalled = True
+        """Note that the peer does not take its answers."""
+        self.stalled_since = time.monotonic()
+        super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Hear that it does again."""
-        self._stalled = False
-        if self.phase is Phase.STALLED:
-            self._next()
+        """Note that it does again."""
+        self.stalled_since = 0.0
+        super().resume_writing()
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        """Forget the peer. A call in flight goes on to its deadline, and its answer is for nobody."""
-        self._server.left(self)
+    # --- the parser
 
-    # --- what the server asks for
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._head_bytes = self._body_bytes = 0
+        self._in_head = True
+        if not self.busy:
+            self._enter(Phase.READING)
+        # Each request's own dictionary: what the application is told besides the request.
+        self.scope["state"] = {"connection": self, "arrived": self._now, "too_large": False}
 
-    def last_call(self) -> None:
-        """Close once nothing is under way: at once if nothing is."""
-        if self.phase in {Phase.FIRST, Phase.IDLE}:
-            self._transport.close()
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body (a trailer) counts for nothing."""
+        if not self._in_head or self._ended:
+            return
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD or len(self.headers) >= MAX_HEADERS:
+            self.fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed")
+            return
+        super().on_header(name, value)
 
-    def abort(self) -> None:
-        """Close without another word."""
-        self._transport.abort()
+    def on_headers_complete(self) -> None:
+        """Have a request answered, if its head is good."""
+        self._in_head = False
+        if self._ended:
+            return
+        if sum(name == b"host" for name, _ in self.headers) != 1:
+            self.fail(HTTPStatus.BAD_REQUEST, "malformed")
+        elif len(self.pipeline) >= MAX_WAITING:
+            self.fail(HTTPStatus.TOO_MANY_REQUESTS, "malformed")
+        else:
+            super().on_headers_complete()
+            self._bound_body()
 
-    def too_slow(self) -> None:
-        """Tell the peer that its request takes too long, and close."""
-        self._fail(HTTPStatus.REQUEST_TIMEOUT)
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body, up to the limit."""
+        if self._ended:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY:
+            self._too_much()
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        if not self._ended:
+            self._enter(Phase.ANSWERING)
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or wait for it."""
+        if self.phase is not Phase.LINGERING:
+            self._enter(Phase.IDLE if self.known else Phase.FIRST)
+        self.timeout_keep_alive = self._owner.patience(known=self.known)
+        super().on_response_complete()
+        if self.busy:
+            self._enter(Phase.READING if self.cycle.more_body else Phase.ANSWERING)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's wording
+        """Answer what is no HTTP."""
+        if not self._ended:
+            self.fail(HTTPStatus.BAD_REQUEST, "malformed")
+
+    # --- ends
 
     @property
     def busy(self) -> bool:
         """Whether an answer is due."""
-        return self._task is not None
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
-    # --- requests
+    def fail(self, status: int, cause: str) -> None:
+        """End a connection that cannot go on: with an answer, unless another one is under way.
+
+        Args:
+            status: of the answer.
+            cause: why, for the metric.
+        """
+        self._owner.dropped(cause)
+        if self.busy and (self.cycle.scope is not self.scope or self.pipeline or self.cycle.response_started):
+            self.abort()
+            return
+        body = errors.spelt(ErrorName.VALIDATION, HTTPStatus(status).phrase)
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+        self.transport.write(
+            f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+        )
+        self._disconnect()
+        self.linger()
+
+    def linger(self) -> None:
+        """Let the peer read its answer: to close while it still sends would reset the connection."""
+        self._ended = True
+        self._unset_keepalive_if_required()
+        self._enter(Phase.LINGERING)
+        self.flow.resume_reading()
+
+    def abort(self) -> None:
+        """Close without another word."""
+        self._ended = True
+        self.transport.abort()
+
+    def _disconnect(self) -> None:
+        """Let an application that waits for the rest of a request go."""
+        if self.busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _bound_body(self) -> None:
+        """Look at the length that a body announces."""
+        if any(name == b"content-length" and int(value) > MAX_BODY for name, value in self.headers):
+            self._too_much()
+
+    def _too_much(self) -> None:
+        """End the request here: it is answered, and the rest of its bytes are not looked at."""
+        self._ended = True
+        self.scope["state"]["too_large"] = True
+        self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+        self.cycle.waiting_for_100_continue = self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._enter(Phase.ANSWERING)
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self.phase:
             self.phase = phase
             self.since = time.monotonic()
 
-    def _next(self) -> None:
-        """Answer the next complete request, or wait for it."""
-        if self._stalled:
-            self._enter(Phase.STALLED)
-        elif self._reader.ready:
-            self._begin(self._reader.ready.popleft())
-        elif self._last_status:
-            self._server.dropped("malformed")
-            self._fail(self._last_status)
-        elif self._reader.begun:
-            self._enter(Phase.READING)
-            self._encourage()
-        elif self.phase is not Phase.FIRST:
-            self._enter(Phase.IDLE)
 
-    def _encourage(self) -> None:
-        """Tell a peer that waits for it to send its body (RFC 9110, section 10.1.1)."""
-        if self._reader.wants_continue:
-            self._reader.wants_continue = False
-            self._transport.write(_CONTINUE)
+class _Lingering:
+    """A transport as an answer needs it, that lingers where it would close."""
 
-    def _begin(self, message: Message) -> None:
-        self._enter(Phase.ANSWERING)
-        probe = self._server.probes.get(message.parts.path)
-        if probe is not None and message.parts.method in {"GET", "HEAD"}:
-            status, body = probe()
-            self._finish(message, status, body, TEXT)
-            return
-        request = Request(message.parts, self._address, self._port, message.arrived, message.too_large)
-        exchange = self._server.door.open(request)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(
-            max(0.0, exchange.answer_by - time.monotonic()), self._late, message, exchange
-        )
-        self._task = loop.create_task(self._answer(message, exchange, timer))
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
 
-    async def _answer(self, message: Message, exchange: Exchange, timer: asyncio.TimerHandle) -> None:
-        reply = await exchange.run()
-        timer.cancel()
-        if self._task is asyncio.current_task():
-            self._deliver(message, reply)
-
-    def _late(self, message: Message, exchange: Exchange) -> None:
-        """Answer in time for a call that does not."""
-        if self._task is not None:
-            self._task.cancel()
-            self._deliver(message, exchange.late())
-
-    def _deliver(self, message: Message, reply: Reply) -> None:
-        self._task = None
-        if reply.authenticated:
-            self.known = True
-            self._server.proved(self)
-        self._finish(message, reply.status, reply.body, JSON, allow=reply.allow)
-
-    def _finish(self, message: Message, status: int, body: bytes, kind: str, *, allow: str = "") -> None:
-        """Write an answer, then go on to the next request or towards the end."""
-        if self._transport.is_closing():
-            return
-        last = not message.keep_alive or self._server.is_draining
-        with_body = message.parts.method != "HEAD"
-        self._transport.write(
-            head(status, len(body), kind, last=last, allow=allow) + (body if with_body else b"")
-        )
-        if message.too_large:
-            self._linger()
-        elif last:
-            self._transport.close()
-        else:
-            self._enter(Phase.IDLE if self.known else Phase.FIRST)
-            self._next()
-
-    def _fail(self, status: int) -> None:
-        """Answer what is no request, and end."""
-        body = errors.spelt(ErrorName.VALIDATION, HTTPStatus(status).phrase)
-        if not self._transport.is_closing():
-            self._transport.write(head(status, len(body), JSON, last=True) + body)
-        self._linger()
-
-    def _linger(self) -> None:
-        """Let the peer read its answer: to close while it still sends would reset the connection."""
-        self._enter(Phase.LINGERING)
+    def close(self) -> None:
+        """Linger."""
+        self._connection.linger()
 
 
-def head(status: int, length: int, kind: str, *, last: bool, allow: str = "") -> bytes:
-    """Spell the head of an answer."""
-    lines = f"HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
-    if allow:
-        lines += f"Allow: {allow}\r\n"
-    return (lines + ("Connection: close\r\n\r\n" if last else "\r\n")).encode()
-
-
-_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+def told(scope: Any, name: str) -> Any:  # noqa: ANN401 - ASGI's dictionaries
+    """Read what a connection tells of a request."""
+    return scope["state"][name]

@@ -1,19 +1,27 @@
 """The HTTPS server of the XKS door: connections, how many and for how long; certificates; the end.
 
-Each worker listens by itself (SO_REUSEPORT). It accepts by hand, so that a connection counts from its first
-packet, before TLS; so that every one is accepted with the newest certificates; and so that the backlog is
-served before the port is given back. At the cap the longest idle stranger has to go for a newcomer, and a
-peer that has proved itself only where there are no strangers: idle connections of nobody keep nobody out.
+HTTP is uvicorn's (`connection`); it is not run by uvicorn's own server, which takes signals, counts no
+connection before TLS is done, and serves with one certificate for good. Each worker listens by itself
+(SO_REUSEPORT). It accepts by hand, so that a connection counts from its first packet, before TLS; so that
+every one is accepted with the newest certificates; and so that the backlog is served before the port is
+given back. At the cap the longest idle stranger has to go for a newcomer, and a peer that has proved itself
+only where there are no strangers: idle connections of nobody keep nobody out.
 """
 
 import asyncio
+import math
 import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from strongroomd.frontends.xks.application import Application
 from strongroomd.frontends.xks.connection import Connection, Phase
 from strongroomd.frontends.xks.door import Door
 from strongroomd.frontends.xks.tls import Tls
@@ -48,8 +56,8 @@ class ServerSettings:
     host: str
     port: int
     max_connections: int
-    idle_seconds: float = 300.0
-    first_seconds: float = 10.0
+    idle_seconds: int = 300
+    first_seconds: int = 10
     read_seconds: float = 5.0
     stall_seconds: float = 5.0
     linger_seconds: float = 1.0
@@ -81,6 +89,20 @@ class Server:
                 (200, b"ready\n") if ready() and not self.is_draining else (503, b"not ready\n")
             ),
         }
+        self.state = ServerState()
+        self.config = Config(
+            Application(self),
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
+        self.config.load()
         self._settings = settings
         self._tls = tls
         self._listener: socket.socket | None = None
@@ -93,14 +115,12 @@ class Server:
             Phase.FIRST: settings.first_seconds,
             Phase.IDLE: settings.idle_seconds,
             Phase.READING: settings.read_seconds,
-            Phase.STALLED: settings.stall_seconds,
             Phase.LINGERING: settings.linger_seconds,
         }
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it serves without TLS."""
-        return self._tls is None
+    def patience(self, *, known: bool) -> int:
+        """Say how many seconds a peer may be silent between requests."""
+        return self._settings.idle_seconds if known else self._settings.first_seconds
 
     @property
     def connections(self) -> int:
@@ -135,11 +155,9 @@ class Server:
         self.is_draining = True
         ends = time.monotonic() + grace
         await self._stop_accepting()
-        for connection in tuple(self._strangers):
-            connection.last_call()
-        await self._until(lambda: not self._known, min(ends, time.monotonic() + _LAST_REQUESTS_SECONDS))
+        await self._until(lambda: not self.connections, min(ends, time.monotonic() + _LAST_REQUESTS_SECONDS))
         for connection in (*self._known, *self._strangers):
-            connection.last_call()
+            connection.shutdown()
         await self._until(lambda: not self.connections, ends)
         for connection in (*self._known, *self._strangers):
             connection.abort()
@@ -188,19 +206,19 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                peer, address = await loop.sock_accept(listener)
+                peer, _ = await loop.sock_accept(listener)
             except OSError as error:
                 _log.warning("cannot accept", errno=error.errno)
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            self._welcome(peer, address)
+            self._welcome(peer)
 
-    def _welcome(self, peer: socket.socket, address: tuple[Any, ...]) -> None:
+    def _welcome(self, peer: socket.socket) -> None:
         if self.connections >= self._settings.max_connections and not self._made_room():
             self.dropped("full")
             peer.close()
             return
-        connection = Connection(self, str(address[0]), int(address[1]))
+        connection = Connection(self)
         task = self._arriving[connection] = asyncio.create_task(self._shake_hands(peer, connection))
         task.add_done_callback(lambda _: self._arriving.pop(connection, None))
 
@@ -239,7 +257,7 @@ class Server:
         await asyncio.gather(self._accepting, return_exceptions=True)
         try:
             while True:
-                self._welcome(*self._listener.accept())
+                self._welcome(self._listener.accept()[0])
         except OSError:
             self._listener.close()
 
@@ -251,18 +269,21 @@ class Server:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
             for connection in (*self._strangers, *self._known):
-                allowed = self._allowed.get(connection.phase)
-                if allowed is not None and now - connection.since > allowed:
+                allowed = self._allowed.get(connection.phase, math.inf)
+                if now - connection.since > allowed:
                     self._overdue(connection)
+                elif (
+                    connection.stalled_since and now - connection.stalled_since > self._settings.stall_seconds
+                ):
+                    connection.abort()
 
     def _overdue(self, connection: Connection) -> None:
         if connection.phase is Phase.READING:
-            self.dropped("slow")
-            connection.too_slow()
-        elif connection.phase in {Phase.STALLED, Phase.LINGERING}:
+            connection.fail(HTTPStatus.REQUEST_TIMEOUT, "slow")
+        elif connection.phase is Phase.LINGERING:
             connection.abort()
         else:
-            connection.last_call()
+            connection.shutdown()
 
     @staticmethod
     async def _until(condition: Callable[[], bool], ends: float) -> None:
