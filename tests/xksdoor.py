@@ -15,13 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from strongroomd.custody.threshold import Attempt
+from strongroomd.custody.xks.proxy import XksCall
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.frontends.grpc.pki import Authority
 from strongroomd.frontends.sigv4 import Verifier
 from strongroomd.frontends.xks.door import SERVICE, Door
-from strongroomd.frontends.xks.interfaces import XksCall
 from strongroomd.frontends.xks.server import Server, ServerSettings
 from strongroomd.frontends.xks.tls import Tls, TlsFiles, load
 
@@ -90,8 +90,8 @@ class FakeProxy:
     async def secrets(self, _store: Any, access_key_id: str) -> Any:
         return self.signers.get(access_key_id)
 
-    def used(self, _store: Any, access_key_id: str, address: str) -> None:
-        self.uses.append((access_key_id, address))
+    def used(self, store: Any, access_key_id: str) -> None:
+        self.uses.append((store.store_id, access_key_id))
 
     async def _called(self, name: str, caller: Caller, call: XksCall) -> None:
         caller.passed = True

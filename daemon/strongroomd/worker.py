@@ -94,6 +94,7 @@ class WorkerArguments:
         config_fd: the configuration's bytes, as the supervisor accepted them.
         pin_fd: the PIN, if it came by descriptor.
         token_pin_fds: those of further tokens that came so, by name.
+        xks_port: resolved like the other ports, if the door is open.
     """
 
     config: Path
@@ -105,6 +106,7 @@ class WorkerArguments:
     config_fd: int
     pin_fd: int | None = None
     token_pin_fds: dict[str, int] = field(default_factory=dict)
+    xks_port: int | None = None
 
 
 def run(arguments: WorkerArguments, assemble: Assemble) -> int:
@@ -204,6 +206,7 @@ class _Life:
             daemon_file=daemon_file(settings),
             ready=self._ready,
             token_pin_fds=arguments.token_pin_fds,
+            xks=_address(settings.xks.address, arguments.xks_port),
         )
 
     def _ready(self) -> None:
@@ -284,10 +287,16 @@ class _Life:
             _log.info("reloaded", what=what)
 
 
+def _address(configured: Address | None, port: int | None) -> Address | None:
+    return None if configured is None or port is None else Address(configured.host, port)
+
+
 _Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
 def _files(settings: Settings) -> _Stamps:
     """Tell the versions of the files that may change while the worker serves."""
-    grpc = settings.grpc
-    return tuple(stamp(path) for path in (grpc.certificate_file, grpc.key_file, grpc.client_ca_file))
+    grpc, xks = settings.grpc, settings.xks
+    files = [grpc.certificate_file, grpc.key_file, grpc.client_ca_file]
+    optional = (xks.certificate_file, xks.key_file, xks.client_ca_file)
+    return tuple(stamp(path) for path in (*files, *(path for path in optional if path is not None)))

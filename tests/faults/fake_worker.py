@@ -105,6 +105,16 @@ class Fake:
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--token-pin", action="append", default=[])
-for name in ("config", "index", "parent", "grpc-port", "ops-port", "heartbeat-fd", "config-fd", "pin-fd"):
+for name in (
+    "config",
+    "index",
+    "parent",
+    "grpc-port",
+    "ops-port",
+    "heartbeat-fd",
+    "config-fd",
+    "pin-fd",
+    "xks-port",
+):
     parser.add_argument(f"--{name}")
 Fake(parser.parse_args()).live()

@@ -30,6 +30,6 @@ async def test_mutations_are_waited_for_after_the_last_call_and_before_anything_
 
     await assembly.drain(1.0)
 
-    assert calls[:2] == ["server.drain", "core.gate.settle"]
+    assert calls[:3] == ["server.drain", "xks.server.drain", "core.gate.settle"]
     closed = [calls.index(f"{what}.close") for what in ("audit", "vault", "store")]
     assert min(closed) > calls.index("core.upkeep.checkpoint") > calls.index("core.gate.settle")

@@ -79,6 +79,7 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
     config_fd: Annotated[int, typer.Option()],
     pin_fd: Annotated[int | None, typer.Option()] = None,
     token_pin: Annotated[list[str] | None, typer.Option()] = None,
+    xks_port: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     """Be one worker; the supervisor starts it."""
     from strongroomd import wiring  # noqa: PLC0415
@@ -94,6 +95,7 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
         config_fd=config_fd,
         pin_fd=pin_fd,
         token_pin_fds=_descriptors(token_pin or []),
+        xks_port=xks_port,
     )
     code = run(arguments, wiring.assemble)
     sys.stderr.flush()

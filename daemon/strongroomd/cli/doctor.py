@@ -35,6 +35,7 @@ PKCS11_VERSION: Final = "0.10.1"  # the one whose inner workings the hsm room re
 MIN_FREE: Final = 64 << 20  # bytes; below this the audit log soon stops the daemon
 LOW_FREE: Final = 1 << 30
 CERTIFICATE_DAYS: Final = 30
+_HTTPS: Final = 443  # the only port that AWS KMS calls
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC).timestamp()  # no honest clock is behind this daemon's writing
 
 
@@ -229,7 +230,10 @@ def _certificates(settings: Settings) -> _Outcomes:
     from strongroomd.frontends.grpc.pki import expires_at  # noqa: PLC0415
 
     grpc = settings.grpc
-    for name, path in (("server", grpc.certificate_file), ("client CA", grpc.client_ca_file)):
+    files = [("server", grpc.certificate_file), ("client CA", grpc.client_ca_file)]
+    if settings.xks.certificate_file is not None:
+        files.append(("XKS door's", settings.xks.certificate_file))
+    for name, path in files:
         try:
             days = (expires_at(path.read_bytes()) - time.time()) / 86_400
         except (OSError, StrongroomError):
@@ -249,8 +253,36 @@ def _ports(settings: Settings) -> _Outcomes:
     if daemon:
         yield Verdict.OK, f"a daemon serves on {daemon.get('grpc')}, state {daemon.get('state')}"
         return
-    for address in (settings.grpc.address, settings.ops.address):
-        yield _port(address)
+    for address in (settings.grpc.address, settings.ops.address, settings.xks.address):
+        if address is not None:
+            yield _port(address)
+
+
+def _key_stores(settings: Settings) -> _Outcomes:
+    """Try what the XKS door would serve with."""
+    from strongroomd.wiring import rooms  # noqa: PLC0415 - it loads every room
+
+    if settings.xks.address is None:
+        yield Verdict.OK, "the XKS door is closed: [xks] has no address"
+        return
+    if settings.xks.plain_http:
+        yield (
+            Verdict.WARN,
+            "the XKS door speaks plain HTTP",
+            "right only behind a load balancer that ends TLS",
+        )
+        return
+    try:
+        rooms.xks_tls(settings)
+    except StrongroomError as error:
+        yield Verdict.FAIL, f"{error.field}: {error.message}", "correct the file"
+        return
+    yield Verdict.OK, "the XKS door can serve with its certificate, and with the suites of AWS KMS only"
+    if settings.xks.address.port != _HTTPS:
+        yield (
+            Verdict.OK,
+            f"AWS KMS calls port {_HTTPS}: a load balancer must lead it to {settings.xks.address}",
+        )
 
 
 def _running(settings: Settings) -> dict[str, Any]:
@@ -300,5 +332,6 @@ _CHECKS: Final[tuple[Callable[[Settings], _Outcomes], ...]] = (
     _further_tokens,
     _store,
     _certificates,
+    _key_stores,
     _ports,
 )

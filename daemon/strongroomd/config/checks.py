@@ -19,8 +19,10 @@ from strongroomd.config.sections import (
     Section,
     Settings,
     TokenSection,
+    XksSection,
 )
 from strongroomd.config.tokens import source_mistakes, token_conflicts
+from strongroomd.config.xkschecks import xks_conflicts
 
 _OWNER_ONLY: Final = stat.S_IRWXG | stat.S_IRWXO | stat.S_IXUSR
 _TOKEN_FILES: Final = {
@@ -43,19 +45,26 @@ def conflicts(sections: Mapping[str, Section], identities: Sequence[Identity]) -
             yield from _hsm_conflicts(hsm)
     match sections.get("access"):
         case AccessSection() as access:
-            known = {identity.arn for identity in identities}
-            for number, arn in enumerate(access.administrators, start=1):
-                if arn not in known:
-                    yield Mistake(f"[access] administrators.#{number}", "has no [[identities]] entry")
-            for number, arn in enumerate(access.operators, start=1):
-                if arn not in access.administrators:
-                    yield Mistake(f"[access] operators.#{number}", "must be one of the administrators, too")
+            yield from _access_conflicts(access, identities)
     match sections.get("events"):
         case EventsSection() as events:
             yield from event_conflicts(events)
+    match sections.get("xks"):
+        case XksSection() as xks:
+            yield from xks_conflicts(xks, sections)
     match sections.get("grpc"), sections.get("ops"):
         case GrpcSection() as grpc, OpsSection() as ops if grpc.address == ops.address and grpc.address.port:
             yield Mistake("[ops] address", "must differ from [grpc] address")
+
+
+def _access_conflicts(access: AccessSection, identities: Sequence[Identity]) -> Iterator[Mistake]:
+    known = {identity.arn for identity in identities}
+    for number, arn in enumerate(access.administrators, start=1):
+        if arn not in known:
+            yield Mistake(f"[access] administrators.#{number}", "has no [[identities]] entry")
+    for number, arn in enumerate(access.operators, start=1):
+        if arn not in access.administrators:
+            yield Mistake(f"[access] operators.#{number}", "must be one of the administrators, too")
 
 
 def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
@@ -68,7 +77,9 @@ def _hsm_conflicts(hsm: HsmSection) -> Iterator[Mistake]:
 
 def file_mistakes(settings: Settings) -> Iterator[Mistake]:
     """Look at the files that settings name, as they are now: present, readable, with safe modes."""
-    yield from section_file_mistakes({"grpc": settings.grpc, "hsm": settings.hsm, "events": settings.events})
+    yield from section_file_mistakes(
+        {"grpc": settings.grpc, "xks": settings.xks, "hsm": settings.hsm, "events": settings.events}
+    )
 
 
 def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
@@ -78,6 +89,9 @@ def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
             yield from _file("[grpc] certificate_file", grpc.certificate_file, 0)
             yield from _file("[grpc] key_file", grpc.key_file, stat.S_IROTH | stat.S_IWOTH)
             yield from _file("[grpc] client_ca_file", grpc.client_ca_file, stat.S_IWOTH)
+    match sections.get("xks"):
+        case XksSection() as xks:
+            yield from _xks_files(xks)
     match sections.get("hsm"):
         case HsmSection() as hsm:
             yield from _token_files("[hsm] ", hsm)
@@ -88,6 +102,17 @@ def section_file_mistakes(sections: Mapping[str, Section]) -> Iterator[Mistake]:
             for place, path, name in event_files(events):
                 found = list(_file(place, path, stat.S_IWOTH if name == "ca_file" else _OWNER_ONLY))
                 yield from found or event_content(place, path, name)
+
+
+def _xks_files(xks: XksSection) -> Iterator[Mistake]:
+    for name, forbidden in (
+        ("certificate_file", 0),
+        ("key_file", stat.S_IROTH | stat.S_IWOTH),
+        ("client_ca_file", stat.S_IWOTH),
+    ):
+        path = getattr(xks, name)
+        if path is not None:
+            yield from _file(f"[xks] {name}", path, forbidden)
 
 
 def _token_files(prefix: str, token: HsmSection | TokenSection) -> Iterator[Mistake]:

@@ -38,6 +38,7 @@ class WorkerPlace:
         started_at: milliseconds since the Unix epoch.
         grpc: the address to listen on, its port resolved, shared by SO_REUSEPORT.
         ops: the same for metrics and health.
+        xks: the same for the XKS door, if there is one.
         pin_fd: a descriptor of its own from which this worker reads the PIN, if the PIN came by descriptor.
         token_pin_fds: the same for further tokens, by their names.
         daemon_file: where the supervisor publishes the workers' states (JSON).
@@ -54,6 +55,7 @@ class WorkerPlace:
     daemon_file: Path
     ready: Callable[[], None]
     token_pin_fds: Mapping[str, int] = field(default_factory=dict)
+    xks: Address | None = None
 
 
 def daemon_file(settings: Settings) -> Path:

@@ -119,6 +119,21 @@ class GrpcSection(Section):
     age_grace_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30
 
 
+class XksSection(Section):
+    """[xks]: the door of external key stores, which AWS KMS calls; closed without an address."""
+
+    address: Bind | None = None
+    certificate_file: Location | None = None
+    key_file: Location | None = None
+    client_ca_file: Location | None = None
+    client_names: Annotated[tuple[Text, ...], Field(strict=False, max_length=50)] = ()
+    plain_http: bool = False
+    deadline_ms: Annotated[int, Field(ge=10, le=240)] = 200
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_connections: Annotated[int, Field(ge=10, le=20_000)] = 1_000
+    fleet_size: Annotated[int, Field(ge=1, le=1_000)] = 1
+
+
 class OpsSection(Section):
     """[ops]: metrics and health over plain HTTP, for the node's own agents."""
 
@@ -311,6 +326,7 @@ class Settings(Section):
     source: Path
     daemon: DaemonSection
     grpc: GrpcSection
+    xks: XksSection
     ops: OpsSection
     hsm: HsmSection
     store: StoreSection
@@ -349,6 +365,7 @@ class Settings(Section):
 SECTIONS: Final[dict[str, type[Section]]] = {
     "daemon": DaemonSection,
     "grpc": GrpcSection,
+    "xks": XksSection,
     "ops": OpsSection,
     "hsm": HsmSection,
     "store": StoreSection,

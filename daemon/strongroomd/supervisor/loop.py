@@ -112,6 +112,8 @@ class Supervisor:
         self._metrics.mkdir(mode=0o700)
         self._hold("grpc", self._settings.grpc.address)
         self._hold("ops", self._settings.ops.address)
+        if self._settings.xks.address is not None:
+            self._hold("xks", self._settings.xks.address)
         for token in token_plans(self._settings):
             if token.pin_fd is not None:
                 self._launcher.pins[token.name] = seal_pin(token.pin_fd, token.name)
@@ -336,10 +338,8 @@ class Supervisor:
             "pid": os.getpid(),
             "state": self._state(ready),
             "config": str(self._settings.source),
-            "grpc": str(self._addresses["grpc"]),
-            "grpc_port": self._addresses["grpc"].port,
-            "ops": str(self._addresses["ops"]),
-            "ops_port": self._addresses["ops"].port,
+            **{door: str(address) for door, address in self._addresses.items()},
+            **{f"{door}_port": address.port for door, address in self._addresses.items()},
             "workers": [{"index": w.index, "pid": w.process.pid, "state": w.state} for w in workers],
             "restarts": self._restarts,
             "refused_reloads": self._refused_reloads,
@@ -382,6 +382,7 @@ _FIXED: Final[dict[str, Callable[[Settings], object]]] = {
     "[daemon]": lambda settings: settings.daemon,
     "[grpc] address": lambda settings: settings.grpc.address,
     "[ops] address": lambda settings: settings.ops.address,
+    "[xks] address": lambda settings: settings.xks.address,
     "[hsm]": lambda settings: settings.hsm,
     "[store]": lambda settings: settings.store,
     "[audit] directory": lambda settings: settings.audit.directory,

@@ -268,6 +268,21 @@ class Metrics:
         self.xks_credential_age = self._gauge(
             "xks_credential_age_seconds", "Age of the oldest credential of any key store.", "mostrecent"
         )
+        self.xks_seconds = self._histogram(
+            "xks_request_seconds",
+            "Time from the first byte of a request of AWS KMS to its answer.",
+            REQUEST_BUCKETS,
+            ("xks_operation", "kms_operation"),
+        )
+        self.xks_errors = self._counter(
+            "xks_errors_total",
+            "Requests of AWS KMS that were answered by an error.",
+            ("xks_operation", "kms_operation", "error", "type"),
+        )
+        self.xks_connections = self._gauge("xks_connections", "Connections to the XKS door.", "livesum")
+        self.xks_dropped = self._counter(
+            "xks_connections_dropped_total", "Connections to the XKS door that it ended.", ("cause",)
+        )
         self.xks_token_state = self._gauge(
             "xks_token_state",
             "1 for the state in which some worker finds a token, as it tells AWS KMS.",

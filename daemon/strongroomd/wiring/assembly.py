@@ -37,6 +37,7 @@ from strongroomd.wiring.eventing import scribe
 from strongroomd.wiring.gauges import Gauges
 from strongroomd.wiring.meters import HsmMetrics, LedgerMetrics, MeteredAuditLog
 from strongroomd.wiring.tokens import join_tokens, records_in
+from strongroomd.wiring.xksdoor import XksDoor, open_xks
 
 _log = logs.get("wiring")
 _PAGE_BYTES = resource.getpagesize()
@@ -60,6 +61,7 @@ class _Open:
     gauges: Gauges
     metered: MeteredAuditLog
     certificates: Certificates
+    xks: XksDoor | None
 
 
 def assemble(settings: Settings, place: WorkerPlace) -> "WorkerAssembly":
@@ -115,10 +117,7 @@ class WorkerAssembly:
         rim = Rim(store, vault, metered, trail, table, key, store.outbox, *keys)
         core = build_core(settings, rim, ledger, self._metrics, f"{settings.daemon.node}-{place.pid}")
         found.tell, metered.tell = core.eventing.alarms.mac_failed, core.eventing.alarms.audit_failed
-        await core.eventing.courier.register()
-        await core.quotas.refresh()
-        await core.directory.start()
-        await core.key_stores.shelf.start()
+        await _fill(core)
         await vault.probe()
         certificates = rooms.certificates(settings)
         identities = rooms.identities(settings, certificates, core.directory)
@@ -132,13 +131,11 @@ class WorkerAssembly:
         server = Server(rooms.server_settings(settings, place), certificates, door, core.servicers)
         address = (place.ops.host, place.ops.port)
         ops = OpsServer(address, self._exposition, lambda: self._not_ready, self._troubles)
-        self._open = _Open(store, vault, audit, table, core, door, server, ops, gauges, metered, certificates)
-        self._hsm_metrics[MAIN].logged_in(yes=True)
-        self._hsm_metrics[MAIN].answers(yes=True)
-        self._metrics.audit_chain_ok.set(1)
-        ops.start()
-        await server.start()
-        self._not_ready = None
+        xks = open_xks(settings, place, core, self._metrics, lambda: self._not_ready is None)
+        self._open = _Open(
+            store, vault, audit, table, core, door, server, ops, gauges, metered, certificates, xks
+        )
+        await self._open_doors(self._open)
         self._begin_tasks(core)
         # What start-up made lives as long as the worker: the collector need not look at it again and again.
         gc.collect()
@@ -155,6 +152,16 @@ class WorkerAssembly:
                 core.admission.resize(Lane.QUICK, token, room)
 
             observer.follow_pace(tell)
+
+    async def _open_doors(self, opened: _Open) -> None:
+        self._hsm_metrics[MAIN].logged_in(yes=True)
+        self._hsm_metrics[MAIN].answers(yes=True)
+        self._metrics.audit_chain_ok.set(1)
+        opened.ops.start()
+        await opened.server.start()
+        if opened.xks is not None:
+            await opened.xks.server.start()
+        self._not_ready = None
 
     def _exposition(self) -> bytes:
         return self._metrics.exposition([SupervisorCollector(self._place.daemon_file)])
@@ -268,6 +275,8 @@ class WorkerAssembly:
     async def _look(self) -> None:
         opened = self._opened()
         opened.gauges.certificates(opened.certificates)
+        if opened.xks is not None:
+            opened.xks.look()
         stores = opened.core.key_stores
         opened.gauges.key_stores(stores.shelf, stores.board, opened.vault.tokens())
         if self._leading:
@@ -286,7 +295,11 @@ class WorkerAssembly:
             observer.flush()
         opened.metered.flush()
         opened.gauges.quick()
-        self._metrics.in_flight.set(opened.door.in_flight)
+        in_flight = opened.door.in_flight
+        if opened.xks is not None:
+            opened.xks.measure()
+            in_flight += opened.xks.in_flight
+        self._metrics.in_flight.set(in_flight)
         self._metrics.audit_queue.set(opened.audit.queued)
         self._metrics.hsm_cached_keys.set(opened.vault.loaded()[0])
         self._metrics.resident_bytes.set(_resident_bytes())
@@ -303,6 +316,7 @@ class WorkerAssembly:
         opened = self._opened()
         try:
             certificates = await asyncio.to_thread(rooms.certificates, settings)
+            tls = await asyncio.to_thread(rooms.xks_tls, settings)
             rules = rooms.identity_rules(settings)
             identities = rooms.identities(settings, certificates, opened.core.directory)
             await opened.core.eventing.use(settings)
@@ -311,6 +325,8 @@ class WorkerAssembly:
             raise
         opened.server.use(certificates)
         opened.certificates = certificates
+        if opened.xks is not None:
+            opened.xks.use(settings, tls)
         opened.core.directory.use_configured(rule.principal for rule in rules)
         opened.door.identities = identities
         opened.door.deadlines = rooms.deadlines(settings)
@@ -326,7 +342,10 @@ class WorkerAssembly:
         opened, self._open = self._open, None
         led, self._leading = self._leading, False  # the lease is not renewed any more
         self._not_ready = "draining"
-        await opened.server.drain(grace_seconds)
+        doors = [opened.server.drain(grace_seconds)]
+        if opened.xks is not None:
+            doors.append(opened.xks.server.drain(grace_seconds))
+        await asyncio.gather(*doors)
         await opened.core.gate.settle(SETTLE_SECONDS)
         opened.core.admission.lag.stop()
         for task in self._tasks:
@@ -365,6 +384,14 @@ class WorkerAssembly:
     def fatal(self) -> str | None:
         """Say why this worker cannot go on."""
         return self._fatal or (self._open.vault.fatal if self._open else None)
+
+
+async def _fill(core: Core) -> None:
+    """Read what is held in memory as a whole, once the ledger has the journal."""
+    await core.eventing.courier.register()
+    await core.quotas.refresh()
+    await core.directory.start()
+    await core.key_stores.shelf.start()
 
 
 def _over(value: float, bound: int) -> bool:

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from strongroomd.custody.admission import Lane
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import LimitScope
 from strongroomd.domain.tokens import MAIN, spelled
+from strongroomd.frontends.xks.errors import ErrorName
+from strongroomd.frontends.xks.server import CAUSES
 from strongroomd.ports import AuditLog
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
@@ -258,6 +260,54 @@ class ItemMetrics:
     def count(self, method: str, outcome: str, number: int) -> None:
         """Count items with one outcome."""
         self._metrics.items.labels(method, outcome).inc(number)
+
+
+_KMS_OPERATIONS: Final = frozenset(
+    {
+        "ConnectCustomKeyStore",
+        "CreateCustomKeyStore",
+        "CreateKey",
+        "Decrypt",
+        "DescribeKey",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyWithoutPlaintext",
+        "KmsHealthCheck",
+        "ReEncrypt",
+        "UpdateCustomKeyStore",
+    }
+)
+_ERROR_TYPES: Final = {name.wire: "Retryable" if name.retryable else "Non-retryable" for name in ErrorName}
+
+
+class XksMetrics:
+    """Counts the calls of the XKS door, under the names that CloudWatch's metrics have."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._seconds: dict[tuple[str, str], HistogramTally] = {}
+        for cause in CAUSES:
+            metrics.xks_dropped.labels(cause)
+
+    def finished(self, operation: str, kms_operation: str, error: str, seconds: float) -> None:
+        """Count a call; of what a request says only known words become labels."""
+        known = kms_operation if kms_operation in _KMS_OPERATIONS else "other" if kms_operation else "none"
+        tally = self._seconds.get((operation, known))
+        if tally is None:
+            child = self._metrics.xks_seconds.labels(operation, known)
+            tally = self._seconds[operation, known] = HistogramTally(child)
+        tally.observe(seconds)
+        if error:
+            self._metrics.xks_errors.labels(operation, known, error, _ERROR_TYPES[error]).inc()
+
+    def dropped(self, cause: str) -> None:
+        """Count a connection that the door ended."""
+        self._metrics.xks_dropped.labels(cause).inc()
+
+    def flush(self) -> None:
+        """Hand over what was counted."""
+        for tally in tuple(self._seconds.values()):
+            tally.flush()
 
 
 class EventMetrics:

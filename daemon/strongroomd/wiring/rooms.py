@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from strongroomd import __version__
-from strongroomd.config import Settings, TokenPlan, WorkerPlace, token_plans
+from strongroomd.config import Address, Settings, TokenPlan, WorkerPlace, token_plans
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.directory import Directory
 from strongroomd.custody.quotas import Rate
@@ -16,6 +16,9 @@ from strongroomd.domain.principals import Principal, parse_principal
 from strongroomd.frontends.grpc.door import Deadlines
 from strongroomd.frontends.grpc.identity import Identities, IdentityRule
 from strongroomd.frontends.grpc.server import Certificates, ServerSettings
+from strongroomd.frontends.xks.server import ServerSettings as XksServerSettings
+from strongroomd.frontends.xks.tls import Tls, TlsFiles
+from strongroomd.frontends.xks.tls import load as load_tls
 from strongroomd.hsm.pin import PinSource
 from strongroomd.hsm.recovery import read_recovery_key
 from strongroomd.hsm.settings import HsmSettings
@@ -94,7 +97,7 @@ def lane_bounds(settings: Settings) -> dict[Lane, int]:
     """How many calls may be inside each lane."""
     hsm = settings.hsm
     return {
-        Lane.QUICK: settings.grpc.max_in_flight,
+        Lane.QUICK: settings.grpc.max_in_flight + _xks_calls(settings),
         Lane.RSA: hsm.slow_threads + hsm.slow_queue,
         Lane.BIRTH: hsm.birth_threads + hsm.birth_queue,
     }
@@ -114,8 +117,12 @@ def quick_room(settings: Settings, *, inline: bool) -> int | None:
 
 
 def most_calls(settings: Settings) -> int:
-    """How many calls may be inside: every lane of every token full, so that none starves another."""
-    return sum(lane_bounds(settings).values()) * len(token_plans(settings))
+    """How many native calls may be inside: every lane of every token full, so that none starves another."""
+    return (sum(lane_bounds(settings).values()) - _xks_calls(settings)) * len(token_plans(settings))
+
+
+def _xks_calls(settings: Settings) -> int:
+    return 0 if settings.xks.address is None else settings.xks.max_in_flight
 
 
 def realm(settings: Settings) -> Realm:
@@ -159,7 +166,7 @@ def event_source(settings: Settings) -> str:
 
 def fleet(settings: Settings) -> Fleet:
     """What health answers of an external key store say of this daemon."""
-    return Fleet(1, settings.daemon.node, f"strongroomd {__version__}")
+    return Fleet(settings.xks.fleet_size, settings.daemon.node, f"strongroomd {__version__}")
 
 
 def deadlines(settings: Settings) -> Deadlines:
@@ -196,6 +203,25 @@ def certificates(settings: Settings) -> Certificates:
     )
     read.check()
     return read
+
+
+def xks_server(settings: Settings, address: Address) -> XksServerSettings:
+    """How the XKS door listens."""
+    return XksServerSettings(address.host, address.port, settings.xks.max_connections)
+
+
+def xks_tls(settings: Settings) -> Tls | None:
+    """Read what the XKS door serves with; None for plain HTTP, or where it is closed.
+
+    Raises:
+        StrongroomError: CONFIGURATION naming the file's setting.
+    """
+    xks = settings.xks
+    if xks.address is None or xks.certificate_file is None or xks.key_file is None:
+        return None
+    return load_tls(
+        TlsFiles(xks.certificate_file, xks.key_file, xks.client_ca_file, frozenset(xks.client_names))
+    )
 
 
 def _read(path: Path, field: str) -> bytes:

@@ -94,7 +94,7 @@ async def test_core_is_told_who_calls_and_for_whom(door: Door, proxy: FakeProxy)
     assert caller.deadline == pytest.approx(asked.arrived + 5.0)
     assert (call.external_key_id, call.region) == ("key-1", "us-east-1")
     assert call.metadata.kms_operation == "Encrypt"
-    assert proxy.uses == [(ACCESS_KEY_ID, "192.0.2.7")]
+    assert proxy.uses == [(STORE.store_id, ACCESS_KEY_ID)]
 
 
 BODY = json.dumps(HEALTH).encode()

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from strongroomd.custody.threshold import NOBODY, Attempt, Threshold
+from strongroomd.custody.xks.proxy import Proxy, XksCall
+from strongroomd.custody.xks.shelf import KeyStore
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Caller
 from strongroomd.frontends.sigv4 import Claim, HttpParts, Verifier
 from strongroomd.frontends.xks import errors, replies, requests, routes
 from strongroomd.frontends.xks.errors import NAMES, ErrorName
-from strongroomd.frontends.xks.interfaces import Meter, Proxy, Store, XksCall
+from strongroomd.frontends.xks.interfaces import Meter
 from strongroomd.frontends.xks.routes import Operation, Route
 from strongroomd.telemetry import logs
 
@@ -211,7 +213,7 @@ class Exchange:
         self._count("")
         return Reply(200, body, authenticated=True)
 
-    def _found(self) -> tuple[Route, Store]:
+    def _found(self) -> tuple[Route, KeyStore]:
         """Find the store and what is asked of it. Raises NOT_FOUND."""
         parts = self._request.parts
         route = None if parts.query else routes.find(parts.path)
@@ -224,7 +226,7 @@ class Exchange:
             self._told["external_key"] = route.external_key_id
         return route, store
 
-    async def _authenticated(self, store: Store) -> Claim:
+    async def _authenticated(self, store: KeyStore) -> Claim:
         """Find who signed the request. Raises UNAUTHENTICATED_PEER."""
         door, request = self._door, self._request
         claim = door.verifier.read(request.parts)
@@ -238,7 +240,7 @@ class Exchange:
             DOOR,
             identity=f"xks-credential:{claim.access_key_id}",
         )
-        door.proxy.used(store, claim.access_key_id, request.address)
+        door.proxy.used(store, claim.access_key_id)
         return claim
 
     def _known(self) -> Caller:

@@ -4,8 +4,9 @@ from base64 import b64encode
 
 import orjson
 
+from strongroomd.custody.xks.health import Health
+from strongroomd.custody.xks.proxy import KeyMetadata
 from strongroomd.domain.xks.layout import SealedParts
-from strongroomd.frontends.xks.interfaces import Health, KeyMetadata
 
 
 def health(told: Health) -> bytes:
