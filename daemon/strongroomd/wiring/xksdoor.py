@@ -73,4 +73,6 @@ def open_xks(
         most=xks.max_in_flight,
     )
     tls = rooms.xks_tls(settings)
-    return XksDoor(Server(rooms.xks_server(settings, place.xks), tls, door, ready), meter, metrics, tls)
+    opened = XksDoor(Server(rooms.xks_server(settings, place.xks), tls, door, ready), meter, metrics, tls)
+    opened.look()
+    return opened
