@@ -85,8 +85,17 @@ def kms(xks: Daemon, owner: Client) -> Iterator[Kms]:
     port = int(xks.state["xks_port"])
     kms = Kms(port, xks.authority, store.uri_prefix, new.credential.access_key_id, new.secret_access_key)
     with closing(kms.connection):
-        wait_until(lambda: kms.ask("health", HEALTH).status == 200, 5)
+        wait_until(lambda: everywhere(kms, "health", HEALTH, (200, "")), 10)
         yield kms
+
+
+def everywhere(kms: Kms, act: str, document: Any, outcome: tuple[int, str]) -> bool:
+    """Whether every worker answers so: a dozen connections miss one of two in one case of 2,000."""
+    for _ in range(12):
+        kms.connection.close()
+        if kms.error(act, document) != outcome:
+            return False
+    return True
 
 
 def decryption(sealed: dict[str, str], **more: Any) -> dict[str, Any]:
@@ -143,11 +152,7 @@ def test_blocked_store_answers_nothing_within_a_second(kms: Kms, owner: Client) 
     store = next(s for s in owner.list_key_stores().items if s.uri_prefix == kms.prefix)
     owner.block_key_store(store.key_store_id)
 
-    def both_workers_know() -> bool:
-        kms.connection.close()
-        return all(kms.error("encrypt", ENCRYPT) == (400, "InvalidStateException") for _ in range(8))
-
-    wait_until(both_workers_know, 2)
+    wait_until(lambda: everywhere(kms, "encrypt", ENCRYPT, (400, "InvalidStateException")), 3)
     owner.unblock_key_store(store.key_store_id)
     wait_until(lambda: kms.ask("encrypt", ENCRYPT).status == 200, 2)
 
@@ -157,12 +162,13 @@ def test_credentials_are_replaced_without_a_failed_call(kms: Kms, owner: Client)
     old, new = kms.access_key_id, owner.create_key_store_credential(store.key_store_id)
     rotated = Kms(kms.port, kms.authority, kms.prefix, new.credential.access_key_id, new.secret_access_key)
     with closing(rotated.connection):
-        wait_until(lambda: rotated.ask("health", HEALTH).status == 200, 2)
+        wait_until(lambda: everywhere(rotated, "health", HEALTH, (200, "")), 3)
         assert kms.ask("encrypt", ENCRYPT).status == 200
 
         owner.delete_key_store_credential(store.key_store_id, old)
 
-        wait_until(lambda: kms.error("encrypt", ENCRYPT) == (401, "AuthenticationFailedException"), 2)
+        gone = (401, "AuthenticationFailedException")
+        wait_until(lambda: everywhere(kms, "encrypt", ENCRYPT, gone), 3)
         assert rotated.ask("encrypt", ENCRYPT).status == 200
 
 
