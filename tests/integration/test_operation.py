@@ -358,8 +358,8 @@ def test_no_secret_is_found_in_anything_that_the_daemon_writes(busy: Daemon, roo
     assert kit.seal.encode() in b"".join(written.values())  # what is looked through is really there
 
 
-_KEPT = {"description", "request_id"}
-"""Texts that the daemon is asked to keep."""
+_KEPT = {"description", "request_id", "cka_id", "label"}
+"""Texts that the daemon is asked to keep; what an operator looked for in a token is in the audit log."""
 
 
 def _with_secrets(name: str, marker: bytes) -> Iterator[bytes]:

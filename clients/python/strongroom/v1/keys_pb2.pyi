@@ -135,9 +135,9 @@ class AdoptKeyRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     cka_id: _builtins.str
-    """CKA_ID of the object, in hexadecimal digits, at most 256."""
+    """CKA_ID of the object, in hexadecimal digits, at most 256. Not secret: found or not, it is audited."""
     label: _builtins.str
-    """CKA_LABEL of the object, printable text of at most 256 characters."""
+    """CKA_LABEL of the object, printable text of at most 256 characters. Not secret, as cka_id."""
     token: _builtins.str
     """The token that holds it, as for CreateKey. Empty: the configured default, or with `key` its own."""
     key: _builtins.str
