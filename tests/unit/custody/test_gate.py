@@ -25,6 +25,7 @@ from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.policy.evaluation import Authority
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.records import KeyManager, KeyState
+from strongroomd.ports import Charge
 
 ALICE = Principal("arn:aws:iam::111122223333:user/alice", "111122223333")
 ADMIN = Principal("arn:aws:iam::111122223333:user/admin", "111122223333", administrator=True)
@@ -58,7 +59,9 @@ class Fakes:
         authority = Authority(policy.parse(self.key_policy), policy.Resource("arn:key", account))
         return SimpleNamespace(key=key, arn="arn:key", authority=authority, aliases=None)
 
-    def spend(self, principal: Principal, key_id: str, class_: QuotaClass, cost: int) -> None:
+    def spend(
+        self, principal: Principal, key_id: str, class_: QuotaClass, cost: int, more: Sequence[Charge] = ()
+    ) -> None:
         self.asked.append(("spend", class_, cost))
         if cost > self.quota_left:
             raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
