@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from strongroomd.cli import dev
 from strongroomd.cli.app import app
+from strongroomd.cli.doctor import examine
 from strongroomd.config import load
 
 
@@ -158,6 +159,36 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
     assert "warn  further tokens     berlin: no single token has" in done.stdout
     assert "schema absent" in done.stdout
     assert "strongroomd init" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("", "ok    key stores         the XKS door is closed"),
+        (
+            'certificate_file = "tls/server.pem"\nkey_file = "tls/server.key"',
+            "ok    key stores         the XKS door can serve",
+        ),
+        (
+            'certificate_file = "tls/server.pem"\nkey_file = "tls/admin.key"',
+            "fail  key stores         xks.certificate_file",
+        ),
+        ("plain_http = true", "warn  key stores         the XKS door speaks plain HTTP"),
+    ],
+)
+def test_doctor_tries_what_the_xks_door_would_serve_with(tmp_path: Path, table: str, line: str) -> None:
+    config = dev.prepare(tmp_path, port=0, ops_port=0, workers=1)
+    if table:
+        config.write_text(config.read_text() + f'\n[xks]\naddress = "127.0.0.1:0"\n{table}\n')
+
+    found = [
+        f"{f.verdict:<5} {f.check:<18} {f.text}"
+        for f in examine(load(config, check_files=False))
+        if f.check == "key stores"
+    ]
+
+    assert found
+    assert found[0].startswith(line)
 
 
 def test_doctor_survives_a_module_that_is_none(tmp_path: Path) -> None:

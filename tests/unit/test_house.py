@@ -131,8 +131,9 @@ def test_base_install_brings_nothing_of_the_daemon() -> None:
     assert daemon_only.isdisjoint(pinned("base"))
 
 
-def test_pkcs11_binding_is_declared_at_exactly_the_pinned_version() -> None:
-    assert f"python-pkcs11=={pinned('daemon')['python-pkcs11']}" in declared("daemon")
+@pytest.mark.parametrize("name", ["python-pkcs11", "uvicorn"])
+def test_what_is_relied_on_inside_is_declared_at_exactly_the_pinned_version(name: str) -> None:
+    assert f"{name}=={pinned('daemon')[name]}" in declared("daemon")
 
 
 def test_top_level_holds_only_what_the_map_names() -> None:
