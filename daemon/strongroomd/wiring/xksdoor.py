@@ -72,6 +72,7 @@ def open_xks(
         deadline=xks.deadline_ms / 1000,
         most=xks.max_in_flight,
     )
+    door.require_time = core.admission.require_time
     tls = rooms.xks_tls(settings)
     opened = XksDoor(Server(rooms.xks_server(settings, place.xks), tls, door, ready), meter, metrics, tls)
     opened.look()

@@ -243,6 +243,22 @@ async def test_too_many_calls_are_throttled_and_not_written_down(proxy: FakeProx
     assert (notes.refused, door.in_flight) == ([], 0)
 
 
+async def test_call_that_comes_too_late_for_the_loop_is_throttled_before_any_work(
+    door: Door, proxy: FakeProxy, notes: Notes
+) -> None:
+    asked, seen = of("encrypt"), []
+
+    def late(deadline: float) -> None:
+        seen.append(deadline)
+        raise StrongroomError(Reason.OVERLOADED)
+
+    door.require_time = late
+
+    assert error_of(await ask(door, asked)) == (429, "ThrottlingException")
+    assert seen == [pytest.approx(asked.arrived + 5.0)]
+    assert (proxy.uses, proxy.calls, notes.refused) == ([], [], [])
+
+
 async def test_answer_is_due_before_kms_gives_up(proxy: FakeProxy, notes: Notes) -> None:
     for deadline, due in ((0.05, 0.07), (0.2, 0.22), (0.24, 0.245)):
         asked = of("encrypt")

@@ -98,6 +98,7 @@ class Door:
 
     Attributes:
         in_flight: calls being served.
+        require_time: refuses a deadline that the worker is too late for already. Raises OVERLOADED.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Door:
         self.deadline = deadline
         self.most = most
         self.in_flight = 0
+        self.require_time: Callable[[float], None] = _enough
         self._threshold = threshold
         self._pending: set[asyncio.Task[StrongroomError]] = set()
 
@@ -198,6 +200,7 @@ class Exchange:
         request, door = self._request, self._door
         if door.in_flight > door.most:
             raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
+        door.require_time(request.arrived + door.deadline)
         route, store = self._found()
         if request.parts.method != "POST":
             return self._wrong_method()
@@ -286,6 +289,10 @@ class Exchange:
             self._counted = True
             seconds = time.monotonic() - self._request.arrived
             self._door.meter.finished(self._operation, self._kms_operation, error, seconds)
+
+
+def _enough(_: float) -> None:
+    """Find that there is time for everybody."""
 
 
 async def _health(proxy: Proxy, caller: Caller, call: XksCall, _document: dict[str, Any]) -> bytes:
