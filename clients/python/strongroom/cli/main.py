@@ -25,6 +25,7 @@ from strongroom.cli import (
     keys,
     keystores,
     quotarequests,
+    selftest,
     trials,
 )
 from strongroom.cli.output import note, plain_error, print_json, standard_output
@@ -87,6 +88,7 @@ app.add_typer(credentials.access_key_app, name="access-key")
 app.add_typer(credentials.role_app, name="role")
 xks_app = typer.Typer(help="AWS KMS external key stores.", no_args_is_help=True)
 keystores.attach(xks_app)
+xks_app.command("selftest")(selftest.selftest)
 app.add_typer(xks_app, name="xks")
 app.add_typer(events.events_app, name="events")
 app.add_typer(events.compliance_app, name="compliance")
