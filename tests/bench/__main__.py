@@ -1,4 +1,4 @@
-"""`scripts/bench`: efficiency, store size, access, oracle."""
+"""`scripts/bench`: efficiency, store size, access, oracle, XKS."""
 
 import tempfile
 from pathlib import Path
@@ -65,6 +65,45 @@ def access(
 
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
         bench.run(Path(folder), rounds=rounds, policies=policies, grants=grants)
+
+
+@app.command()
+def xks(
+    rate: Annotated[float, typer.Option(help="Requests due a second.")] = 1_800.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement.")] = 60.0,
+    search: Annotated[bool, typer.Option("--search", help="Find the highest rate that holds.")] = False,
+    overload: Annotated[bool, typer.Option("--overload", help="Ask for five times the peak.")] = False,
+    noisy: Annotated[
+        bool, typer.Option("--noisy", help="A store beside one at ten times its quota.")
+    ] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="Many keys against four.")] = False,
+    efficiency: Annotated[bool, typer.Option("--efficiency", help="E against a bare HTTPS echo.")] = False,
+    rounds: Rounds = 7,
+    workers: Workers = 2,
+    connections: Annotated[int, typer.Option(min=1, help="Kept connections.")] = 32,
+    many: Annotated[int, typer.Option(min=10, help="Keys of the larger store.")] = 10_000,
+    url: Annotated[
+        str, typer.Option(help="Another proxy than one of the bench's own; for --rate, --search, --overload.")
+    ] = "",
+    credentials: Annotated[
+        Path | None, typer.Option(help="With --url: the JSON that the AWS console takes.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="With --url: external key id; may be repeated.")
+    ] = None,
+    ca: Annotated[str, typer.Option(help="With --url: PEM of the proxy's authority.")] = "",
+) -> None:
+    """The XKS proxy door: at a rate (without another switch), and under what goes beyond it."""
+    from tests.bench import xksmodes as bench
+
+    plan = bench.Plan(rate, seconds, rounds, workers, connections, many)
+    wanted = [name for name, on in (("search", search), ("overload", overload), ("noisy", noisy), ("keys", keys),
+                                    ("efficiency", efficiency)) if on]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
+        if url and credentials:
+            bench.run_against(url, credentials, tuple(key or ()), ca, plan, wanted)
+        else:
+            bench.run(Path(folder), plan, wanted)
 
 
 if __name__ == "__main__":

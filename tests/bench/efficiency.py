@@ -76,25 +76,17 @@ def cases(client: Client) -> list[Case]:
 def run(folder: Path, *, rounds: int, seconds: float, callers: int, workers: int) -> None:
     """Measure every case and print a line for each."""
     config = rig.found(folder, workers)
-    env = {"SOFTHSM2_CONF": str(folder / "token" / "softhsm2.conf")}
     with (
         rig.daemon(config) as daemon,
         rig.echo(daemon.tls, workers, 200) as echo,
         rig.helper("load", daemon.tls, wait=False) as load,
-        rig.helper("raw", *_raw_arguments(config), env=env) as raw,
+        rig.raw(config) as raw,
         daemon.client() as client,
     ):
         print(f"callers {callers}, workers {workers}, {rounds} rounds of {seconds} s each, taken in turns")
         print(f"{'operation':22}{'E: median (least - greatest)':34}{'echo':>7}{'raw':>8}{'ours':>9} us")
         for case in cases(client):
             _measure(case, daemon.endpoint, echo, load, raw, rounds, seconds, callers)
-
-
-def _raw_arguments(config: Path) -> tuple[str, str, Path]:
-    import tomllib
-
-    hsm = tomllib.loads(config.read_text())["hsm"]
-    return hsm["module"], hsm["token_label"], config.parent / hsm["pin_file"]
 
 
 def _measure(

@@ -18,6 +18,7 @@ from pkcs11.mechanisms import Mechanism
 from pkcs11.util.ec import encode_named_curve_parameters
 
 PLAINTEXT = bytes(32)
+XKS_PLAINTEXT, XKS_AAD = bytes(96), bytes(60)  # of KMS's sizes; the AAD with what frames it
 DIGEST = hashlib.sha256(b"message").digest()
 PREFIX = bytes.fromhex("3031300d060960864801650304020105000420")  # DigestInfo of SHA-256 (RFC 8017, 9.2)
 
@@ -41,6 +42,19 @@ def operations(session: Any) -> dict[str, Callable[[], object]]:
     def decrypt() -> object:
         return aes.decrypt(sealed, mechanism=Mechanism.AES_GCM, mechanism_param=pkcs11.GCMParams(iv))
 
+    sealed_apart = aes.encrypt(
+        XKS_PLAINTEXT, mechanism=Mechanism.AES_GCM, mechanism_param=pkcs11.GCMParams(iv, XKS_AAD)
+    )
+
+    def xks_decrypt() -> object:
+        given = pkcs11.GCMParams(iv, XKS_AAD)
+        return aes.decrypt(sealed_apart, mechanism=Mechanism.AES_GCM, mechanism_param=given)
+
+    def xks_encrypt() -> object:
+        given = pkcs11.GCMParams(os.urandom(12), XKS_AAD)
+        made = aes.encrypt(XKS_PLAINTEXT, mechanism=Mechanism.AES_GCM, mechanism_param=given)
+        return aes.decrypt(made, mechanism=Mechanism.AES_GCM, mechanism_param=given)  # as CDIV wants it
+
     def data_key() -> object:
         session.generate_random(256)
         return encrypt()
@@ -49,6 +63,8 @@ def operations(session: Any) -> dict[str, Callable[[], object]]:
         "encrypt": encrypt,
         "decrypt": decrypt,
         "data_key": data_key,
+        "xks_encrypt": xks_encrypt,
+        "xks_decrypt": xks_decrypt,
         "sign_rsa": lambda: rsa.sign(PREFIX + DIGEST, mechanism=Mechanism.RSA_PKCS),
         "sign_ecc": lambda: ecc.sign(DIGEST, mechanism=Mechanism.ECDSA),
     }

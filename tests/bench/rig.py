@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ class Daemon:
     def endpoint(self) -> str:
         """Where it listens."""
         return str(json.loads((self.folder / "run" / "daemon.json").read_bytes())["grpc"])
+
+    @property
+    def pid(self) -> int:
+        """Its supervisor."""
+        return int(json.loads((self.folder / "run" / "daemon.json").read_bytes())["pid"])
 
     @property
     def tls(self) -> Path:
@@ -140,6 +146,15 @@ def echo(tls: Path, workers: int, reply: int) -> Iterator[str]:
         for _ in range(workers):
             stack.enter_context(helper("echo", tls, port, reply))
         yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def raw(config: Path) -> Iterator[Rounds]:
+    """Run the raw PKCS#11 loop on the token of a daemon."""
+    folder, hsm = config.parent, tomllib.loads(config.read_text())["hsm"]
+    env = {"SOFTHSM2_CONF": str(folder / "token" / "softhsm2.conf")}
+    with helper("raw", hsm["module"], hsm["token_label"], folder / hsm["pin_file"], env=env) as rounds:
+        yield rounds
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,0 +1,187 @@
+"""The XKS proxy door at AWS's load: `scripts/bench xks`.
+
+Encrypt with CDIV and Decrypt in turns, TLS on, each request signed. The generator shares the machine's cores
+with the daemon; its own share of a core is told with every figure, and how late it was itself.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.bench import rig
+from tests.bench.xkscalls import Target
+
+if TYPE_CHECKING:
+    import subprocess
+
+P99, P999, WORST = 50.0, 150.0, 250.0  # ms; the aims
+MOST_CONNECTIONS = 2_000
+TRIES = 2  # of a rate in a search: a neighbour on the machine spoils some
+HASTE = 0.05  # seconds that a request of a flood waits for a connection
+
+
+@dataclass
+class Generator:
+    """A load generator in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+
+    def start(self, target: Target, seconds: float, **how: Any) -> None:
+        """Give an order; `finish` waits for what comes of it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"target": asdict(target), "seconds": seconds, **how}) + "\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the end of the order."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator ended")
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+    def ask(self, target: Target, seconds: float, **how: Any) -> dict[str, Any]:
+        """Carry out an order."""
+        self.start(target, seconds, **how)
+        return self.finish()
+
+
+@contextmanager
+def generator() -> Iterator[Generator]:
+    """Run one."""
+    with rig.helper("xksload", wait=False) as helper:
+        yield Generator(helper.process)
+
+
+def search(target: Target, *, seconds: float, connections: int) -> float:
+    """Print and return the highest rate that holds the aims, within 3 %; what fails once is tried again."""
+    with generator() as load:
+        peak = load.ask(target, min(seconds, 5.0), connections=connections)
+        tell("closed loop", peak)
+        low, high = 0.0, peak["goodput"] * 1.1
+        while high - low > max(0.03 * high, 10.0):
+            middle = (low + high) / 2
+            good = False
+            for _ in range(TRIES):
+                found = load.ask(target, seconds, rate=middle, connections=connections)
+                tell(f"{middle:.0f}/s", found)
+                if good := holds(found, middle):
+                    break
+            low, high = (middle, high) if good else (low, middle)
+    print(f"highest rate that holds p99 < 50, p99.9 < 150, max < 250 ms: {low:.0f}/s")
+    return low
+
+
+def overload(target: Target, *, seconds: float, times: float, memory: "Memory | None") -> None:
+    """Print what becomes of goodput when far more is asked than can be done.
+
+    As KMS would, the flood opens connections where those that it has are busy: as many as hold half a second's
+    work. A server that queues all of it answers everything too late.
+    """
+    with generator() as load:
+        load.ask(target, 2.0)
+        peak = load.ask(target, seconds)
+        tell("peak, closed loop", peak)
+        before = memory.now() if memory else 0
+        flood = {"rate": peak["goodput"] * times, "patience": HASTE}
+        connections = int(min(MOST_CONNECTIONS, max(256, peak["goodput"] / 2)))
+        found = load.ask(target, seconds, connections=connections, **flood)
+        tell(f"{times:g} times the peak", found)
+        again = load.ask(target, seconds)
+        tell("peak, afterwards", again)
+    share, back = (each["goodput"] / peak["goodput"] for each in (found, again))
+    print(f"goodput within 250 ms: {share:.2f} of the peak  aim 0.80; afterwards {back:.2f}")
+    print(f"accepted p99: {found['p99']:.0f} ms  aim 250; refusals: {found['names'] or 'none'}")
+    if memory:
+        print(f"memory of the daemon: {before / 1e6:.0f} MB before, {memory.now() / 1e6:.0f} MB after")
+
+
+def noisy(
+    quiet: Target, loud: Target, *, rounds: int, seconds: float, quiet_rate: float, loud_rate: float
+) -> None:
+    """Print how another store's flood moves a store's p99."""
+    with generator() as load, generator() as noise:
+        for target, made in ((quiet, load), (loud, noise)):
+            made.ask(target, 1.0, rate=20.0)
+        alone, beside = [], []
+        for _ in range(rounds):
+            alone.append(load.ask(quiet, seconds, rate=quiet_rate))
+            noise.start(loud, seconds + 0.5, rate=loud_rate, connections=64, patience=HASTE)
+            beside.append(load.ask(quiet, seconds, rate=quiet_rate))
+            flood = noise.finish()
+    tell("alone", alone[-1])
+    tell("beside", beside[-1])
+    tell("the flood", flood)
+    for name in ("p50", "p99"):
+        ratios = [b[name] / a[name] for a, b in zip(alone, beside, strict=True)]
+        aim = "  aim 1.20" if name == "p99" else ""
+        print(f"{name} beside the flood over alone: {rig.spread(ratios)}{aim}")
+
+
+def keys(few: Target, many: Target, *, rounds: int, seconds: float) -> None:
+    """Print the ratio of medians with many keys over few; the two are asked in turns."""
+    with generator() as load:
+        for target in (few, many):
+            load.ask(target, seconds, connections=1)
+        turns = [[load.ask(t, seconds, connections=1)["p50"] for t in (few, many)] for _ in range(rounds)]
+    print(f"p50 with {len(few.keys)} keys: {rig.spread([t[0] for t in turns])} ms")
+    print(f"p50 with {len(many.keys)} keys: {rig.spread([t[1] for t in turns])} ms")
+    print(f"ratio: {rig.spread([t[1] / t[0] for t in turns])}  aim 1.10")
+
+
+def efficiency(target: Target, echo: Target, raw: rig.Rounds, *, rounds: int, seconds: float) -> None:
+    """Print E: (bare HTTPS echo + raw PKCS#11) over what a call costs us, all in turns."""
+    for title, decrypting, work in (
+        ("Encrypt with CDIV", 0.0, "xks_encrypt"),
+        ("Decrypt", 1.0, "xks_decrypt"),
+    ):
+        turns = []
+        with generator() as load:
+            for _ in range(rounds):
+                ours = _cost(load.ask(target, seconds, connections=16, decrypting=decrypting))
+                bare = _cost(load.ask(echo, seconds, connections=16, plain=True))
+                turns.append((bare, raw.ask(work, min(seconds, 1.0)), ours))
+        bare, alone, ours = (rig.median([turn[n] for turn in turns]) for n in range(3))
+        spread = rig.spread([(a + b) / c for a, b, c in turns])
+        print(f"{title:20}E {spread}  echo {bare:.0f} + raw {alone:.0f} over {ours:.0f} us  aim 0.70")
+
+
+def holds(found: dict[str, Any], per_second: float) -> bool:
+    """Say whether the aims hold, and everything that was due was answered and right."""
+    amiss = found["unsent"] or found["lost"] or found["wrong"] or found["names"]
+    late = found["p99"] >= P99 or found["p999"] >= P999 or found["worst"] >= WORST
+    return not amiss and not late and found["good"] >= 0.99 * per_second * found["seconds"]
+
+
+def tell(title: str, found: dict[str, Any]) -> None:
+    """Print one line of figures."""
+    times = "  ".join(f"{name} {found[name]:.1f}" for name in ("p50", "p99", "p999", "max"))
+    amiss = {name: found[name] for name in ("late", "unsent", "lost", "wrong", "names") if found[name]} or ""
+    print(
+        f"{title:20} {found['goodput']:6.0f}/s good  {times} ms  generator: {found['cpu']:.2f} core, "
+        f"late by {found['lateness']:.1f} ms at p99  {amiss}",
+        flush=True,
+    )
+
+
+def _cost(found: dict[str, Any]) -> float:
+    if found["names"] or found["wrong"] or found["lost"]:
+        raise RuntimeError(f"refused: {found['names']}, wrong {found['wrong']}, lost {found['lost']}")
+    return float(found["seconds"]) / int(found["good"]) * 1e6
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a supervisor and its workers."""
+
+    pid: int
+
+    def now(self) -> int:
+        """In bytes."""
+        workers = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        statms = (Path(f"/proc/{pid}/statm").read_text() for pid in (str(self.pid), *workers))
+        return sum(int(each.split()[1]) for each in statms) * 4_096

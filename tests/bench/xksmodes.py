@@ -1,0 +1,103 @@
+"""What `scripts/bench xks` runs: each mode on a daemon of its own, or some of them on a proxy that is there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import rig, xks, xksrig
+from tests.bench.xkscalls import Target
+
+FEW = 4
+QUOTA, QUIET_RATE = 100, 300.0  # of the loud store, and what is asked of the quiet one, a second
+SETTLING = 2.0  # seconds at the rate before it is measured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options."""
+
+    rate: float
+    seconds: float
+    rounds: int
+    workers: int
+    connections: int
+    many: int
+
+
+def run(folder: Path, plan: Plan, wanted: list[str]) -> None:
+    """Run the modes that are wanted, by default the rate."""
+    for name in wanted or ["rate"]:
+        place = folder / name
+        place.mkdir()
+        print(f"-- {name}; {plan.workers} workers, TLS and audit on", flush=True)
+        _MODES[name](place, plan)
+
+
+def run_against(
+    url: str, credentials: Path, keys: tuple[str, ...], ca: str, plan: Plan, wanted: list[str]
+) -> None:
+    """Run modes against a proxy that is there."""
+    target = Target.from_console(url, credentials, keys, ca)
+    for name in wanted or ["rate"]:
+        _on(target, name, plan, None)
+
+
+def _on(target: Target, name: str, plan: Plan, memory: xks.Memory | None) -> None:
+    match name:
+        case "search":
+            xks.search(target, seconds=plan.seconds, connections=plan.connections)
+        case "overload":
+            xks.overload(target, seconds=plan.seconds, times=5.0, memory=memory)
+        case "rate":
+            with xks.generator() as load:
+                load.ask(target, SETTLING, rate=plan.rate, connections=plan.connections)
+                found = load.ask(target, plan.seconds, rate=plan.rate, connections=plan.connections)
+            xks.tell(f"{plan.rate:g}/s", found)
+            print("the aims hold" if xks.holds(found, plan.rate) else "the aims do NOT hold")
+        case _:
+            raise ValueError(f"{name} needs a daemon of its own")
+
+
+def _one_store(place: Path, plan: Plan, name: str) -> None:
+    with xksrig.serving(xksrig.found(place, plan.workers)) as stores:
+        _on(stores.make("blue", FEW), name, plan, xks.Memory(stores.daemon.pid))
+
+
+def _noisy(place: Path, plan: Plan) -> None:
+    with xksrig.serving(xksrig.found(place, plan.workers)) as stores:
+        quiet, loud = stores.make("quiet", FEW), stores.make("loud", FEW, per_second=QUOTA)
+        seconds = min(plan.seconds, 10.0)
+        xks.noisy(
+            quiet, loud, rounds=plan.rounds, seconds=seconds, quiet_rate=QUIET_RATE, loud_rate=QUOTA * 10.0
+        )
+
+
+def _keys(place: Path, plan: Plan) -> None:
+    stores, configs = {"few": FEW, "many": plan.many}, []
+    for name in stores:
+        (place / name).mkdir()
+        configs.append(xksrig.found(place / name, 1))
+    ids = [xksrig.fill(config, *store) for config, store in zip(configs, stores.items(), strict=True)]
+    with xksrig.serving(configs[0]) as here, xksrig.serving(configs[1]) as there:
+        targets = here.target(ids[0], "few", FEW), there.target(ids[1], "many", plan.many)
+        xks.keys(*targets, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
+
+
+def _efficiency(place: Path, plan: Plan) -> None:
+    config = xksrig.found(place, plan.workers)
+    with (
+        xksrig.serving(config) as stores,
+        rig.raw(config) as raw,
+    ):
+        target = stores.make("blue", FEW)
+        with xksrig.echo(stores.daemon.tls, plan.workers, target) as echo:
+            xks.efficiency(target, echo, raw, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
+
+
+_MODES = {
+    "rate": lambda place, plan: _one_store(place, plan, "rate"),
+    "search": lambda place, plan: _one_store(place, plan, "search"),
+    "overload": lambda place, plan: _one_store(place, plan, "overload"),
+    "noisy": _noisy,
+    "keys": _keys,
+    "efficiency": _efficiency,
+}
