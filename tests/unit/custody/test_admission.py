@@ -265,6 +265,20 @@ async def test_who_waits_too_long_for_its_work_to_be_done_in_time_is_refused(roo
 
 
 @virtually
+async def test_a_turn_that_comes_too_late_for_the_work_is_a_refusal(room: Room) -> None:
+    """How long work takes was not known yet when the caller began to wait."""
+    room.enter(), room.enter()
+    (task,) = room.wait(room.enter(0.5))
+    await asyncio.sleep(0.45)
+    assert not task.done()
+
+    room.leave()
+
+    assert (await room.refusal(task)).reason is Reason.OVERLOADED
+    assert room.numbers() == (1, 0)
+
+
+@virtually
 async def test_whose_deadline_passes_in_the_queue_is_told_so(room: Room) -> None:
     room.enter(), room.enter()
     (task,) = room.wait(room.enter(0.2))

@@ -124,6 +124,15 @@ class Cases(UseCases):
             await passage.claim("other")
         return "batch"
 
+    @gated(Action.GENERATE_MAC)
+    async def token(self, passage: Passage) -> str:
+        await passage.claim("key")
+        return await passage.work(Lane.QUICK, self.worked())
+
+    async def worked(self) -> str:
+        self._fakes.asked.append("work")
+        return "mac"
+
     @gated(Action.SIGN)
     async def crash(self, passage: Passage) -> None:
         raise KeyError("canary")
@@ -176,6 +185,35 @@ async def test_a_use_is_decided_charged_done_and_written_down_in_that_order(
         "decision": {"basis": "key-policy-allow", "ground": "key-default-1"},
     }
     assert fakes.uses == [("key", "Encrypt", 1)]
+
+
+async def test_work_queues_as_its_callers_account_and_principal(
+    cases: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flows: list[object] = []
+    enter = Admission.enter
+
+    def entered(self: Admission, *arguments: Any) -> Any:
+        flows.append(arguments[-1])
+        return enter(self, *arguments)
+
+    monkeypatch.setattr(Admission, "enter", entered)
+    assert await cases.token(caller()) == "mac"
+
+    assert flows == [(ALICE.account, ALICE.arn)]
+
+
+async def test_a_call_that_waited_in_vain_does_no_work(
+    cases: Cases, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise StrongroomError(Reason.OVERLOADED, retry_after=1.0)
+
+    monkeypatch.setattr(Admission, "enter", lambda *_: "a turn")
+    monkeypatch.setattr(Admission, "wait", refused)
+
+    assert (await refusal(cases.token(caller()))).reason is Reason.OVERLOADED
+    assert "work" not in fakes.asked
 
 
 async def test_a_refused_caller_is_not_charged_and_nothing_is_done(cases: Cases, fakes: Fakes) -> None:
