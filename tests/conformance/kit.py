@@ -62,12 +62,12 @@ class Callers:
 
 @dataclass(frozen=True)
 class KeyStores:
-    """An external key store with a credential and an external key, and one without any."""
+    """An external key store with a credential and an external key, and one without any; or none at all."""
 
-    store: str
-    access_key: str
-    external_key: str
-    empty: str
+    store: str = "xks-0000000000000000"
+    access_key: str = "A" * 24
+    external_key: str = "nothing"
+    empty: str = "xks-0000000000000001"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Kit:
     grant: str
     other_grant: str
     callers: Callers
-    stores: KeyStores
+    stores: KeyStores = KeyStores()
     asked: str = "0" * 32
     """The id of a quota request that the administrator may answer; of none, until `with_requests`."""
     mine: str = "0" * 32
@@ -103,11 +103,9 @@ class Kit:
         foreign = self.ciphertext[:4] + ghost.bytes + self.ciphertext[20:]
         alias = "alias/" + "x" * (len(self.alias) - 6)
         name, nothing = str(ghost), ghost.hex * 2
-        stores = KeyStores(f"xks-{ghost.hex[:16]}", "A" * 24, "nothing", f"xks-{ghost.hex[16:]}")
         return Kit(
-            name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing, self.callers,
-            stores,
-        )  # fmt: skip
+            name, name, name, name, alias, foreign, self.signature, self.tag, nothing, nothing, self.callers
+        )
 
 
 def make_kit(admin: Client) -> Kit:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from google.protobuf.message import Message
-from tests.conformance.kit import MUTATIONS, Callers, Kit, fresh_account, valid
+from tests.conformance.kit import MUTATIONS, Callers, KeyStores, Kit, fresh_account, valid
 from tests.conformance.wire import METHODS, Wire, request
 from tests.harness import (
     ACCOUNT,
@@ -108,7 +108,8 @@ def test_no_mutation_that_names_a_key_changes_it_whoever_asks(
     key, mine = arn.rpartition("/")[2], f"alias/{fresh_id()}"
     admin.create_alias(mine, admin.create_key().key_id)
     nobody = Callers("", "", "", "", "")
-    kit = Kit(key, key, key, key, mine, b"", b"", b"", "0" * 64, "0" * 64, nobody)
+    stores = KeyStores(admin.create_key_store().key_store_id)
+    kit = Kit(key, key, key, key, mine, b"", b"", b"", "0" * 64, "0" * 64, nobody, stores)
     asked = {name: naming(name, kit) for name in KEYED}
     limit = {"scope": quota_pb2.LIMIT_SCOPE_KEY, "subject": key}
     asked["PutLimit"] = request("PutLimit", **limit, per_second=1)

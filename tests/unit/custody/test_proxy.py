@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -83,18 +84,21 @@ async def allow_only(shop: Shop, *statements: dict[str, Any]) -> None:
 # --- ciphertexts
 
 
-@pytest.mark.parametrize("aad", [None, b"", b"aad", b"x" * layout.MAX_AAD])
-@pytest.mark.parametrize("plaintext", [b"", b"plaintext", b"x" * layout.MAX_PLAINTEXT])
-async def test_what_is_encrypted_is_decrypted(shop: Shop, plaintext: bytes, aad: bytes | None) -> None:
-    parts = await shop.encrypt(plaintext, aad, integrity="yes")
+PLAINTEXTS = (b"", b"plaintext", b"x" * layout.MAX_PLAINTEXT)
+AADS = (None, b"", b"aad", b"x" * layout.MAX_AAD)
 
-    assert (len(parts.ciphertext), len(parts.iv), len(parts.tag)) == (len(plaintext), 12, 16)
-    assert layout.parse_metadata(parts.metadata) == layout.Made(
-        layout.Layout.XAES_256_GCM, 1, parts.metadata[5:]
-    )
-    whole = (aad or b"") + parts.metadata + parts.iv + parts.ciphertext + parts.tag
-    assert parts.integrity == hashlib.sha256(whole).digest()
-    assert await shop.decrypt(parts, aad) == plaintext
+
+async def test_what_is_encrypted_is_decrypted(shop: Shop) -> None:
+    for plaintext, aad in itertools.product(PLAINTEXTS, AADS):
+        parts = await shop.encrypt(plaintext, aad, integrity="yes")
+
+        assert (len(parts.ciphertext), len(parts.iv), len(parts.tag)) == (len(plaintext), 12, 16)
+        assert layout.parse_metadata(parts.metadata) == layout.Made(
+            layout.Layout.XAES_256_GCM, 1, parts.metadata[5:]
+        )
+        whole = (aad or b"") + parts.metadata + parts.iv + parts.ciphertext + parts.tag
+        assert parts.integrity == hashlib.sha256(whole).digest()
+        assert await shop.decrypt(parts, aad) == plaintext
 
 
 async def test_an_absent_aad_and_an_empty_one_are_the_same_and_no_value_is_given_unasked(shop: Shop) -> None:
@@ -219,7 +223,12 @@ async def test_a_fresh_ciphertext_that_decrypts_to_something_else_is_given_to_no
     shop = make_shop(core, vault=cast("Vault", liar))
     await shop.open()
     real = layout.integrity_value
-    monkeypatch.setattr(layout, "integrity_value", lambda *args: liar.asked.append("value") or real(*args))
+
+    def computed(aad: bytes, parts: SealedParts) -> bytes:
+        liar.asked.append("value")
+        return real(aad, parts)
+
+    monkeypatch.setattr(layout, "integrity_value", computed)
 
     assert await reason(shop.encrypt(integrity="yes")) == "INTERNAL"
     assert liar.asked == ["seal", "value", "open"]
@@ -294,7 +303,7 @@ USES: dict[str, Callable[[Shop, SealedParts], Any]] = {
 }
 
 
-async def every(shop: Shop, parts: SealedParts, **said: str) -> list[str]:
+async def every(shop: Shop, parts: SealedParts, **said: Any) -> list[str]:
     """How encrypt, decrypt and metadata end."""
     return [
         await reason(shop.encrypt(**said)),
@@ -514,22 +523,31 @@ async def test_a_configured_pin_refuses_the_first_use_of_another(shop: Shop) -> 
     ],
 )
 async def test_what_is_over_a_limit_is_refused_with_the_wait(
-    shop: Shop, limit: str, other: dict[str, str]
+    shop: Shop, limit: str, other: dict[str, Any]
 ) -> None:
     key = await shop.core.ledger.read(KeyRecord, key_id(shop))
     assert key is not None
     await shop.add(shop.shelved().record, key, "key2")
-    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(**{limit: Rate(1, 2)}))
+
+    def limiting(rate: Rate) -> StoreForm:
+        form: dict[str, Any] = {limit: rate}
+        return StoreForm(**form)
+
+    await shop.stores.update(shop.caller(), store_id(shop), limiting(Rate(1, 2)))
 
     answers = [await reason(shop.encrypt()) for _ in range(3)]
     error = await refusal(shop.encrypt(**other))
 
     assert answers == ["OK", "OK", "QUOTA_EXCEEDED"]
     assert (error.reason, 0 < (error.retry_after or 0) <= 1) == (Reason.QUOTA_EXCEEDED, True)
-    free = {"rate": None, "key_rate": {"name": "key2"}, "principal_rate": {"principal_arn": "x"}}[limit]
+    free: dict[str, Any] | None = {
+        "rate": None,
+        "key_rate": {"name": "key2"},
+        "principal_rate": {"principal_arn": "x"},
+    }[limit]
     if free is not None:
         assert await reason(shop.encrypt(**free)) == "OK"
-    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(**{limit: Rate(0, 0)}))
+    await shop.stores.update(shop.caller(), store_id(shop), limiting(Rate(0, 0)))
     assert await reason(shop.encrypt()) == "OK"
 
 

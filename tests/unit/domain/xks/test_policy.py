@@ -192,12 +192,12 @@ def test_the_example_of_the_manual_does_what_it_says() -> None:
     text, fence, _ = behind.partition("```")
     assert fence
     compiled = policy.parse(text)
-    said = {
+    said: dict[str, Any] = {
         "principal_arn": "arn:aws:iam::444455556666:role/payroll-run",
         "kms_key_arn": KMS_KEY.replace("777788889999", "444455556666"),
     }
 
-    def decide(region: str, **more: str) -> policy.Verdict:
+    def decide(region: str, **more: Any) -> policy.Verdict:
         return compiled.decide(dataclasses.replace(asked(key="payroll-1", **(said | more)), region=region))
 
     assert decide("eu-central-1") == policy.Verdict(True, "payroll by its roles")
