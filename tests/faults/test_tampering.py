@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.faults.core import ADMIN, Core
+from tests.faults.keystores import KMS_KEY, make_shop
 from tests.hsmkeys import plant
 
 from strongroomd.custody.adoptions import NewAdoption
@@ -37,10 +38,12 @@ from strongroomd.domain.records import (
     Record,
     VersionRecord,
 )
+from strongroomd.domain.xks.records import Pinning
 from strongroomd.storage.schema import RECORD_TABLES
 
 pytestmark = pytest.mark.softhsm
 
+EVERYBODY = '{"Statement": [{"Effect": "Allow", "Action": "xks:*"}]}'
 SHORT = 16  # bytes of which every bit is flipped; of longer values, a sample
 SAMPLE = 24
 
@@ -56,6 +59,10 @@ async def stocked(core: Core) -> KeyRecord:
     await core.limits.put(core.caller(), LimitScope.KEY, key.key_id, 10, 20)
     await core.requests.request(core.caller(), Wanted(LimitScope.KEY, key.key_id, Rate(30, 40), "more"))
     await stock_callers(core)
+    shop = make_shop(core)
+    store = await shop.store(policy=EVERYBODY)
+    await shop.add(store, key, pinning=Pinning.FIXED, kms_key_arn=KMS_KEY)
+    await shop.credentials.create(shop.caller(), store.store_id)
     await Invocations(core.ledger).take(await core.catalog.version(await core.catalog.entry(key.key_id)))
     context = Constraints(subset=(("tenant", "7"),))
     lent = NewGrant(ADMIN.arn, frozenset({Action.DECRYPT}), context, ADMIN.arn, "a name")

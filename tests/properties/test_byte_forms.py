@@ -227,6 +227,7 @@ def test_a_record_from_before_a_field_keeps_the_byte_form_that_its_mac_was_made_
 _FIRST = {
     "key": 16, "version": 12, "alias": 6, "limit": 5, "house": 5, "grant": 15, "invocations": 4,
     "account": 5, "principal": 14, "identity": 7, "access_key": 7, "access_key_addresses": 5, "quota_request": 20,
+    "xks_store": 14, "xks_key": 13, "xks_credential": 6,
 }  # fmt: skip
 
 
