@@ -341,6 +341,7 @@ def test_no_secret_is_found_in_anything_that_the_daemon_writes(busy: Daemon, roo
         "shared secret": agreed.secret,
         "private key": private.private_numbers().private_value.to_bytes(32),
         "random bytes": root.generate_random(32).data,
+        "key store's secret": root.create_key_store_credential(kit.stores.store).secret_access_key.encode(),
     }
     time.sleep(0.3)
 
