@@ -82,6 +82,10 @@ def xks(
     workers: Workers = 2,
     connections: Annotated[int, typer.Option(min=1, help="Kept connections.")] = 32,
     many: Annotated[int, typer.Option(min=10, help="Keys of the larger store.")] = 10_000,
+    slow_ms: Annotated[
+        float,
+        typer.Option(min=0, help="A token that takes so long a call besides; not for --keys, --efficiency."),
+    ] = 0.0,
     url: Annotated[
         str, typer.Option(help="Another proxy than one of the bench's own; for --rate, --search, --overload.")
     ] = "",
@@ -96,7 +100,7 @@ def xks(
     """The XKS proxy door: at a rate (without another switch), and under what goes beyond it."""
     from tests.bench import xksmodes as bench
 
-    plan = bench.Plan(rate, seconds, rounds, workers, connections, many)
+    plan = bench.Plan(rate, seconds, rounds, workers, connections, many, slow_ms / 1e3)
     wanted = [name for name, on in (("search", search), ("overload", overload), ("noisy", noisy), ("keys", keys),
                                     ("efficiency", efficiency)) if on]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:

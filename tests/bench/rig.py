@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import ill_token
+
 from strongroom import Client
 
 ROOT = Path(__file__).parents[2]
@@ -110,12 +112,16 @@ def found_two(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def daemon(config: Path) -> Iterator[Daemon]:
-    """Serve; ready when this returns."""
+def daemon(config: Path, rules: Path | None = None) -> Iterator[Daemon]:
+    """Serve; ready when this returns. A token whose rules a file says is an ill one (tests/faults/ill_token.py)."""
     folder = config.parent
+    serve = [sys.executable, "-m", "strongroomd", "serve", "--config", str(config)]
+    env = dict(os.environ)
+    if rules is not None:
+        serve = [sys.executable, str(ROOT / "tests/faults/ill_token.py"), "supervise", str(config)]
+        env[ill_token.VARIABLE] = str(rules)
     with (folder / "log").open("ab") as log:
-        serve = [sys.executable, "-m", "strongroomd", "serve", "--config", str(config)]
-        process = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
     try:
         deadline = time.monotonic() + 60
         while not _ready(folder, process.pid):

@@ -13,7 +13,7 @@ SETTLING = 2.0  # seconds at the rate before it is measured
 
 @dataclass(frozen=True)
 class Plan:
-    """The options."""
+    """The options; `slow`: seconds that each call takes in the token besides, as in one across a network."""
 
     rate: float
     seconds: float
@@ -21,6 +21,7 @@ class Plan:
     workers: int
     connections: int
     many: int
+    slow: float = 0.0
 
 
 def run(folder: Path, plan: Plan, wanted: list[str]) -> None:
@@ -28,7 +29,8 @@ def run(folder: Path, plan: Plan, wanted: list[str]) -> None:
     for name in wanted or ["rate"]:
         place = folder / name
         place.mkdir()
-        print(f"-- {name}; {plan.workers} workers, TLS and audit on", flush=True)
+        slow = f"; the token takes {plan.slow * 1e3:g} ms a call besides" if plan.slow else ""
+        print(f"-- {name}; {plan.workers} workers, TLS and audit on{slow}", flush=True)
         _MODES[name](place, plan)
 
 
@@ -58,12 +60,12 @@ def _on(target: Target, name: str, plan: Plan, memory: xks.Memory | None) -> Non
 
 
 def _one_store(place: Path, plan: Plan, name: str) -> None:
-    with xksrig.serving(xksrig.found(place, plan.workers)) as stores:
+    with xksrig.serving(xksrig.found(place, plan.workers), plan.slow) as stores:
         _on(stores.make("blue", FEW), name, plan, xks.Memory(stores.daemon.pid))
 
 
 def _noisy(place: Path, plan: Plan) -> None:
-    with xksrig.serving(xksrig.found(place, plan.workers)) as stores:
+    with xksrig.serving(xksrig.found(place, plan.workers), plan.slow) as stores:
         quiet, loud = stores.make("quiet", FEW), stores.make("loud", FEW, per_second=QUOTA)
         seconds = min(plan.seconds, 10.0)
         xks.noisy(

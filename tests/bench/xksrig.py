@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench import rig
 from tests.bench.xkscalls import Target
+from tests.faults.ill_token import steer
 
 from strongroom import Client
 from strongroom.results import RequestLimit
@@ -67,9 +68,18 @@ class Stores:
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[Stores]:
-    """Serve; ready when this returns."""
-    with rig.daemon(config) as daemon, daemon.client() as client:
+def serving(config: Path, slow: float = 0.0) -> Iterator[Stores]:
+    """Serve; ready when this returns.
+
+    Args:
+        config: of the daemon.
+        slow: seconds that each encryption and decryption takes in the token besides; 0 for an untouched token.
+    """
+    rules = None
+    if slow:
+        rules = config.parent / "ill.json"
+        steer(rules, *({"function": name, "seconds": slow} for name in ("C_Encrypt", "C_Decrypt")))
+    with rig.daemon(config, rules) as daemon, daemon.client() as client:
         yield Stores(daemon, client)
 
 
