@@ -16,7 +16,7 @@ from typing import Any
 
 from strongroomd.custody.threshold import Attempt
 from strongroomd.custody.xks.proxy import XksCall
-from strongroomd.domain.errors import StrongroomError
+from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Caller, Principal
 from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.frontends.grpc.pki import Authority
@@ -71,6 +71,7 @@ class FakeProxy:
         calls: what use cases were called with.
         uses: good signatures.
         called: set once a use case is called.
+        shed: deadlines that were held against what waits before the token; with `sheds` they are refused.
     """
 
     fails: Exception | None = None
@@ -78,11 +79,18 @@ class FakeProxy:
     calls: list[tuple[str, Caller, XksCall]] = field(default_factory=list)
     uses: list[tuple[str, str]] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
+    shed: list[float] = field(default_factory=list)
+    sheds: bool = False
     signers: dict[str, Any] = field(
         default_factory=lambda: {
             ACCESS_KEY_ID: SimpleNamespace(access_key_id=ACCESS_KEY_ID, secret=SECRET, revision=1)
         }
     )
+
+    def require_turn(self, _store: Any, deadline: float) -> None:
+        self.shed.append(deadline)
+        if self.sheds:
+            raise StrongroomError(Reason.OVERLOADED, retry_after=0.1)
 
     def store(self, prefix: str) -> Any:
         return STORE if prefix == PREFIX else None

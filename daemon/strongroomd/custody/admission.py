@@ -136,6 +136,15 @@ class Admission:
         if self.overloaded(deadline):
             raise _refusal(self.lag.last, "the event loop is late")
 
+    def require_turn(self, lane: Lane, deadline: float, token: str, flow: Flow) -> None:
+        """Refuse a call that `enter` would refuse now, before any work on it. Raises OVERLOADED likewise."""
+        state = self._state(lane, token)
+        if state.inside < state.places and not state.queue:
+            return
+        wait, left = _prospects(state, deadline, flow, self._clock.monotonic())
+        if wait > left:
+            raise _refusal(wait, "no turn before the deadline")
+
     # --- for the gate ---
 
     def enter(self, lane: Lane, deadline: float, token: str = MAIN, flow: Flow = NOBODY) -> Turn | None:
@@ -223,10 +232,7 @@ class Admission:
         state.interval = 0.0  # it was that of another regime
 
     def _queue(self, state: _State, lane: Lane, deadline: float, flow: Flow, now: float) -> Turn:
-        wait = (state.queue.ahead(flow) + 1) * state.interval
-        left = deadline - now - _work(state)
-        if state.queue.standing(flow, now) > STANDING:
-            left /= 2
+        wait, left = _prospects(state, deadline, flow, now)
         if wait > left:
             raise _refusal(wait, "")
         if state.inside + len(state.queue) >= self._most[lane]:
@@ -280,6 +286,13 @@ class Admission:
 def _work(state: _State) -> float:
     """Estimate how long a call is inside, in seconds, by Little's law."""
     return (state.inside if state.room is None else state.places) * state.interval
+
+
+def _prospects(state: _State, deadline: float, flow: Flow, now: float) -> tuple[float, float]:
+    """Estimate how long a newcomer of a flow would wait for its turn, and how long it may, in seconds."""
+    wait = (state.queue.ahead(flow) + 1) * state.interval
+    left = deadline - now - _work(state)
+    return wait, left / 2 if state.queue.standing(flow, now) > STANDING else left
 
 
 def _refuse(turn: Turn, error: StrongroomError) -> None:

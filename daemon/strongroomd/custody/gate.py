@@ -44,6 +44,7 @@ Find = Callable[[], Awaitable[Entry]]
 _NOT_ALLOWED = "neither the configuration nor an identity policy allows it"
 _STRIDE = 32
 _SECRETS = (KeyFamily.AES, KeyFamily.HMAC)
+_SLOW_DOWN = (Reason.QUOTA_EXCEEDED, Reason.OVERLOADED)  # what tells a caller to do so by itself
 _GROUNDS = 10  # decisions that one audit record tells of
 
 
@@ -499,9 +500,9 @@ class Passage:
 
     async def refuse(self, error: StrongroomError) -> StrongroomError:
         """Write a refusal down and count it; gives what the caller is told: this, or to slow down."""
-        throttled = self.charge_refusal() if error.fault is Fault.CALLER else None
+        throttled = self._cannot_pay(error)
         if throttled is not None:
-            answer = error if error.reason is Reason.QUOTA_EXCEEDED else throttled
+            answer = error if error.reason in _SLOW_DOWN else throttled
             self._gate.meter.refused(answer)
             return answer
         self._gate.meter.refused(error)
@@ -510,6 +511,15 @@ class Passage:
             _log.info("refused", reason=reason, detail=error.detail, request_id=request_id)
         await self.outcome(error.reason.value)
         return error
+
+    def _cannot_pay(self, error: StrongroomError) -> StrongroomError | None:
+        """Charge a refusal; gives QUOTA_EXCEEDED where it gets no record of its own.
+
+        Overload is not its caller's fault, but a worker that has too much to do cannot write down each.
+        """
+        if error.reason is Reason.OVERLOADED:
+            return self._gate.refusals.charge(self._arn)
+        return self.charge_refusal() if error.fault is Fault.CALLER else None
 
     def owe(self, count: int) -> None:
         """Say how many items of a batch were refused without having paid for themselves."""

@@ -248,6 +248,25 @@ async def test_accounts_take_turns_and_so_do_their_principals(room: Room) -> Non
 
 
 @virtually
+async def test_whoever_would_be_refused_is_told_so_before_any_work_and_nobody_else(room: Room) -> None:
+    room.admission.require_turn(Lane.QUICK, room.clock.monotonic() + 0.01, "", ("a", "x"))
+    for _ in range(50):
+        room.enter()
+        await asyncio.sleep(0.05)
+        room.leave()
+    room.enter(), room.enter()
+    before = room.numbers()
+
+    room.admission.require_turn(Lane.QUICK, room.clock.monotonic() + 0.5, "", ("a", "x"))
+    with pytest.raises(StrongroomError) as caught:
+        room.admission.require_turn(Lane.QUICK, room.clock.monotonic() + 0.06, "", ("a", "x"))
+
+    assert caught.value.reason is Reason.OVERLOADED
+    assert caught.value.retry_after
+    assert room.numbers() == before
+
+
+@virtually
 async def test_who_waits_too_long_for_its_work_to_be_done_in_time_is_refused(room: Room) -> None:
     for _ in range(50):
         room.enter()

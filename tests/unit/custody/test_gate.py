@@ -441,6 +441,20 @@ async def test_a_throttled_flood_costs_no_record_each_and_keeps_its_own_wait(
     assert len(fakes.records) == 1
 
 
+async def test_a_flood_that_is_shed_costs_no_record_each_and_is_told_of_the_overload(
+    cases: Cases, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shed(*_: object) -> None:
+        raise StrongroomError(Reason.OVERLOADED, retry_after=1.0)
+
+    monkeypatch.setattr(Admission, "enter", shed)
+    fakes.refusals_left = 2
+    errors = [await refusal(cases.token(caller())) for _ in range(20)]
+
+    assert {(e.reason, e.retry_after) for e in errors} == {(Reason.OVERLOADED, 1.0)}
+    assert [record["outcome"] for record in fakes.records] == ["OVERLOADED"] * 2
+
+
 async def test_a_key_in_the_wrong_state_is_refused_at_the_same_price(cases: Cases, fakes: Fakes) -> None:
     fakes.state, fakes.refusals_left = KeyState.DISABLED, 0
 

@@ -259,6 +259,28 @@ async def test_call_that_comes_too_late_for_the_loop_is_throttled_before_any_wor
     assert (proxy.uses, proxy.calls, notes.refused) == ([], [], [])
 
 
+@pytest.mark.parametrize("act", ["encrypt", "decrypt"])
+async def test_work_that_would_wait_too_long_is_throttled_before_its_signature_is_looked_at(
+    door: Door, proxy: FakeProxy, notes: Notes, act: str
+) -> None:
+    proxy.sheds = True
+    asked = request(uri(act), b"{", {})
+
+    assert error_of(await ask(door, asked)) == (429, "ThrottlingException")
+    assert proxy.shed == [pytest.approx(asked.arrived + 5.0)]
+    assert (proxy.uses, proxy.calls, notes.refused) == ([], [], [])
+
+
+@pytest.mark.parametrize("act", ["health", "metadata"])
+async def test_what_no_token_is_asked_for_is_not_shed_with_its_work(
+    door: Door, proxy: FakeProxy, act: str
+) -> None:
+    proxy.sheds = True
+
+    assert (await ask(door, of(act)))[0] == 200
+    assert proxy.shed == []
+
+
 async def test_answer_is_due_before_kms_gives_up(proxy: FakeProxy, notes: Notes) -> None:
     for deadline, due in ((0.05, 0.07), (0.2, 0.22), (0.24, 0.245)):
         asked = of("encrypt")

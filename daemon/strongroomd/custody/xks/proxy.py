@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.gate import Gate, Passage, UseCases, gated
 from strongroomd.custody.sealing import require_use
@@ -25,6 +26,7 @@ from strongroomd.domain.errors import Reason, StrongroomError, denied
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.lifecycle import Act
 from strongroomd.domain.records import CustodyMode, KeyState
+from strongroomd.domain.tokens import MAIN
 from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.domain.xks.metadata import RequestMetadata
 from strongroomd.domain.xks.policy import Asked, Operation
@@ -129,6 +131,24 @@ class Proxy(UseCases):
     def used(self, store: KeyStore, access_key_id: str) -> None:
         """Remember that a credential was used now: to be called for a signature that was good."""
         self.gate.usage.count(f"{store.store_id}/{access_key_id}", USE)
+
+    def require_turn(self, store: KeyStore, deadline: float) -> None:
+        """Refuse work for a store that no token could do before a deadline, before anybody looks at it.
+
+        Raises:
+            StrongroomError: OVERLOADED with a retry hint.
+        """
+        admission, principal = self.gate.admission, store.principal
+        overload: StrongroomError | None = None
+        for token in store.tokens_used() or (MAIN,):
+            try:
+                admission.require_turn(Lane.QUICK, deadline, token, (principal.account, principal.arn))
+            except StrongroomError as error:
+                overload = error
+            else:
+                return
+        if overload is not None:
+            raise overload
 
     # --- use cases
 

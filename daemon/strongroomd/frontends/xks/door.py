@@ -204,6 +204,8 @@ class Exchange:
         route, store = self._found()
         if request.parts.method != "POST":
             return self._wrong_method()
+        if route.operation in _WORK:
+            door.proxy.require_turn(store, request.arrived + door.deadline)
         if request.too_large:
             raise StrongroomError(Reason.FIELD_TOO_LARGE, "at most 65536 bytes are allowed", field="body")
         claim = await self._authenticated(store)
@@ -313,6 +315,9 @@ async def _decrypt(proxy: Proxy, caller: Caller, call: XksCall, document: dict[s
     asked = requests.decrypt(document)
     return replies.decrypted(await proxy.decrypt(caller, call, asked.parts, asked.aad))
 
+
+_WORK: Final = frozenset({Operation.ENCRYPT, Operation.DECRYPT})
+"""What a token is asked for: shed before its signature is looked at, which would cost more than shedding."""
 
 _Serve = Callable[[Proxy, Caller, XksCall, dict[str, Any]], Awaitable[bytes]]
 _SERVE: Final[dict[Operation, _Serve]] = {
