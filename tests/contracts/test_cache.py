@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pkcs11.exceptions import ObjectHandleInvalid
-from tests.hsmkeys import OpenedVault, make, soon
+from tests.hsmkeys import OpenedVault, adopt, make, plant, soon
 
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -198,3 +198,43 @@ async def test_old_keys_leave_the_token_though_nobody_asks_for_them(own: OpenedV
     assert own.vault.loaded()[0] == 1
     assert own.vault._keys.get(young) is not None
     assert session_objects(own.vault) == before + 2, "the old root and its sub-key are gone"
+
+
+async def test_an_old_object_of_the_token_serves_while_it_is_looked_for_again(own: OpenedVault) -> None:
+    """A search in a token of 10,000 objects takes longer than AWS KMS waits."""
+    plant(own.vault, label="theirs")
+    key = await adopt(own.vault, label="theirs")
+    await own.vault.seal(key, b"data", b"", deadline=soon())
+    old = own.vault._keys.get(key)
+    assert old is not None
+    old.born -= own.token.settings.handle_seconds + 1.0
+
+    assert own.vault._keys.get(key) is old
+    own.vault.sweep()
+    assert own.vault._keys.get(key) is old
+    assert await until(lambda: own.vault._keys.get(key) not in {None, old})
+    assert own.vault._loading == {}
+
+
+async def test_an_old_object_that_is_gone_is_found_out_while_it_serves(own: OpenedVault) -> None:
+    theirs = plant(own.vault, label="theirs")
+    key = await adopt(own.vault, label="theirs")
+    await own.vault.seal(key, b"data", b"", deadline=soon())
+    old = own.vault._keys.get(key)
+    assert old is not None
+    theirs.destroy()
+    old.born -= own.token.settings.handle_seconds + 1.0
+
+    assert own.vault._keys.get(key) is old
+    assert await until(lambda: (key.key_id, 1) not in own.vault._keys._keys)
+
+
+async def test_an_object_of_the_token_serves_no_longer_than_twice_its_age(own: OpenedVault) -> None:
+    plant(own.vault, label="theirs")
+    key = await adopt(own.vault, label="theirs")
+    await own.vault.seal(key, b"data", b"", deadline=soon())
+    old = own.vault._keys.get(key)
+    assert old is not None
+    old.born -= 2 * own.token.settings.handle_seconds + 1.0
+
+    assert own.vault._keys.get(key) is None

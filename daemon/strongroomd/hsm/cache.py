@@ -71,6 +71,14 @@ class LoadedKey:
     pins: int = 0
     doomed: bool = False
 
+    def lives(self, seconds: float) -> float:
+        """Say how old it may become, where keys are to be loaded anew after so many seconds.
+
+        Objects of the token serve for as long again, while they are looked for: to search a full token takes
+        longer than some callers wait.
+        """
+        return seconds if self.device is not None else 2 * seconds
+
     def is_current(self) -> bool:
         """Whether its token object still exists as far as we know."""
         if self.device is None:
@@ -86,15 +94,22 @@ class HandleCache:
         size: most keys held.
         seconds: most age.
         destroy: takes an evicted key's objects out of the token.
+        renew: begins to load anew a key that is old and may be used meanwhile; asked again and again.
         observer: hears of hits, misses and evictions.
     """
 
     def __init__(
-        self, size: int, seconds: float, destroy: Callable[[LoadedKey], None], observer: Observer
+        self,
+        size: int,
+        seconds: float,
+        destroy: Callable[[LoadedKey], None],
+        renew: Callable[[LoadedKey], None],
+        observer: Observer,
     ) -> None:
         self._size = size
         self._seconds = seconds
         self._destroy = destroy
+        self._renew = renew
         self._observer = observer
         self._keys: OrderedDict[tuple[str, int], LoadedKey] = OrderedDict()
 
@@ -111,10 +126,13 @@ class HandleCache:
         if key.bound is not bound and not _same_material(key.bound, bound):
             self.evict(name)
             return None
-        if time.monotonic() - key.born > self._seconds or not key.is_current():
+        age = time.monotonic() - key.born
+        if age > key.lives(self._seconds) or not key.is_current():
             self.evict(name)
             self._observer.cached("handles", "miss")
             return None
+        if age > self._seconds:
+            self._renew(key)
         self._keys.move_to_end(name)
         self._observer.cached("handles", "hit")
         return key
@@ -143,8 +161,8 @@ class HandleCache:
 
     def sweep(self) -> None:
         """Forget what is over its age, or gone from the token with the session that owned it."""
-        oldest = time.monotonic() - self._seconds
-        for name in [n for n, key in self._keys.items() if key.born < oldest or not key.is_current()]:
+        now, limit = time.monotonic(), self._seconds
+        for name in [n for n, k in self._keys.items() if now - k.born > k.lives(limit) or not k.is_current()]:
             self.evict(name)
 
     def clear(self) -> None:

@@ -143,7 +143,9 @@ class TokenVault:
         self._calls, self._released = parts.login.module.direct, parts.login.module.released
         self._asymmetric = Asymmetric(self._device, self._here, self._calls)
         self._symmetric = Symmetric(self._here, self._keeper, settings.subkeys, self._calls, quick)
-        self._keys = HandleCache(settings.handles, settings.handle_seconds, self._destroy, observer)
+        self._keys = HandleCache(
+            settings.handles, settings.handle_seconds, self._destroy, self._renew, observer
+        )
         self._distant = Distant(self._symmetric, self._device, self._released, quick, self._keys)
         self._exerciser = Exerciser(self._keeper, Ciphers(self._device, self._released))
         self._description = describe(parts.login.module.library, parts.login.token)
@@ -433,6 +435,17 @@ class TokenVault:
         loading = self._loading[name] = _Loading()
         loading.future = asyncio.ensure_future(self._load_now(key, loading))
         return loading
+
+    def _renew(self, old: LoadedKey) -> None:
+        """Load a key anew while it is used; if it is not what it was, it is used no more."""
+        name = (old.bound.key_id, old.bound.record.version)
+        if name not in self._loading:
+            self._begin_loading(old.bound).future.add_done_callback(partial(self._renewed, old))
+
+    def _renewed(self, old: LoadedKey, future: "asyncio.Future[LoadedKey]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, StrongroomError) and error.reason is Reason.KEY_UNAVAILABLE:
+            self._keys.evict((old.bound.key_id, old.bound.record.version))
 
     def _left(self, loading: _Loading) -> None:
         """One call waits no more; the last one's pin goes with it."""
