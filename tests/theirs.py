@@ -31,11 +31,17 @@ _SHOWN = [
 ]  # fmt: skip
 
 
-def at_token(folder: Path, *steps: tuple[str, Any]) -> list[Any]:
+def at_token(folder: Path, *steps: tuple[str, Any], seconds: float = 60) -> list[Any]:
     """Do some steps at the token of a daemon's folder, whether or not the daemon serves."""
     command = [sys.executable, "-m", "tests.theirs", str(folder)]
     done = subprocess.run(
-        command, input=json.dumps(steps), cwd=_ROOT, capture_output=True, text=True, check=False, timeout=60
+        command,
+        input=json.dumps(steps),
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
     )
     assert done.returncode == 0, done.stderr
     answers: list[Any] = json.loads(done.stdout)

@@ -77,6 +77,9 @@ def xks(
         bool, typer.Option("--noisy", help="A store beside one at ten times its quota.")
     ] = False,
     keys: Annotated[bool, typer.Option("--keys", help="Many keys against four.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Adopted keys of a token with many objects against few.")
+    ] = False,
     efficiency: Annotated[bool, typer.Option("--efficiency", help="E against a bare HTTPS echo.")] = False,
     rounds: Rounds = 7,
     workers: Workers = 2,
@@ -101,7 +104,7 @@ def xks(
     from tests.bench import xksmodes as bench
 
     plan = bench.Plan(rate, seconds, rounds, workers, connections, many, slow_ms / 1e3)
-    wanted = [name for name, on in (("search", search), ("overload", overload), ("noisy", noisy), ("keys", keys),
+    wanted = [name for name, on in (("search", search), ("overload", overload), ("noisy", noisy), ("keys", keys), ("objects", objects),
                                     ("efficiency", efficiency)) if on]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:
         if url and credentials:

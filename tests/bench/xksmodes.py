@@ -84,6 +84,19 @@ def _keys(place: Path, plan: Plan) -> None:
         xks.keys(*targets, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
 
 
+def _objects(place: Path, plan: Plan) -> None:
+    """Adopted keys: four of few objects in a token against four of many."""
+    configs, labels = [], []
+    for name, objects in (("few", FEW), ("many", plan.many)):
+        (place / name).mkdir()
+        configs.append(xksrig.found(place / name, 1))
+        labels.append(xksrig.plant(configs[-1], objects)[-FEW:])
+    with xksrig.serving(configs[0]) as here, xksrig.serving(configs[1]) as there:
+        targets = here.adopt("few", labels[0]), there.adopt("many", labels[1])
+        print(f"{FEW} adopted keys, of {FEW} and of {plan.many} objects in the token")
+        xks.keys(*targets, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
+
+
 def _efficiency(place: Path, plan: Plan) -> None:
     config = xksrig.found(place, plan.workers)
     with (
@@ -101,5 +114,6 @@ _MODES = {
     "overload": lambda place, plan: _one_store(place, plan, "overload"),
     "noisy": _noisy,
     "keys": _keys,
+    "objects": _objects,
     "efficiency": _efficiency,
 }

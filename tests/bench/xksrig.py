@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 from tests.bench import rig
 from tests.bench.xkscalls import Target
 from tests.faults.ill_token import steer
+from tests.theirs import at_token
 
 from strongroom import Client
 from strongroom.results import RequestLimit
 
+AT_ONCE = 1_000
 DOOR = """
 [xks]
 address = "127.0.0.1:0"
@@ -39,6 +41,15 @@ def fill(config: Path, name: str, keys: int) -> str:
     return subprocess.run(command, cwd=rig.ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def plant(config: Path, objects: int) -> list[str]:
+    """Put so many AES keys of other programs into the token before the daemon serves; gives their labels."""
+    labels = [f"theirs-{number}" for number in range(objects)]
+    for start in range(0, objects, AT_ONCE):
+        steps = [("plant", {"label": label}) for label in labels[start : start + AT_ONCE]]
+        at_token(config.parent, *steps, seconds=600)
+    return labels
+
+
 @dataclass(frozen=True)
 class Stores:
     """Makes key stores in a daemon of the benchmark's own."""
@@ -53,6 +64,13 @@ class Stores:
         for number in range(keys):
             self.client.add_external_key(store, f"key-{number}", self.client.create_key().arn)
         return self.target(store, name, keys)
+
+    def adopt(self, name: str, labels: Sequence[str]) -> Target:
+        """Make a store whose external keys are objects that were in the token before."""
+        store = self.client.create_key_store(uri_prefix=f"/{name}").key_store_id
+        for number, label in enumerate(labels):
+            self.client.add_external_key(store, f"key-{number}", self.client.adopt_key(label=label).arn)
+        return self.target(store, name, len(labels))
 
     def target(self, store: str, name: str, keys: int) -> Target:
         """Make a credential of a store, and say how it is called."""
