@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from strongroomd.telemetry.metrics import exported_names
+from strongroomd.custody.xks.health import Status
+from strongroomd.frontends.xks.errors import ErrorName
+from strongroomd.frontends.xks.routes import Operation
+from strongroomd.telemetry.metrics import Metrics, exported_names
+from strongroomd.wiring.meters import XksMetrics
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 RULES = OPS / "alerts" / "strongroom.rules.yml"
@@ -28,6 +32,7 @@ MUST_PAGE = {
         "StrongroomPinRefused",
         "StrongroomSentinelLost",
     ),
+    *("StrongroomXksErrors", "StrongroomXksSlow", "StrongroomXksTokenUnavailable"),
     *("StrongroomErrorBudgetFastBurn", "StrongroomErrorBudgetSlowBurn", "StrongroomLatencyFastBurn"),
 }
 
@@ -76,6 +81,26 @@ def test_every_metric_in_the_rules_is_exported() -> None:
 
     assert len(named) > 20
     assert named - FOREIGN <= exported_names()
+
+
+def test_the_alerts_of_key_stores_ask_for_labels_that_the_door_writes() -> None:
+    metrics = Metrics()
+    for error in ErrorName:
+        XksMetrics(metrics).finished(Operation.ENCRYPT.value, "Encrypt", error.wire, 0.1)
+    written = {
+        sample.labels["type"]
+        for metric in metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "strongroom_xks_errors_total"
+    }
+    text = "".join(text for name, text in alerts().items() if name.startswith("StrongroomXks"))
+    operations = {
+        word for found in re.findall(r'xks_operation!?=~?"(.*?)"', text) for word in found.split("|")
+    }
+
+    assert set(re.findall(r'type="(.*?)"', text)) == written
+    assert operations - {"Unknown"} == {Operation.ENCRYPT.value, Operation.DECRYPT.value}
+    assert set(re.findall(r'state="(.*?)"', text)) == {Status.UNAVAILABLE.value}
 
 
 def test_every_metric_on_the_dashboard_is_exported() -> None:
