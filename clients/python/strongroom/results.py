@@ -576,6 +576,11 @@ class RequestLimit:
     per_second: int = 0
     burst: int = 0
 
+    def __str__(self) -> str:
+        if not self.per_second:
+            return "none"
+        return f"{self.per_second:,} a second, {self.burst or self.per_second:,} at once"
+
 
 @dataclass(frozen=True, slots=True)
 class KeyStore:

@@ -845,6 +845,43 @@ def credential(daemon: FakeDaemon) -> None:
     daemon.answers["CreateKeyStoreCredential"] = lambda _: made
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [["store", "block", "/blue"], ["credential", "list", "/blue"], ["key", "remove", "/blue", "payroll"]],
+)
+def test_a_store_may_be_named_by_its_prefix(run: Run, daemon: FakeDaemon, verb: list[str]) -> None:
+    daemon.answers["ListKeyStores"] = lambda _: key_stores_pb2.ListKeyStoresResponse(
+        key_stores=[
+            key_stores_pb2.KeyStore(key_store_id="xks-f", uri_prefix="/blue/sky"),
+            key_stores_pb2.KeyStore(key_store_id=STORE, uri_prefix="/blue"),
+        ]
+    )
+
+    assert run("xks", *verb)[0] == 0
+    assert cast("Any", daemon.calls[-1][1]).key_store == STORE
+
+
+def test_a_prefix_that_is_no_stores_is_refused_before_anything_is_done(run: Run, daemon: FakeDaemon) -> None:
+    code, _, err = run("xks", "store", "delete", "/blue")
+
+    assert (code, daemon.methods) == (4, ["ListKeyStores"])
+    assert "no key store with this prefix" in err
+
+
+def test_a_new_store_is_shown_with_its_limits_in_words_and_its_path(run: Run, daemon: FakeDaemon) -> None:
+    made = key_stores_pb2.CreateKeyStoreResponse()
+    made.key_store.uri_prefix = "/blue"
+    made.key_store.limit.per_second = 1_800
+    daemon.answers["CreateKeyStore"] = lambda _: made
+
+    code, out, err = run("xks", "store", "create", "--prefix", "/blue")
+
+    assert code == 0
+    assert "/blue/kms/xks/v1" in err
+    assert re.search(r"^limit +1,800 a second, 1,800 at once", out.decode(), re.MULTILINE)
+    assert re.search(r"^key limit +none", out.decode(), re.MULTILINE)
+
+
 @pytest.mark.usefixtures("credential")
 def test_the_file_for_awss_console_is_private_and_the_secret_is_nowhere_else(
     run: Run, tmp_path: Path

@@ -1,7 +1,7 @@
 """`strongroom xks key`: which keys an external key store uses."""
 
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,11 +9,15 @@ from strongroom.cli.inputs import Etag, KeyArgument, RequestId
 from strongroom.cli.keys import Limit
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
+from strongroom.errors import error
 from strongroom.names import Pinning
+
+if TYPE_CHECKING:
+    from strongroom.client import Client
 
 app = typer.Typer(help="The keys of a key store.", no_args_is_help=True)
 
-Store = Annotated[str, typer.Argument(help="The store's id, xks-...", metavar="STORE")]
+Store = Annotated[str, typer.Argument(help="The store's id, xks-..., or its prefix, /...", metavar="STORE")]
 Id = Annotated[str, typer.Argument(help="The external key id; AWS: XksKeyId.", metavar="ID")]
 Pin = Annotated[
     Pinning | None,
@@ -29,6 +33,20 @@ _COLUMNS = {
     "pinning": "pinning",
     "KMS key": "kms_key_arn",
 }
+
+
+def store_of(client: "Client", store: str) -> str:
+    """Find a store by its prefix; an id stands as it is.
+
+    Raises:
+        StrongroomError: NOT_FOUND if no store that the caller administers has the prefix.
+    """
+    if not store.startswith("/"):
+        return store
+    for each in client.pages(client.list_key_stores):
+        if each.uri_prefix == store:
+            return each.key_store_id
+    raise error("NOT_FOUND", "you administer no key store with this prefix", field="key_store")
 
 
 @app.command("add")
@@ -49,7 +67,7 @@ def key_add(  # noqa: PLR0913, PLR0917 - the options of the verb
     """Let a store use a key, which you may make grants of."""
     with connected(ctx) as client:
         added = client.add_external_key(
-            store,
+            store_of(client, store),
             external_key,
             key,
             encrypts=encrypt,
@@ -66,14 +84,14 @@ def key_add(  # noqa: PLR0913, PLR0917 - the options of the verb
 def key_describe(ctx: typer.Context, store: Store, external_key: Id) -> None:
     """Describe an external key."""
     with connected(ctx) as client:
-        show(ctx, client.describe_external_key(store, external_key))
+        show(ctx, client.describe_external_key(store_of(client, store), external_key))
 
 
 @app.command("list")
 def key_list(ctx: typer.Context, store: Store, limit: Limit = 1_000) -> None:
     """List a store's external keys."""
     with connected(ctx) as client:
-        found = client.pages(client.list_external_keys, store)
+        found = client.pages(client.list_external_keys, store_of(client, store))
         show_list(ctx, list(islice(found, limit)), _COLUMNS)
 
 
@@ -95,7 +113,7 @@ def key_update(  # noqa: PLR0913, PLR0917 - the options of the verb
     """Change what a store may do with a key, within a second; what is not given stays as it is."""
     with connected(ctx) as client:
         changed = client.update_external_key(
-            store,
+            store_of(client, store),
             external_key,
             encrypts=encrypt,
             decrypts=decrypt,
@@ -114,7 +132,12 @@ def key_block(
 ) -> None:
     """Kill switch: refuse every use of the key by the store, within a second."""
     with connected(ctx) as client:
-        show(ctx, client.block_external_key(store, external_key, etag=etag, request_id=request_id))
+        show(
+            ctx,
+            client.block_external_key(
+                store_of(client, store), external_key, etag=etag, request_id=request_id
+            ),
+        )
 
 
 @app.command("unblock")
@@ -123,7 +146,12 @@ def key_unblock(
 ) -> None:
     """Let an external key be used again."""
     with connected(ctx) as client:
-        show(ctx, client.unblock_external_key(store, external_key, etag=etag, request_id=request_id))
+        show(
+            ctx,
+            client.unblock_external_key(
+                store_of(client, store), external_key, etag=etag, request_id=request_id
+            ),
+        )
 
 
 @app.command("remove")
@@ -132,5 +160,5 @@ def key_remove(
 ) -> None:
     """Take a key from a store; the key itself stays."""
     with connected(ctx) as client:
-        client.remove_external_key(store, external_key, etag=etag, request_id=request_id)
+        client.remove_external_key(store_of(client, store), external_key, etag=etag, request_id=request_id)
     note("removed")

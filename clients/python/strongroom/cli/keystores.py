@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from strongroom.cli import externalkeys, inputs
+from strongroom.cli.externalkeys import Store, store_of
 from strongroom.cli.inputs import Etag, RequestId
 from strongroom.cli.keys import Limit
 from strongroom.cli.output import note, print_json, show, show_list, without
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 store_app = typer.Typer(help="External key stores.", no_args_is_help=True)
 credential_app = typer.Typer(help="What AWS KMS signs a store's requests with.", no_args_is_help=True)
 
-StoreArgument = Annotated[str, typer.Argument(help="The store's id, xks-...", metavar="STORE")]
 _LIMIT = "requests a second, and at once; 0 for no limit."
 StoreLimit = Annotated[
     str | None, typer.Option("--limit", help=f"Of the store: {_LIMIT}", metavar="PER_SECOND[/BURST]")
@@ -98,13 +98,14 @@ def store_create(  # noqa: PLR0913, PLR0917 - the options of the verb
             **limits,
         )
         show(ctx, made)
+    note(f"AWS calls it the path {made.uri_prefix}{_XKS_PATH}")
 
 
 @store_app.command("describe")
-def store_describe(ctx: typer.Context, store: StoreArgument) -> None:
+def store_describe(ctx: typer.Context, store: Store) -> None:
     """Describe a key store."""
     with connected(ctx) as client:
-        show(ctx, client.describe_key_store(store))
+        show(ctx, client.describe_key_store(store_of(client, store)))
 
 
 @store_app.command("list")
@@ -118,7 +119,7 @@ def store_list(ctx: typer.Context, limit: Limit = 1_000) -> None:
 @store_app.command("update")
 def store_update(  # noqa: PLR0913, PLR0917 - the options of the verb
     ctx: typer.Context,
-    store: StoreArgument,
+    store: Store,
     description: Annotated[str | None, typer.Option(help="Words for people.")] = None,
     policy: Annotated[
         str | None,
@@ -135,49 +136,48 @@ def store_update(  # noqa: PLR0913, PLR0917 - the options of the verb
     limits = _limits(limit, key_limit, principal_limit)
     with connected(ctx) as client:
         changed = client.update_key_store(
-            store, description=description, policy=text, etag=etag, request_id=request_id, **limits
+            store_of(client, store),
+            description=description,
+            policy=text,
+            etag=etag,
+            request_id=request_id,
+            **limits,
         )
         show(ctx, changed)
 
 
 @store_app.command("block")
-def store_block(
-    ctx: typer.Context, store: StoreArgument, etag: Etag = "", request_id: RequestId = None
-) -> None:
+def store_block(ctx: typer.Context, store: Store, etag: Etag = "", request_id: RequestId = None) -> None:
     """Kill switch: refuse every request of AWS KMS to the store, within a second."""
     with connected(ctx) as client:
-        show(ctx, client.block_key_store(store, etag=etag, request_id=request_id))
+        show(ctx, client.block_key_store(store_of(client, store), etag=etag, request_id=request_id))
 
 
 @store_app.command("unblock")
-def store_unblock(
-    ctx: typer.Context, store: StoreArgument, etag: Etag = "", request_id: RequestId = None
-) -> None:
+def store_unblock(ctx: typer.Context, store: Store, etag: Etag = "", request_id: RequestId = None) -> None:
     """Let a key store work again."""
     with connected(ctx) as client:
-        show(ctx, client.unblock_key_store(store, etag=etag, request_id=request_id))
+        show(ctx, client.unblock_key_store(store_of(client, store), etag=etag, request_id=request_id))
 
 
 @store_app.command("delete")
-def store_delete(
-    ctx: typer.Context, store: StoreArgument, etag: Etag = "", request_id: RequestId = None
-) -> None:
+def store_delete(ctx: typer.Context, store: Store, etag: Etag = "", request_id: RequestId = None) -> None:
     """Remove a key store that has no external keys any more."""
     with connected(ctx) as client:
-        client.delete_key_store(store, etag=etag, request_id=request_id)
+        client.delete_key_store(store_of(client, store), etag=etag, request_id=request_id)
     note("deleted")
 
 
 @credential_app.command("create")
 def credential_create(
     ctx: typer.Context,
-    store: StoreArgument,
+    store: Store,
     console_json: ConsoleFile = None,
     request_id: RequestId = None,
 ) -> None:
     """Make a credential; its secret is shown, or written, this once."""
     with connected(ctx) as client, _console_file(console_json) as file:
-        made = client.create_key_store_credential(store, request_id=request_id)
+        made = client.create_key_store_credential(store_of(client, store), request_id=request_id)
         if file is not None:
             file.write(_console_json(made))
     if console_json is None:
@@ -192,22 +192,22 @@ def credential_create(
 
 
 @credential_app.command("list")
-def credential_list(ctx: typer.Context, store: StoreArgument) -> None:
+def credential_list(ctx: typer.Context, store: Store) -> None:
     """List a store's credentials."""
     with connected(ctx) as client:
-        show_list(ctx, client.list_key_store_credentials(store), _CREDENTIAL_COLUMNS)
+        show_list(ctx, client.list_key_store_credentials(store_of(client, store)), _CREDENTIAL_COLUMNS)
 
 
 @credential_app.command("delete")
 def credential_delete(
     ctx: typer.Context,
-    store: StoreArgument,
+    store: Store,
     access_key: Annotated[str, typer.Argument(help="The access key id.", metavar="ACCESS_KEY_ID")],
     request_id: RequestId = None,
 ) -> None:
     """Remove a credential: within a second what it signs is refused."""
     with connected(ctx) as client:
-        client.delete_key_store_credential(store, access_key, request_id=request_id)
+        client.delete_key_store_credential(store_of(client, store), access_key, request_id=request_id)
     note("deleted")
 
 

@@ -158,6 +158,6 @@ def _cell(value: object) -> str:
 
 
 def _line(value: object) -> str:
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and type(value).__str__ is object.__str__:
         return " ".join(_cell(each) for _, each, visible in _fields(value) if visible)
     return str(value)

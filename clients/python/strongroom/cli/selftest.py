@@ -94,5 +94,7 @@ def _show(ctx: typer.Context, report: "Report") -> None:
     if options(ctx).as_json:
         print_json({"url": report.url, "passed": report.passed, **counts, "findings": plain(report.findings)})
         return
-    show_list(ctx, report.findings, _COLUMNS)
+    # Of a proxy that fails at the door the table would be mostly what could not be tried.
+    shown = [each for each in report.findings if report.passed or each.verdict is not Verdict.SKIP]
+    show_list(ctx, shown, _COLUMNS)
     note(f"{report.url}: " + ", ".join(f"{number} {name}" for name, number in counts.items() if number))
