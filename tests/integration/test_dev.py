@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -46,7 +47,7 @@ class Dev:
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    made = Dev(tmp_path_factory.mktemp("dev") / "daemon", "--workers", "2")
+    made = Dev(tmp_path_factory.mktemp("dev") / "daemon", "--workers", "2", "--xks-port", "0")
     yield made
     done = strongroomd("dev", "--down", "--dir", str(made.folder))
     assert not made.folder.exists()
@@ -62,10 +63,19 @@ def test_a_shell_can_evaluate_its_output(dev: Dev) -> None:
         "STRONGROOM_CERT",
         "STRONGROOM_KEY",
         "STRONGROOM_DEV_DIR",
+        "STRONGROOM_XKS_ENDPOINT",
     }
     assert environment["STRONGROOM_ENDPOINT"] == f"127.0.0.1:{dev.state()['grpc_port']}"
     for name in ("STRONGROOM_CA", "STRONGROOM_CERT", "STRONGROOM_KEY"):
         assert Path(environment[name]).is_file()
+
+
+def test_the_door_of_key_stores_answers_where_it_says_with_the_certificate_that_it_says(dev: Dev) -> None:
+    trust = ssl.create_default_context(cafile=dev.environment["STRONGROOM_CA"])
+    url = f"{dev.environment['STRONGROOM_XKS_ENDPOINT']}/ping"
+
+    with urllib.request.urlopen(url, timeout=10, context=trust) as reply:  # noqa: S310 - https
+        assert reply.status == 200
 
 
 def test_a_second_time_in_the_same_shell_it_tells_of_the_same_daemon(dev: Dev) -> None:

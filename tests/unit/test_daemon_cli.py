@@ -114,6 +114,21 @@ def test_dev_makes_no_certificate_over_another_file(tmp_path: Path, name: str) -
     assert not (tmp_path / "dev").exists()
 
 
+def test_dev_opens_the_door_of_key_stores_only_where_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir(mode=0o700)
+
+    opened = load(dev.prepare(tmp_path / "open", port=0, ops_port=0, workers=1, xks_port=0)).xks
+    closed = load(dev.prepare(tmp_path / "closed", port=0, ops_port=0, workers=1)).xks
+    later = CliRunner().invoke(app, ["dev", "--env", "--dir", str(tmp_path / "closed"), "--xks-port", "0"])
+
+    assert opened.address is not None
+    assert (opened.address.host, opened.plain_http) == ("127.0.0.1", False)
+    assert closed.address is None
+    assert later.exit_code == 1
+    assert "made without --xks-port" in later.stderr
+
+
 def test_dev_cannot_make_a_certificate_later_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "dev"
     folder.mkdir(mode=0o700)

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -43,6 +44,7 @@ EXPORTED: Final = (
     "STRONGROOM_KEY",
     FOLDER_VARIABLE,
 )
+XKS_VARIABLE: Final = "STRONGROOM_XKS_ENDPOINT"  # exported as well where the XKS door is open
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
 _CONFIG: Final = """\
@@ -75,6 +77,12 @@ softhsm_conf = "token/softhsm2.conf"
 administrators = ["arn:aws:iam::{account}:user/admin"]
 operators = ["arn:aws:iam::{account}:user/admin"]
 """
+_XKS: Final = """
+[xks]
+address = "127.0.0.1:{port}"
+certificate_file = "tls/server.pem"
+key_file = "tls/server.key"
+"""
 _IDENTITY: Final = """
 [[identities]]
 arn = "arn:aws:iam::{account}:user/{name}"
@@ -82,7 +90,7 @@ uri = "spiffe://{domain}/{name}"
 """
 
 
-def dev(
+def dev(  # noqa: PLR0913 - the options of the command
     *,
     env: Annotated[
         bool, typer.Option("--env", help='Serve in the background: eval "$(strongroomd dev --env)".')
@@ -98,6 +106,14 @@ def dev(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="gRPC port; 0 takes a free one.")] = 0,
     ops_port: Annotated[int, typer.Option(min=0, max=65_535, help="Metrics port; 0 takes a free one.")] = 0,
     workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    xks_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Open the door of external key stores, too, on this port; 0 takes a free one.",
+        ),
+    ] = None,
     caller: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,7 +129,7 @@ def dev(
             _down(folder)
             return
         with reported():
-            settings = _ready_made(folder, port, ops_port, workers, caller or ())
+            settings = _ready_made(folder, _Plan(port, ops_port, workers, tuple(caller or ()), xks_port))
     if _is_running(settings.source.parent):
         _join(settings, env=env)
     elif env:
@@ -122,7 +138,15 @@ def dev(
         _serve_here(settings, ephemeral=folder is None)
 
 
-def prepare(folder: Path, port: int, ops_port: int, workers: int, callers: Sequence[str] = ()) -> Path:
+def prepare(
+    folder: Path,
+    port: int,
+    ops_port: int,
+    workers: int,
+    callers: Sequence[str] = (),
+    *,
+    xks_port: int | None = None,
+) -> Path:
     """Make everything that a daemon needs but its house keys; returns the configuration file.
 
     Args:
@@ -131,6 +155,7 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int, callers: Seque
         ops_port: the same for metrics and health.
         workers: how many workers.
         callers: who gets a certificate besides the identities.
+        xks_port: the same for external key stores, whose door is closed without it.
 
     Raises:
         StrongroomError: SoftHSM is missing or fails.
@@ -151,6 +176,8 @@ def prepare(folder: Path, port: int, ops_port: int, workers: int, callers: Seque
         label=MARKER,
     )
     text += "".join(_IDENTITY.format(account=ACCOUNT, name=name, domain=TRUST_DOMAIN) for name in IDENTITIES)
+    if xks_port is not None:
+        text += _XKS.format(port=xks_port)
     config = folder / "strongroomd.toml"
     config.write_text(text)
     config.chmod(0o600)
@@ -169,30 +196,48 @@ def make_certificates(folder: Path, callers: Sequence[str] = ()) -> None:
         credential.write(folder / f"{name}.pem", folder / f"{name}.key")
 
 
-def _ready_made(
-    folder: Path | None, port: int, ops_port: int, workers: int, callers: Sequence[str]
-) -> Settings:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a new folder is made with."""
+
+    port: int
+    ops_port: int
+    workers: int
+    callers: tuple[str, ...]
+    xks_port: int | None
+
+
+def _ready_made(folder: Path | None, plan: _Plan) -> Settings:
     """Use the folder as an earlier run left it, or make it."""
-    if not all(map(_CALLER.fullmatch, callers)):
+    if not all(map(_CALLER.fullmatch, plan.callers)):
         fail("--caller must be 1 to 32 of a-z, 0-9 and -, and none of ca, server, admin, service", 1)
     place = Path(tempfile.mkdtemp(prefix="strongroom-dev-")) if folder is None else folder.absolute()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (place / MARKER).exists():
-        _check_ours(place)
-        if not all((place / "tls" / f"{name}.pem").exists() for name in callers):
-            fail(f"{place} was made without such a --caller, and its authority's key is forgotten", 1)
-        return load(place / "strongroomd.toml")
+        return _as_it_was(place, plan)
     if place.lstat().st_uid == os.geteuid() and not place.is_symlink():
         place.chmod(0o700)
     _check_ours(place)
     if any(place.iterdir()):
         fail(f"{place} is not empty and was not made by `strongroomd dev`", 1)
     try:
-        settings = load(prepare(place, port, ops_port, workers, callers))
+        config = prepare(place, plan.port, plan.ops_port, plan.workers, plan.callers, xks_port=plan.xks_port)
+        settings = load(config)
         found(settings)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
+    return settings
+
+
+def _as_it_was(place: Path, plan: _Plan) -> Settings:
+    """Use a folder of an earlier run; refuse what it was not made with."""
+    _check_ours(place)
+    if not all((place / "tls" / f"{name}.pem").exists() for name in plan.callers):
+        fail(f"{place} was made without such a --caller, and its authority's key is forgotten", 1)
+    settings = load(place / "strongroomd.toml")
+    if plan.xks_port is not None and settings.xks.address is None:
+        fail(f"{place} was made without --xks-port; add [xks] to {settings.source}", 1)
     return settings
 
 
@@ -217,14 +262,18 @@ def _folder_problems() -> Iterator[None]:
 def environment(settings: Settings) -> dict[str, str]:
     """List what a client needs to reach this daemon as its administrator."""
     folder = settings.source.parent
+    published = _published(settings)
     values = (
-        json.loads(daemon_file(settings).read_bytes())["grpc"],
+        published["grpc"],
         folder / "tls" / "ca.pem",
         folder / "tls" / "admin.pem",
         folder / "tls" / "admin.key",
         folder,
     )
-    return dict(zip(EXPORTED, map(str, values), strict=True))
+    found = dict(zip(EXPORTED, map(str, values), strict=True))
+    if published.get("xks"):
+        found[XKS_VARIABLE] = f"{'http' if settings.xks.plain_http else 'https'}://{published['xks']}"
+    return found
 
 
 def _serve_here(settings: Settings, *, ephemeral: bool) -> None:
@@ -330,7 +379,7 @@ def _down(folder: Path | None) -> None:
     folder.rename(doomed)
     shutil.rmtree(doomed)
     # On standard output, for eval: a shell that keeps the variables would look for the daemon in vain.
-    typer.echo(f"unset {' '.join(EXPORTED)}")
+    typer.echo(f"unset {' '.join((*EXPORTED, XKS_VARIABLE))}")
     say(f"stopped, and {folder} is removed")
 
 
