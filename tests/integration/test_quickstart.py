@@ -75,8 +75,8 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]
 @pytest.fixture(scope="module")
 def first(quickstart: Quickstart) -> str:
     """What the first run says. Its usual ports are taken."""
-    with socket.socket() as grpc, socket.socket() as ops:
-        for taken, port in ((grpc, 7443), (ops, 9464)):
+    with socket.socket() as grpc, socket.socket() as ops, socket.socket() as xks:
+        for taken, port in ((grpc, 7443), (ops, 9464), (xks, 8443)):
             try:
                 taken.bind(("127.0.0.1", port))
             except OSError:
@@ -119,6 +119,7 @@ def test_it_takes_other_ports_where_its_own_are_taken(first: str, quickstart: Qu
 
     assert daemon["grpc_port"] != 7443
     assert daemon["ops_port"] != 9464
+    assert daemon["xks_port"] != 8443
 
 
 def test_its_state_lies_in_one_folder_that_others_cannot_read(first: str, quickstart: Quickstart) -> None:
@@ -160,6 +161,28 @@ def test_the_readmes_ten_lines_run(first: str, quickstart: Quickstart) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("b'4000 EUR' by version 1 of arn:aws:kms:")
     assert done.stdout.splitlines()[1] == "INVALID_CIPHERTEXT"
+
+
+def test_the_readmes_key_store_passes_its_selftest(
+    first: str, quickstart: Quickstart, tmp_path: Path
+) -> None:
+    commands = re.search(r"```sh\n(\. \.strongroom/env\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert commands is not None
+    (tmp_path / ".strongroom").symlink_to(quickstart.folder)
+
+    done = subprocess.run(
+        ["bash", "-c", f"set -e\n{commands[1]}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=_bare(),
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "AWS calls it the path /blue/kms/xks/v1" in done.stderr
+    assert re.search(r"\d\d pass, 2 warn$", done.stderr.strip()), done.stderr
 
 
 def test_a_second_run_uses_what_is_there_even_after_a_crash(first: str, quickstart: Quickstart) -> None:
