@@ -2,17 +2,20 @@
 
 import asyncio
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import uvloop
 
 from strongroomd.custody.threshold import Attempt
 from strongroomd.custody.xks.proxy import XksCall
@@ -194,6 +197,16 @@ def call(act: str, document: Any, **options: Any) -> bytes:
     body = json.dumps(document).encode()
     path = uri(act)
     return raw(path, body, signed(path, body, **options))
+
+
+def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on the daemon's own loop, whose TLS is not asyncio's."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        uvloop.run(test(*args, **kwargs))
+
+    return run
 
 
 @dataclass

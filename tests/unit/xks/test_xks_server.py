@@ -1,11 +1,9 @@
 """The real server before a made-up core: HTTP as it must be, rude peers, certificates, and the end."""
 
 import asyncio
-import functools
 import json
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,23 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, issue, raw, served, signed, tls_of, trusting, uri
+from tests.xksdoor import (
+    ENCRYPT,
+    HEALTH,
+    Peer,
+    call,
+    issue,
+    on_uvloop,
+    raw,
+    served,
+    signed,
+    tls_of,
+    trusting,
+    uri,
+)
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.frontends.grpc.pki import Authority
-from strongroomd.frontends.xks import server as server_module
 from strongroomd.frontends.xks.connection import MAX_BODY, MAX_HEAD, MAX_WAITING
 from strongroomd.frontends.xks.tls import SUITES_12, SUITES_13, TlsFiles, load
 
@@ -28,23 +38,6 @@ PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority.make()
-
-
-def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on the daemon's own loop, whose TLS is not asyncio's."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        uvloop.run(test(*args, **kwargs))
-
-    return run
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look twice as often as the shortest time in these tests."""
-    monkeypatch.setattr(server_module, "_SWEEP_SECONDS", 0.05)
-    monkeypatch.setattr(server_module, "_LAST_REQUESTS_SECONDS", 0.3)
 
 
 # --- HTTP

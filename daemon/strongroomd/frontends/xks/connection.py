@@ -1,8 +1,8 @@
 """One connection: uvicorn's HTTP/1.1 (httptools, RFC 9112), with bounds that uvicorn does not have.
 
 uvicorn parses, keeps connections, queues pipelined requests and writes answers. Added here: when a
-request's first byte came, how long its head may be, what llhttp leaves to its users (exactly one Host), an
-end to bodies that are too large, a time for each phase, and who has proved himself.
+request's first byte came, how long its head may be, what llhttp leaves to its users (`heads`), an end to
+bodies that are too large and to what stands around them, a time for each phase, and who has proved himself.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from strongroomd.frontends.xks import errors
+from strongroomd.frontends.xks import errors, heads
 from strongroomd.frontends.xks.errors import ErrorName
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_HEAD: Final = 16_384  # bytes of request line and headers
 MAX_HEADERS: Final = 64
 MAX_BODY: Final = 65_536  # bytes; the largest legal request has about 21,000
+MAX_WIRE: Final = 8 * MAX_BODY  # bytes of a body with its chunks' sizes, extensions and trailers
 MAX_WAITING: Final = 8  # pipelined requests that wait for the one before them: KMS sends none
 _HIGH_WATER: Final = 32_768  # bytes that wait to be taken; the largest answer has about 11,000
 
@@ -61,8 +62,8 @@ class Connection(HttpToolsProtocol):
         self.stalled_since = 0.0
         self._owner = server
         self._now = self.since
-        self._head_bytes = self._body_bytes = 0
-        self._in_head = False
+        self._head_bytes = self._body_bytes = self._wire_bytes = 0
+        self._in_head = self._in_body = False
         self._ended = False
 
     # --- the transport
@@ -82,15 +83,24 @@ class Connection(HttpToolsProtocol):
         self._owner.left(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read; what comes after the end is thrown away."""
-        if self._ended or self.transport.is_closing():
+        """Read; what comes after the end is thrown away, and after a while not even taken."""
+        if self.transport.is_closing():
             return
-        self._now = time.monotonic()
-        super().data_received(data)
+        if not self._ended:
+            self._now = time.monotonic()
+            super().data_received(data)
+        self._weigh(len(data))
+
+    def _weigh(self, size: int) -> None:
+        """Bound what is read of one request before it is whole, and after the end."""
         if self._in_head and not self._ended:
-            self._head_bytes += len(data)
+            self._head_bytes += size
             if self._head_bytes > MAX_HEAD:
                 self.fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "malformed")
+        elif self._in_body or self._ended:
+            self._wire_bytes += size
+            if self._wire_bytes > MAX_WIRE:
+                self._take_no_more()
 
     def pause_writing(self) -> None:
         """Note that the peer does not take its answers."""
@@ -107,7 +117,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self._in_head = True
         if not self.busy:
             self._enter(Phase.READING)
@@ -126,10 +136,12 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Have a request answered, if its head is good."""
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         if self._ended:
             return
-        if sum(name == b"host" for name, _ in self.headers) != 1:
+        version = self.parser.get_http_version()
+        # After an upgrade (CONNECT is one) the parser skips what follows: there can be none.
+        if self.parser.should_upgrade() or not heads.is_plain(self.url, version, self.headers):
             self.fail(HTTPStatus.BAD_REQUEST, "malformed")
         elif len(self.pipeline) >= MAX_WAITING:
             self.fail(HTTPStatus.TOO_MANY_REQUESTS, "malformed")
@@ -149,14 +161,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
+        self._in_body = False
         if not self._ended:
-            self._enter(Phase.ANSWERING)
+            self._enter(Phase.ANSWERING if self.busy else self._waiting)
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or wait for it."""
         if self.phase is not Phase.LINGERING:
-            self._enter(Phase.IDLE if self.known else Phase.FIRST)
+            self._enter(Phase.READING if self._in_body else self._waiting)
         self.timeout_keep_alive = self._owner.patience(known=self.known)
         super().on_response_complete()
         if self.busy:
@@ -206,6 +219,11 @@ class Connection(HttpToolsProtocol):
         self._ended = True
         self.transport.abort()
 
+    @property
+    def _waiting(self) -> Phase:
+        """What a connection without a request waits for."""
+        return Phase.IDLE if self.known else Phase.FIRST
+
     def _disconnect(self) -> None:
         """Let an application that waits for the rest of a request go."""
         if self.busy:
@@ -219,12 +237,23 @@ class Connection(HttpToolsProtocol):
 
     def _too_much(self) -> None:
         """End the request here: it is answered, and the rest of its bytes are not looked at."""
+        if not self.busy:  # it has been answered before its body was here
+            self._owner.dropped("malformed")
+            self.linger()
+            return
         self._ended = True
         self.scope["state"]["too_large"] = True
         self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
         self.cycle.waiting_for_100_continue = self.cycle.more_body = False
         self.cycle.message_event.set()
         self._enter(Phase.ANSWERING)
+
+    def _take_no_more(self) -> None:
+        """Leave the rest to the network's buffers: what is not read costs nothing."""
+        if not self._ended:
+            self.fail(HTTPStatus.BAD_REQUEST, "malformed")
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self.phase:

@@ -236,18 +236,22 @@ class Server:
             self.dropped("handshake")
 
     def _made_room(self) -> bool:
-        """Let go whoever waits longest without having proved anything, or who has, if there is no other."""
-        for connections in (self._strangers, self._known):
-            for connection in connections:
-                if not connection.busy:
-                    self.left(connection)
-                    self.drop(connection, "full")
-                    return True
-            if connections is self._strangers and self._arriving:
-                self._arriving.pop(next(iter(self._arriving))).cancel()
-                self.dropped("full")
-                return True
-        return False
+        """Let go whoever waits longest without having proved anything; one who has only if all have.
+
+        A stranger that is being answered stays, one that is still sending goes: to be slow saves nobody.
+        """
+        idle = next((each for each in self._strangers if each.phase is not Phase.ANSWERING), None)
+        if idle is None and self._arriving:
+            self._arriving.pop(next(iter(self._arriving))).cancel()
+            self.dropped("full")
+            return True
+        if idle is None and not self._strangers:
+            idle = next((each for each in self._known if not each.busy), None)
+        if idle is None:
+            return False
+        self.left(idle)
+        self.drop(idle, "full")
+        return True
 
     async def _stop_accepting(self) -> None:
         """Serve who is in the backlog, then give the port back."""

@@ -1,0 +1,141 @@
+"""The XKS door's server under attack: requests that are read in two ways, bodies without end, taken places."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, uri
+
+from strongroomd.frontends.xks.connection import MAX_BODY
+
+PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
+PATH = uri("health")
+BODY = json.dumps(HEALTH).encode()
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+
+
+def request(line: str, *more: str, body: bytes = BODY, length: bool = True) -> bytes:
+    """A request with a good signature, under another request line and with further headers."""
+    lines = [line, *(f"{name}: {value}" for name, value in signed(PATH, BODY).items()), *more]
+    lines += [f"Content-Length: {len(body)}"] * length
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def chunked(*more: str, line: str = f"POST {PATH} HTTP/1.1") -> bytes:
+    return request(line, *more, body=CHUNKED, length=False)
+
+
+AMBIGUOUS = {
+    "absolute target": request(f"POST http://elsewhere.example.com{PATH} HTTP/1.1"),
+    "fragment": request(f"POST {PATH}#fragment HTTP/1.1"),
+    "target without a slash": b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+    "CONNECT to a path": b"CONNECT /ping HTTP/1.1\r\nHost: h\r\n\r\n" + PING,
+    "CONNECT": b"CONNECT elsewhere.example.com:443 HTTP/1.1\r\nHost: h\r\n\r\n" + PING,
+    "upgrade to h2c": request(f"POST {PATH} HTTP/1.1", "Connection: Upgrade", "Upgrade: h2c"),
+    "upgrade to a web socket": b"GET /ping HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    + PING,
+    "HTTP/2.0 in text": request(f"POST {PATH} HTTP/2.0"),
+    "a coding before chunked": chunked("Transfer-Encoding: gzip, chunked"),
+    "chunked for HTTP/1.0": chunked("Transfer-Encoding: chunked", line=f"POST {PATH} HTTP/1.0"),
+    "length and chunked": request(f"POST {PATH} HTTP/1.1", "Transfer-Encoding: chunked", body=CHUNKED),
+    "two equal lengths": request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}"),
+    "list of lengths": request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}, {len(BODY)}", length=False),
+    "length with a sign": request(f"POST {PATH} HTTP/1.1", f"Content-Length: +{len(BODY)}", length=False),
+    "folded coding": chunked("Transfer-Encoding:\r\n chunked"),
+    "space before a colon": chunked("Transfer-Encoding : chunked"),
+    "vertical tab before a coding": chunked("Transfer-Encoding: \x0bchunked"),
+    "bare CR": request(f"POST {PATH} HTTP/1.1", "A: b\rX: c"),
+    "bare LF": request(f"POST {PATH} HTTP/1.1", "A: b\nX: c"),
+    "NUL": request(f"POST {PATH} HTTP/1.1", "A: b\0c"),
+}
+
+
+@pytest.mark.parametrize("sent", AMBIGUOUS.values(), ids=AMBIGUOUS)
+@on_uvloop
+async def test_request_that_can_be_read_in_two_ways_is_refused_and_ends_its_connection(sent: bytes) -> None:
+    async with served(linger_seconds=0.05) as door:
+        peer = await door.connect()
+
+        answer = await peer.ask(sent)
+
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert await peer.closed()
+        assert (door.proxy.calls, door.notes.drops) == ([], ["malformed"])
+
+
+async def _pour(peer: Peer, piece: bytes) -> int:
+    """Send a piece again and again until the door hangs up; gives how much it took."""
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        while taken < 64 << 20 and not peer.reader.at_eof():
+            peer.writer.write(piece)
+            await peer.writer.drain()
+            taken += len(piece)
+    return taken
+
+
+@on_uvloop
+async def test_body_over_the_limit_is_not_even_taken() -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {64 << 20}\r\n\r\n".encode()
+    async with served(linger_seconds=1.0) as door:
+        peer = await door.connect()
+
+        assert (await peer.ask(head)).status == 501
+        assert await _pour(peer, bytes(65_536)) < 32 << 20
+
+
+@pytest.mark.parametrize("start", [b"0\r\nX: ", b"1;x="], ids=["trailer", "chunk extension"])
+@on_uvloop
+async def test_what_stands_around_a_body_is_bounded_too(start: bytes) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with served(linger_seconds=0.1) as door:
+        peer = await door.connect()
+        peer.writer.write(head + start)
+        pouring = asyncio.create_task(_pour(peer, b"a" * 16_384))
+
+        answer = await peer.answer()
+
+        assert answer.status == 400
+        assert door.notes.drops == ["malformed"]
+        await asyncio.wait_for(pouring, 10)
+
+
+@on_uvloop
+async def test_body_that_comes_after_its_answer_buys_no_time() -> None:
+    head = b"GET /ping HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with served(linger_seconds=0.1) as door:
+        peer = await door.connect()
+
+        assert (await peer.ask(head)).status == 200
+        peer.writer.write((b"4000\r\n" + bytes(0x4000) + b"\r\n") * (MAX_BODY // 0x4000 + 2))
+
+        assert await peer.closed()
+
+
+@on_uvloop
+async def test_strangers_with_slow_bodies_take_no_known_peers_place() -> None:
+    slow = raw(PATH, b"", {"Host": "h"}).replace(b"Content-Length: 0", b"Content-Length: 9")
+    async with served(max_connections=4) as door:
+        known = await door.connect()
+        await known.ask(call("health", HEALTH))
+        for _ in range(8):
+            (await door.connect()).writer.write(slow)
+            await asyncio.sleep(0.02)
+
+        assert (await known.ask(call("health", HEALTH))).status == 200
+        assert (await (await door.connect()).ask(PING)).status == 200
+
+
+@on_uvloop
+async def test_strangers_that_wait_for_answers_take_no_known_peers_place() -> None:
+    async with served(max_connections=3) as door:
+        known = await door.connect()
+        await known.ask(call("health", HEALTH))
+        door.proxy.hangs = asyncio.Event()
+        for _ in range(4):
+            (await door.connect()).writer.write(call("encrypt", ENCRYPT))
+            await asyncio.sleep(0.02)
+        door.proxy.hangs.set()
+
+        assert (await known.ask(call("health", HEALTH))).status == 200
