@@ -38,6 +38,7 @@ from strongroomd.telemetry import logs
 BEAT_SECONDS: Final = 0.25
 WATCH_SECONDS: Final = 1.0
 FATAL_DRAIN_SECONDS: Final = 1.0  # a worker without its HSM has nothing worth waiting for
+_MOST_DESCRIPTORS: Final = 65_536
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -132,6 +133,13 @@ def run(arguments: WorkerArguments, assemble: Assemble) -> int:
         return ExitCode.CRASHED
 
 
+def _allow_descriptors() -> None:
+    """Open as many descriptors as may be: connections must leave some for the audit log and the store."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def harden(parent: int) -> None:
     """Keep secrets in this process's memory there, and end with the supervisor.
 
@@ -147,6 +155,7 @@ def harden(parent: int) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _allow_descriptors()
     for option, value in (
         (_PR_SET_PDEATHSIG, signal.SIGKILL),
         (_PR_SET_DUMPABLE, 0),

@@ -3,6 +3,10 @@
 import asyncio
 import contextlib
 import json
+import resource
+import socket
+import subprocess
+import sys
 
 import pytest
 from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, uri
@@ -40,7 +44,9 @@ AMBIGUOUS = {
     "chunked for HTTP/1.0": chunked("Transfer-Encoding: chunked", line=f"POST {PATH} HTTP/1.0"),
     "length and chunked": request(f"POST {PATH} HTTP/1.1", "Transfer-Encoding: chunked", body=CHUNKED),
     "two equal lengths": request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}"),
-    "list of lengths": request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}, {len(BODY)}", length=False),
+    "list of lengths": request(
+        f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}, {len(BODY)}", length=False
+    ),
     "length with a sign": request(f"POST {PATH} HTTP/1.1", f"Content-Length: +{len(BODY)}", length=False),
     "folded coding": chunked("Transfer-Encoding:\r\n chunked"),
     "space before a colon": chunked("Transfer-Encoding : chunked"),
@@ -139,3 +145,40 @@ async def test_strangers_that_wait_for_answers_take_no_known_peers_place() -> No
         door.proxy.hangs.set()
 
         assert (await known.ask(call("health", HEALTH))).status == 200
+
+
+@on_uvloop
+async def test_without_descriptors_newcomers_take_the_places_of_silent_strangers() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with served() as door:
+        clients = [socket.socket() for _ in range(8)]
+        try:
+            # Each was given the least that was free: beyond the last one there are four, for eight.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (clients[-1].fileno() + 5, limits[1]))
+            for client in clients:
+                client.connect(("127.0.0.1", door.port))  # the kernel takes them
+            last = clients[-1]
+            last.settimeout(5)
+            last.send(PING)
+
+            answer = await asyncio.to_thread(last.recv, 100)
+
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert "full" in door.notes.drops
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for client in clients:
+                client.close()
+
+
+def test_worker_opens_as_many_descriptors_as_it_may() -> None:
+    code = """import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+from strongroomd.worker import harden
+harden(os.getppid())
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65_536))"""
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "True"

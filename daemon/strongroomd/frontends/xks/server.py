@@ -9,6 +9,7 @@ only where there are no strangers: idle connections of nobody keep nobody out.
 """
 
 import asyncio
+import errno
 import math
 import socket
 import time
@@ -36,6 +37,7 @@ _SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes no
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _LAST_REQUESTS_SECONDS: Final = 1.0  # a draining worker's peers may still send so long, and learn of the end
 _PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _log = logs.get("xks")
 
 
@@ -209,6 +211,8 @@ class Server:
                 peer, _ = await loop.sock_accept(listener)
             except OSError as error:
                 _log.warning("cannot accept", errno=error.errno)
+                if error.errno in _NO_DESCRIPTORS:  # the next one comes in its place
+                    self._made_room()
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             self._welcome(peer)
