@@ -13,10 +13,15 @@ from pathlib import Path
 from tests.conformance.kit import make_kit
 from tests.conformance.test_bad_input import problems
 from tests.conformance.wire import FOLLOWING, METHODS, Wire
-from tests.fuzz.targets import TARGETS
+from tests.fuzz import targets as parsers
+from tests.fuzz import xkstargets
+from tests.fuzz.xkscalls import XksCalls
 from tests.garbage import Garbage
 from tests.harness import make_folder, running
 
+TARGETS = parsers.TARGETS | xkstargets.TARGETS
+_DAEMONS = ("rpc", "xks")  # each with a daemon of its own
+_WEIGHTS = {"rpc": 2.0, "xks": 1.0}  # all others together have 1
 _KIT_LIFE = 200
 _SLOW = FOLLOWING
 
@@ -54,18 +59,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--only", default="", help="targets, separated by commas: rpc, " + ", ".join(TARGETS))
+    parser.add_argument(
+        "--only", default="", help="targets, separated by commas: rpc, xks, " + ", ".join(TARGETS)
+    )
     arguments = parser.parse_args()
-    wanted = arguments.only.split(",") if arguments.only else ["rpc", *TARGETS]
+    wanted = arguments.only.split(",") if arguments.only else [*_DAEMONS, *TARGETS]
     with ExitStack() as stack:
         rpcs = Rpcs(stack) if "rpc" in wanted else None
-        targets: dict[str, Callable[[random.Random], None]] = {n: TARGETS[n] for n in wanted if n != "rpc"}
-        if rpcs is not None:
-            targets = {"rpc": rpcs, **targets}
+        calls = XksCalls(stack) if "xks" in wanted else None
+        targets: dict[str, Callable[[random.Random], None]] = {
+            name: target for name, target in (("rpc", rpcs), ("xks", calls)) if target is not None
+        }
+        targets |= {name: TARGETS[name] for name in wanted if name not in _DAEMONS}
         counts, failures = run(targets, arguments.seconds, arguments.seed)
         _say(f"seed {arguments.seed}: " + ", ".join(f"{n} {c}" for n, c in counts.items()))
         if rpcs is not None:
             _say("ends of RPCs: " + ", ".join(f"{reason} {n}" for reason, n in rpcs.ends.most_common()))
+        if calls is not None:
+            _say("ends of XKS calls: " + ", ".join(f"{name} {n}" for name, n in calls.ends.most_common()))
     for failure in failures:
         _say(f"FAILED {failure}")
     return 1 if failures else 0
@@ -74,15 +85,12 @@ def main() -> int:
 def run(
     targets: dict[str, Callable[[random.Random], None]], seconds: float, seed: int
 ) -> tuple[Counter[str], list[str]]:
-    """Give each target its share of the time, half of all to the RPCs; returns counts and failures."""
+    """Give each target its share of the time; returns counts and failures."""
     counts: Counter[str] = Counter()
     failures: list[str] = []
+    weights = {name: _WEIGHTS.get(name, 1.0 / len(TARGETS)) for name in targets}
     for name, target in targets.items():
-        share = (
-            0.5
-            if name == "rpc"
-            else 1.0 / max(1, len(targets) - ("rpc" in targets)) / (1 + ("rpc" in targets))
-        )
+        share = weights[name] / sum(weights.values())
         ends, number, most = time.monotonic() + seconds * share, 0, len(failures) + 5
         while time.monotonic() < ends and len(failures) < most:
             try:

@@ -70,37 +70,38 @@ def fuzz_envelope(source: random.Random) -> None:
     try:
         parsed = envelope.parse(data)
     except StrongroomError as error:
-        _expect(error.reason is Reason.INVALID_CIPHERTEXT, "one refusal")
+        expect(error.reason is Reason.INVALID_CIPHERTEXT, "one refusal")
     else:
-        _expect(parsed.header + parsed.sealed == data, "nothing is lost")
-        _expect(envelope.header(parsed.format, parsed.key_id, parsed.version) == parsed.header, "one form")
+        expect(parsed.header + parsed.sealed == data, "nothing is lost")
+        expect(envelope.header(parsed.format, parsed.key_id, parsed.version) == parsed.header, "one form")
 
 
-def _json(source: random.Random, depth: int = 0) -> object:
+def json_value(source: random.Random, depth: int = 0) -> object:
+    """Make what JSON can say, in the words of policies."""
     kind = source.randrange(8 if depth < 5 else 5)
     if kind < 2:
         return source.choice(_WORDS)
     if kind < 5:
         return source.choice((None, True, 0, -1, 1e300, "", text(source, 8), "2012-10-17", "111122223333"))
     if kind == 5:
-        return [_json(source, depth + 1) for _ in range(source.randint(0, 3))]
+        return [json_value(source, depth + 1) for _ in range(source.randint(0, 3))]
     return {
-        source.choice((*_WORDS, text(source, 4))): _json(source, depth + 1)
+        source.choice((*_WORDS, text(source, 4))): json_value(source, depth + 1)
         for _ in range(source.randint(0, 5))
     }
 
 
 def fuzz_policy(source: random.Random) -> None:
     """Any text is a policy, or is refused with its place."""
-    body = json.dumps(_json(source)) if source.random() < 0.8 else text(source, 200)
+    body = json.dumps(json_value(source)) if source.random() < 0.8 else text(source, 200)
     if source.random() < 0.3:
         place = source.randint(0, len(body))
         body = body[:place] + text(source, 3) + body[place + source.randint(0, 3) :]
     try:
         policy.parse(body)
     except StrongroomError as error:
-        _expect(error.reason in {Reason.MALFORMED_POLICY, Reason.FIELD_TOO_LARGE}, "a policy's refusal")
-        _expect(str(error.field).startswith("policy"), "a place")
+        expect(error.reason in {Reason.MALFORMED_POLICY, Reason.FIELD_TOO_LARGE}, "a policy's refusal")
+        expect(str(error.field).startswith("policy"), "a place")
 
 
 def fuzz_names(source: random.Random) -> None:
@@ -115,7 +116,7 @@ def fuzz_names(source: random.Random) -> None:
         try:
             parse(text(source))
         except StrongroomError as error:
-            _expect(error.field is not None, "a field")
+            expect(error.field is not None, "a field")
 
 
 def fuzz_callers(source: random.Random) -> None:
@@ -135,7 +136,7 @@ def fuzz_callers(source: random.Random) -> None:
         try:
             parse(text(source))
         except StrongroomError as error:
-            _expect(error.field is not None, "a field")
+            expect(error.field is not None, "a field")
 
 
 _GOOD_CONFIG = """
@@ -179,7 +180,7 @@ def fuzz_config(source: random.Random) -> None:
     try:
         load(Path("/nowhere/strongroomd.toml"), bytes(body), check_files=False)
     except ConfigurationErrors as errors:
-        _expect(bool(errors.mistakes), "a mistake")
+        expect(bool(errors.mistakes), "a mistake")
 
 
 def fuzz_audit(source: random.Random) -> None:
@@ -251,7 +252,8 @@ def _stream(errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors)
 
 
-def _expect(good: bool, what: str) -> None:
+def expect(good: bool, what: str) -> None:
+    """Raise what is wrong."""
     if not good:
         raise AssertionError(what)
 

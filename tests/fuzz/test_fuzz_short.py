@@ -3,9 +3,10 @@
 import random
 
 import pytest
-from tests.fuzz.targets import TARGETS
+from tests.fuzz import targets, xkstargets
 
-_TIMES = {"audit": 60, "argv": 80}
+TARGETS = targets.TARGETS | xkstargets.TARGETS
+_TIMES = {"audit": 60, "argv": 80, "xks-http": 300}
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))

@@ -72,6 +72,7 @@ class Connection(HttpToolsProtocol):
         """Take a peer whose handshake is done."""
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         super().connection_made(transport)
+        self._answers = _Answers(self)
         self._owner.joined(self)
         if not self._owner.admits(transport.get_extra_info("peercert")):
             self._owner.drop(self, "certificate")
@@ -147,6 +148,7 @@ class Connection(HttpToolsProtocol):
             self.fail(HTTPStatus.TOO_MANY_REQUESTS, "malformed")
         else:
             super().on_headers_complete()
+            self.cycle.transport = self._answers  # type: ignore[assignment]
             self._bound_body()
 
     def on_body(self, body: bytes) -> None:
@@ -214,6 +216,13 @@ class Connection(HttpToolsProtocol):
         self._enter(Phase.LINGERING)
         self.flow.resume_reading()
 
+    def finish(self) -> None:
+        """Close after an answer, or linger where the request was not read to its end."""
+        if not self._ended:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.linger()
+
     def abort(self) -> None:
         """Close without another word."""
         self._ended = True
@@ -243,7 +252,6 @@ class Connection(HttpToolsProtocol):
             return
         self._ended = True
         self.scope["state"]["too_large"] = True
-        self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
         self.cycle.waiting_for_100_continue = self.cycle.more_body = False
         self.cycle.message_event.set()
         self._enter(Phase.ANSWERING)
@@ -261,17 +269,22 @@ class Connection(HttpToolsProtocol):
             self.since = time.monotonic()
 
 
-class _Lingering:
-    """A transport as an answer needs it, that lingers where it would close."""
+class _Answers:
+    """A transport as an answer needs it: it takes what is for nobody any more, and may linger at its end."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.write = connection.transport.write
+        self._transport = connection.transport
         self.is_closing = connection.transport.is_closing
 
+    def write(self, data: bytes) -> None:
+        """Send, unless the connection has ended; uvloop would raise then."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
     def close(self) -> None:
-        """Linger."""
-        self._connection.linger()
+        """End the connection after its last answer."""
+        self._connection.finish()
 
 
 def told(scope: Any, name: str) -> Any:  # noqa: ANN401 - ASGI's dictionaries
