@@ -239,6 +239,28 @@ async def test_one_sub_key_is_made_however_many_wait_for_it(away: TokenVault, to
     assert loaded.sealing.messages == 20
 
 
+async def test_a_key_that_is_forgotten_meanwhile_keeps_its_next_sub_key_for_those_who_wait_for_it(
+    away: TokenVault, token: IllToken
+) -> None:
+    key = await make(away, KeySpec.SYMMETRIC_DEFAULT)
+    await away.seal(key, b"warm", b"", deadline=soon())
+    loaded: Any = away._keys.get(key)
+    loaded.sealing.messages = SUBKEY_MESSAGES
+    token.be({"function": "C_DeriveKey", "seconds": 0.1})
+    sealing = [asyncio.ensure_future(away.seal(key, b"text", b"", deadline=soon())) for _ in range(4)]
+    while not token.calls:  # noqa: ASYNC110 - a thread counts them
+        await asyncio.sleep(0.001)
+
+    away.forget(key.key_id)
+    sealed = await asyncio.gather(*sealing)
+
+    assert token.calls == 1, "nobody found the sub-key destroyed, and had to begin anew"
+    token.be()
+    assert [await away.open(key, each, b"", deadline=soon()) for each in sealed] == [b"text"] * 4
+    await emptied(away)
+    assert loaded.sealing is None, "the last one who used the forgotten key took it out of the token"
+
+
 async def test_many_who_open_the_same_prefix_leave_one_sub_key_behind(away: TokenVault) -> None:
     key = await make(away, KeySpec.SYMMETRIC_DEFAULT)
     sealed = await away.seal(key, b"text", b"", deadline=soon())

@@ -61,10 +61,18 @@ class Distant:
             iv = os.urandom(IV_BYTES)
             work = self._ciphers.encrypt
             return iv + await self.use(key, None, deadline, work, key.handle, iv, aad_of(b""), plaintext)
-        subkey = self._symmetric.sealing(key) or await self._next_sealing(key, deadline)
+        self._keys.pin(key)  # else a key that was evicted takes the sub-key along before its waiters use it
+        try:
+            subkey = self._symmetric.sealing(key) or await self._next_sealing(key, deadline)
+            return await self._seal_under(key, subkey, plaintext, aad_of(subkey.prefix), deadline)
+        finally:
+            self._keys.unpin(key)
+
+    async def _seal_under(
+        self, key: LoadedKey, subkey: SubKey, plaintext: bytes, aad: bytes, deadline: float
+    ) -> bytes:
         subkey.messages += 1
-        iv, aad = os.urandom(NONCE_BYTES - PREFIX_BYTES), aad_of(subkey.prefix)
-        encrypt = self._ciphers.encrypt
+        iv, encrypt = os.urandom(NONCE_BYTES - PREFIX_BYTES), self._ciphers.encrypt
         body = await self.use(key, subkey, deadline, encrypt, subkey.handle, iv, aad, plaintext)
         return subkey.prefix + iv + body
 
