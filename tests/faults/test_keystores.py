@@ -8,6 +8,7 @@ from tests.faults.test_invocations import other as other  # noqa: PLC0414 - a fi
 from strongroomd.custody.ledger import Ledger
 from strongroomd.custody.xks.externalkeys import KeyForm
 from strongroomd.custody.xks.stores import StoreForm
+from strongroomd.domain.accounts import AccountRecord
 from strongroomd.domain.quota import Rate
 from strongroomd.domain.xks.records import Pinning
 
@@ -104,6 +105,7 @@ async def test_a_first_use_elsewhere_binds_before_it_is_heard_of(
     assert await reason(theirs.encrypt()) == "OK"
 
 
+RAIL = '{"Statement": [{"Effect": "Deny", "Action": "kms:Encrypt", "Resource": "*"}]}'
 EDITS = [
     "UPDATE xks_stores SET blocked = 1",
     "UPDATE xks_stores SET policy = ''",
@@ -181,6 +183,20 @@ async def test_a_new_worker_does_not_believe_what_was_edited_and_serves_the_rest
     assert fresh.shelf.by_prefix(PREFIX) is None
     assert await reason(fresh.encrypt(prefix="/other")) == "INTEGRITY_FAILURE"
     assert await reason(fresh.metadata(prefix="/other", name="nothing")) == "KEY_NOT_FOUND"
+
+
+async def test_a_lifted_guard_rail_of_its_account_shuts_a_store_out(core: Core, mine: Shop) -> None:
+    store = await mine.open()
+    await core.rooms.accounts.create(core.caller(), store.account, "blue")
+    await core.rooms.accounts.put_guard_rail(core.caller(), store.account, "rail", RAIL)
+    assert await reason(mine.encrypt()) == "ACCESS_DENIED"
+    core.edit("UPDATE accounts SET guard_rails = '[]'")
+
+    core.directory._mirror._unread[AccountRecord, store.account] = 0
+    await core.directory.refresh()
+
+    answers = [await reason(work) for work in (mine.encrypt(), mine.metadata())]
+    assert answers == ["INTEGRITY_FAILURE"] * 2
 
 
 async def test_while_news_of_others_do_not_come_nothing_is_answered(mine: Shop) -> None:

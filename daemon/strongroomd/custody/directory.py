@@ -126,7 +126,7 @@ class Directory:
             StrongroomError: INTEGRITY_FAILURE if a record that decides about it is damaged.
         """
         configured = self._configured.get(arn)
-        self._require_whole(arn)
+        self._require_undamaged(arn)
         record = self.principal(arn)
         if record is None:
             return configured
@@ -135,7 +135,16 @@ class Directory:
         known = configured or parse_principal(arn, "arn")
         return dataclasses.replace(known, trusted=record.trusted, tags=record.tags)
 
-    def _require_whole(self, arn: str) -> None:
+    def require_whole(self, arn: str) -> None:
+        """Refuse while it cannot be known what is attached to a principal, listed or not, and its account.
+
+        Raises:
+            StrongroomError: STORE_UNAVAILABLE, INTEGRITY_FAILURE.
+        """
+        self.require_fresh()
+        self._require_undamaged(arn)
+
+    def _require_undamaged(self, arn: str) -> None:
         account = arn.split(":", 5)[4]
         if (PrincipalRecord, arn) in self._mirror.damaged or (AccountRecord, account) in self._mirror.damaged:
             raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="a caller's record is damaged")
@@ -148,7 +157,7 @@ class Directory:
                 INTEGRITY_FAILURE as of `admit`.
         """
         if not self.is_listed(known.arn):
-            self._require_whole(known.arn)
+            self._require_undamaged(known.arn)
             if known.arn not in self._configured and self._ledger.was_removed(PrincipalRecord, known.arn):
                 raise denied("the principal was deleted")
             return known

@@ -244,8 +244,10 @@ class Passage:
 
         Raises:
             StrongroomError: KEY_NOT_FOUND for a key that is gone; ACCESS_DENIED where a policy denies it; the
-                state's refusal; QUOTA_EXCEEDED with the wait.
+                state's refusal; QUOTA_EXCEEDED with the wait; INTEGRITY_FAILURE where it cannot be known
+                whether the caller's account has a guard rail that denies it.
         """
+        self._gate.judge.require_whole(self.caller)
         try:
             entry = await self._gate.catalog.entry(key_id)
         except StrongroomError as error:

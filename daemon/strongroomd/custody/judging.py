@@ -49,6 +49,10 @@ class Standings(Protocol):
         """Give what is attached to a principal and to its account; the same object until it changes."""
         ...
 
+    def require_whole(self, arn: str, /) -> None:
+        """Refuse while what is attached cannot be known. Raises STORE_UNAVAILABLE, INTEGRITY_FAILURE."""
+        ...
+
     async def catch_up(self) -> None:
         """Learn what other workers changed, of keys and callers alike."""
         ...
@@ -60,6 +64,9 @@ class Nobody:
     def standing(self, _arn: str, /) -> Standing:
         """Give nothing."""
         return NO_STANDING
+
+    def require_whole(self, _arn: str, /) -> None:
+        """Find nothing that could be damaged."""
 
     async def catch_up(self) -> None:
         """Learn nothing."""
@@ -99,6 +106,14 @@ class Judge:
     async def catch_up(self) -> None:
         """Learn what other workers changed."""
         await self._standings.catch_up()
+
+    def require_whole(self, caller: Caller) -> None:
+        """Refuse while what may forbid a caller something cannot be known; for whom no door has asked before.
+
+        Raises:
+            StrongroomError: STORE_UNAVAILABLE, INTEGRITY_FAILURE.
+        """
+        self._standings.require_whole(caller.principal.arn)
 
     def recall(self, entry: Entry, caller: Caller, action: Action) -> Decision | None:
         """Give a decision that depends on nothing but key, caller and action, if it was made before."""

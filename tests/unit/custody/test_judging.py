@@ -57,6 +57,9 @@ class Fakes:
     def standing(self, arn: str, /) -> Standing:
         return self.attached if arn in {ALICE.arn, OPS.arn} else NO_STANDING
 
+    def require_whole(self, _arn: str, /) -> None:
+        return
+
     async def catch_up(self) -> None:
         self.caught_up += 1
 
