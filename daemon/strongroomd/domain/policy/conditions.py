@@ -5,14 +5,14 @@ All tests of a Condition must hold. Where the request lacks the key, a test fail
 operators and multivalued context keys).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from strongroomd.domain.policy import keys
 from strongroomd.domain.policy.document import as_list, malformed
-from strongroomd.domain.policy.keys import ConditionKey
+from strongroomd.domain.policy.keys import ConditionKey, Find
 from strongroomd.domain.policy.operators import OPERATORS, Compare, OperandError, Operator, truth
 from strongroomd.domain.policy.request import Context, Value
 
@@ -78,8 +78,6 @@ class Presence:
 
 
 Condition = Test | Presence
-Find = Callable[[str], tuple[str, ConditionKey]]
-"""Finds a condition key by the name that a policy writes, as `keys.find` does."""
 
 
 def _items(value: Value) -> tuple[Value, ...]:
@@ -93,14 +91,14 @@ def parse(block: object, place: str, version: str, find: Find = keys.find) -> tu
         block: the JSON value.
         place: where it stands, for errors.
         version: the policy's.
-        find: the table of condition keys.
+        find: the table of condition keys, and of variables.
 
     Raises:
         StrongroomError: MALFORMED_POLICY naming operator and key.
     """
     operators = _members(block, place, "operator")
     return tuple(
-        _condition(name, _key(key, _at(place, name), find), value, place, version)
+        _condition(name, _key(key, _at(place, name), find), value, place, (version, find))
         for name, tests in operators.items()
         for key, value in _members(tests, _at(place, name), "key").items()
     )
@@ -129,7 +127,7 @@ def _split(name: str, place: str) -> tuple[Quantifier, str, bool]:
 
 
 def _condition(
-    name: str, key: tuple[str, ConditionKey], value: object, place: str, version: str
+    name: str, key: tuple[str, ConditionKey], value: object, place: str, reading: tuple[str, Find]
 ) -> Condition:
     folded, row = key
     here = f"{place}.{name}.{row.name}"
@@ -138,7 +136,7 @@ def _condition(
     try:
         if name == _NULL:
             return Presence(folded, row, relative, frozenset(not truth(v) for v in values))
-        return _test(name, folded, row, relative, values, version)
+        return _test(name, key, relative, values, reading)
     except OperandError as error:
         raise malformed(here, str(error)) from None
 
@@ -164,14 +162,17 @@ def _operand(item: object) -> str | None:
     return str(item) if isinstance(item, str | int | float) else None
 
 
-def _test(name: str, folded: str, row: ConditionKey, place: str, values: list[str], version: str) -> Test:
+def _test(
+    name: str, key: tuple[str, ConditionKey], place: str, values: list[str], reading: tuple[str, Find]
+) -> Test:
+    folded, row = key
     quantifier, plain, if_exists = _split(name, place)
     chosen = OPERATORS[plain]
     _require_fit(chosen, quantifier, row)
     missing = if_exists or quantifier is Quantifier.ALL
     if quantifier is Quantifier.ONE:
         missing = missing or chosen.negated
-    return Test(folded, row, place, quantifier, chosen.build(values, version), chosen.negated, missing)
+    return Test(folded, row, place, quantifier, chosen.build(values, *reading), chosen.negated, missing)
 
 
 def _require_fit(chosen: Operator, quantifier: Quantifier, row: ConditionKey) -> None:

@@ -5,6 +5,7 @@ Names are compared without regard to case, as in AWS, what stands after a prefix
 A key that has no meaning here is refused by name, so that nobody relies on what is never there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -209,3 +210,7 @@ def _unknown(folded: str) -> UnknownKeyError:
     if folded in MEANINGLESS:
         return UnknownKeyError(f"has no meaning here: {MEANINGLESS[folded]}", folded)
     return UnknownKeyError("names a condition key that this daemon does not know")
+
+
+Find = Callable[[str], tuple[str, ConditionKey]]
+"""Finds a condition key by the name that a policy writes, as `find` does; raises UnknownKeyError."""

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final
+from typing import Final, Protocol
 
-from strongroomd.domain.policy import patterns, variables
-from strongroomd.domain.policy.keys import Kind
+from strongroomd.domain.policy import keys, patterns, variables
+from strongroomd.domain.policy.keys import Find, Kind
 from strongroomd.domain.policy.request import Context, Value
 from strongroomd.domain.policy.variables import VariableError
 
 Compare = Callable[[Value, Context], bool]
-Build = Callable[[list[str], str], Compare]
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
 _ISO: Final = re.compile(
@@ -37,13 +36,21 @@ class OperandError(ValueError):
     """A value that the operator cannot compare; the message is the rule and quotes nothing."""
 
 
+class Build(Protocol):
+    """Compiles the policy's values, under its version; `find` is the table that its variables are of."""
+
+    def __call__(self, values: list[str], version: str, find: Find = keys.find, /) -> Compare:
+        """Compile. Raises OperandError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """One condition operator, without its prefix and suffix.
 
     Attributes:
         fits: the kinds of key that it can compare.
-        build: compiles the policy's values, under the policy's version.
+        build: compiles the policy's values.
         negated: holds when no value covers.
     """
 
@@ -52,23 +59,23 @@ class Operator:
     negated: bool = False
 
 
-def _templates(values: list[str], version: str, *, wildcards: bool) -> list[variables.Template]:
+def _templates(values: list[str], version: str, find: Find, *, wildcards: bool) -> list[variables.Template]:
     try:
-        return [variables.parse(value, wildcards=wildcards, version=version) for value in values]
+        return [variables.parse(value, wildcards=wildcards, version=version, find=find) for value in values]
     except VariableError as error:
         raise OperandError(str(error)) from None
 
 
-def _equals(values: list[str], version: str) -> Compare:
+def _equals(values: list[str], version: str, find: Find = keys.find) -> Compare:
     if not any("${" in value for value in values):
         wanted = frozenset(values)
         return lambda value, _: value in wanted
-    covers = variables.covering(_templates(values, version, wildcards=False), patterns.matcher)
+    covers = variables.covering(_templates(values, version, find, wildcards=False), patterns.matcher)
     return lambda value, context: covers(str(value), context)
 
 
-def _equals_ignoring_case(values: list[str], version: str) -> Compare:
-    templates = _templates(values, version, wildcards=False)
+def _equals_ignoring_case(values: list[str], version: str, find: Find = keys.find) -> Compare:
+    templates = _templates(values, version, find, wildcards=False)
     covers = variables.covering(templates, lambda filled: patterns.matcher((_folded(filled),)))
     return lambda value, context: covers(str(value).lower(), context)
 
@@ -77,15 +84,15 @@ def _folded(filled: Sequence[patterns.Token]) -> str:
     return "".join(map(str, filled)).lower()
 
 
-def _like(values: list[str], version: str) -> Compare:
-    covers = variables.covering(_templates(values, version, wildcards=True), patterns.matcher)
+def _like(values: list[str], version: str, find: Find = keys.find) -> Compare:
+    covers = variables.covering(_templates(values, version, find, wildcards=True), patterns.matcher)
     return lambda value, context: covers(str(value), context)
 
 
-def _arn(values: list[str], version: str) -> Compare:
+def _arn(values: list[str], version: str, find: Find = keys.find) -> Compare:
     if not all(_is_arn_pattern(value) for value in values):
         raise OperandError("must be an ARN of six parts, with * and ? as wildcards")
-    covers = variables.covering(_templates(values, version, wildcards=True), patterns.arn_matcher)
+    covers = variables.covering(_templates(values, version, find, wildcards=True), patterns.arn_matcher)
     return lambda value, context: covers(str(value), context)
 
 
@@ -103,7 +110,7 @@ def _date(compare: Callable[[float, float], bool]) -> Build:
 
 
 def _ordered(compare: Callable[[float, float], bool], read: Callable[[str], float]) -> Build:
-    def build(values: list[str], _version: str) -> Compare:
+    def build(values: list[str], _version: str, _find: Find = keys.find) -> Compare:
         bounds = [read(value) for value in values]
 
         def holds(value: Value, _context: Context) -> bool:
@@ -145,7 +152,7 @@ def date(text: str) -> float:
         raise OperandError("must be a date that the calendar has") from None
 
 
-def _bool(values: list[str], _version: str) -> Compare:
+def _bool(values: list[str], _version: str, _find: Find = keys.find) -> Compare:
     wanted = frozenset(truth(value) for value in values)
     return lambda value, _: value in wanted
 
@@ -157,7 +164,7 @@ def truth(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _binary(values: list[str], _version: str) -> Compare:
+def _binary(values: list[str], _version: str, _find: Find = keys.find) -> Compare:
     try:
         wanted = frozenset(base64.b64decode(value, validate=True) for value in values)
     except ValueError:  # binascii.Error is one
@@ -165,7 +172,7 @@ def _binary(values: list[str], _version: str) -> Compare:
     return lambda value, _: str(value).encode() in wanted
 
 
-def _ip(values: list[str], _version: str) -> Compare:
+def _ip(values: list[str], _version: str, _find: Find = keys.find) -> Compare:
     try:
         networks = [ip_network(value) for value in values]
     except ValueError:

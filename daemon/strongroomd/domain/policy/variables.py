@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroomd.domain.policy import keys, patterns
-from strongroomd.domain.policy.keys import Kind
+from strongroomd.domain.policy.keys import Find, Kind
 from strongroomd.domain.policy.patterns import Match, Token
 from strongroomd.domain.policy.request import NO_CONTEXT, Context
 
@@ -63,13 +63,14 @@ class Template:
         return tuple(filled)
 
 
-def parse(text: str, *, wildcards: bool, version: str) -> Template:
+def parse(text: str, *, wildcards: bool, version: str, find: Find = keys.find) -> Template:
     """Read a text of a policy.
 
     Args:
         text: as the policy has it.
         wildcards: whether `*` and `?` are wildcards in this place.
         version: the policy's; only 2012-10-17 has variables.
+        find: the table of condition keys.
 
     Raises:
         VariableError: for a variable that cannot be used.
@@ -78,14 +79,14 @@ def parse(text: str, *, wildcards: bool, version: str) -> Template:
         return Template(_plain(text, wildcards=wildcards))
     if version != VERSION:
         raise VariableError(f"uses a policy variable, which needs Version {VERSION}")
-    return Template(tuple(_parts(text, wildcards=wildcards)))
+    return Template(tuple(_parts(text, find, wildcards=wildcards)))
 
 
-def _parts(text: str, *, wildcards: bool) -> Iterator[Token | Variable]:
+def _parts(text: str, find: Find, *, wildcards: bool) -> Iterator[Token | Variable]:
     end = 0
     for match in _VARIABLE.finditer(text):
         yield from _plain(text[end : match.start()], wildcards=wildcards)
-        yield from _variable(match[1])
+        yield from _variable(match[1], find)
         end = match.end()
     yield from _plain(text[end:], wildcards=wildcards)
 
@@ -96,7 +97,7 @@ def _plain(text: str, *, wildcards: bool) -> tuple[Token, ...]:
     return patterns.tokens(text) if wildcards else (text,)
 
 
-def _variable(content: str) -> Iterator[Token | Variable]:
+def _variable(content: str, find: Find) -> Iterator[Token | Variable]:
     if content in _LITERALS:
         yield content
         return
@@ -104,7 +105,7 @@ def _variable(content: str) -> Iterator[Token | Variable]:
     if match is None:
         raise VariableError("has a policy variable that is not ${key} or ${key, 'default'}")
     try:
-        name, key = keys.find(match[1])
+        name, key = find(match[1])
     except keys.UnknownKeyError as error:
         raise VariableError(f"has a policy variable that {error}") from None
     if key.many or key.kind not in _KINDS:

@@ -245,3 +245,24 @@ def test_any_text_is_a_policy_or_a_refusal(text: str) -> None:
         policy.parse(text)
     except StrongroomError as error:
         assert error.reason in {Reason.MALFORMED_POLICY, Reason.FIELD_TOO_LARGE}  # noqa: PT017
+
+
+def test_variables_are_of_the_condition_keys_that_a_key_stores_policy_has() -> None:
+    own = document(allow(Condition={"StringEquals": {"xks:KmsKeyAccount": "${aws:PrincipalAccount}"}}))
+    other = document(allow(Condition={"StringNotEquals": {"aws:SourceVpc": "${xks:ExternalKeyId}"}}))
+
+    assert [allows(text) for text in (own, other)] == [False, True]
+    assert allows(own, asked(kms_key_arn=KMS_KEY.replace("777788889999", "444455556666")))
+    assert not allows(other, asked(source_vpc="blue"))
+
+
+@pytest.mark.parametrize("name", ["aws:SourceAccount", "aws:PrincipalTag/team", "kms:CallerAccount"])
+def test_a_variable_that_no_request_to_a_key_store_has_is_refused(name: str) -> None:
+    """Else a deny that has one would deny nothing, and `StringNotEquals` allow everything."""
+    text = document(allow(Condition={"StringNotEquals": {"aws:PrincipalAccount": f"${{{name}}}"}}))
+
+    with pytest.raises(StrongroomError) as caught:
+        policy.parse(text)
+
+    assert caught.value.reason is Reason.MALFORMED_POLICY
+    assert caught.value.field == "policy.Statement[0].Condition.StringNotEquals.aws:PrincipalAccount"
