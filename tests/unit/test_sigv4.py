@@ -227,6 +227,21 @@ def test_a_request_of_another_time_is_refused(seconds: float) -> None:
     assert "5 minutes" in refused(REQUEST, Key(), NOW + seconds).message
 
 
+def test_a_day_that_the_calendar_does_not_have_is_not_the_one_after_it() -> None:
+    third_of_march = 1_772_496_000.0
+
+    for stamp, counts in (("20260303T000000Z", True), ("20260231T000000Z", False)):
+        parts = signed_by(Key(), with_header("x-amz-date", stamp))
+        if counts:
+            verify(parts, Key(), third_of_march)
+        else:
+            refused(parts, Key(), third_of_march)
+
+
+def test_a_request_shows_neither_body_nor_headers() -> None:
+    assert not any(secret in repr(REQUEST) for secret in (BODY.decode(), GOOD, "kms-xks"))
+
+
 def test_payload_may_not_be_left_unsigned() -> None:
     parts = with_header("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     signed = signed_by(Key(), parts, names="host;x-amz-content-sha256;x-amz-date")
