@@ -278,6 +278,30 @@ async def test_calls_that_wait_for_a_block_share_one(core: Core) -> None:
     assert (mine.meter.blocks, reserved(core, key)) == (1, 11)
 
 
+async def test_a_block_is_not_lost_when_its_callers_go_away_before_they_hear_of_it(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, key = worker(core), await new_key(core)
+    bound, reserve, committed = await one.current(key), one.counters._reserve, asyncio.Event()
+
+    async def slowly(version: BoundVersion) -> Any:
+        block = await reserve(version)
+        committed.set()
+        await asyncio.sleep(0.01)
+        return block
+
+    monkeypatch.setattr(one.counters, "_reserve", slowly)
+    for _ in range(3):
+        committed.clear()
+        impatient = asyncio.ensure_future(one.counters.take(bound))
+        await asyncio.wait({impatient, asyncio.ensure_future(committed.wait())}, return_when="FIRST_COMPLETED")
+        impatient.cancel()
+        await asyncio.wait({impatient})
+
+    assert await one.counters.take(bound) <= 5
+    assert reserved(core, key) == 11
+
+
 async def test_the_memory_of_blocks_is_bounded(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invocations, "_MOST_PURSES", 2)
     keys, mine = [await new_key(core) for _ in range(3)], worker(core)

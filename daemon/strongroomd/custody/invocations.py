@@ -6,7 +6,7 @@ A worker reserves a block in one transaction, as a protected record, and counts 
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from strongroomd.custody.ledger import Ledger
@@ -30,12 +30,16 @@ class InvocationsMeter(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Purse:
-    """What this worker may still use of a key version: invocations `next` to `last`."""
+    """What this worker may still use of a key version: invocations `next` to `last`.
+
+    Attributes:
+        filling: the reservation that is under way, for whoever waits for it.
+    """
 
     next: int = 1
     last: int = 0
     exhausted: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    filling: "asyncio.Task[None] | None" = None
 
 
 class Invocations:
@@ -66,7 +70,7 @@ class Invocations:
         purse = self._purses.get(name) or self._open(name)
         self._purses.move_to_end(name)  # the one that waits longest is let go first
         while purse.next > purse.last:
-            await self._refill(purse, bound)
+            await self._refilled(purse, bound)
         number = purse.next
         purse.next += 1
         return number
@@ -77,16 +81,27 @@ class Invocations:
             self._purses.popitem(last=False)
         return purse
 
+    async def _refilled(self, purse: _Purse, bound: BoundVersion) -> None:
+        """Wait for an empty purse to be filled once, however many wait, and whoever of them goes away.
+
+        Else a store that is slower than its callers' deadlines would use a key up, a block for each of them.
+        """
+        if purse.exhausted:
+            raise StrongroomError(Reason.KEY_EXHAUSTED)
+        if purse.filling is None:
+            purse.filling = asyncio.ensure_future(self._refill(purse, bound))
+            purse.filling.add_done_callback(_retrieve)
+        await asyncio.shield(purse.filling)
+
     async def _refill(self, purse: _Purse, bound: BoundVersion) -> None:
-        """Fill an empty purse once, however many calls wait for it."""
-        async with purse.lock:
-            if purse.next <= purse.last:
-                return
-            block = None if purse.exhausted else await self._reserve(bound)
-            if block is None:
-                purse.exhausted = True  # a counter never falls: no need to ask again
-                raise StrongroomError(Reason.KEY_EXHAUSTED)
-            purse.next, purse.last = block.first, block.last
+        try:
+            block = await self._reserve(bound)
+        finally:
+            purse.filling = None
+        if block is None:
+            purse.exhausted = True  # a counter never falls: no need to ask again
+            raise StrongroomError(Reason.KEY_EXHAUSTED)
+        purse.next, purse.last = block.first, block.last
         self._tell(bound, block)
 
     async def _reserve(self, bound: BoundVersion) -> Block | None:
@@ -108,3 +123,9 @@ class Invocations:
                 share = round(100 * mark / self._bounds.limit)
                 facts = {"key": bound.key_id, "version": bound.record.version, "percent": share}
                 _log.warning("key version has used much of its 2^32 invocations", **facts)
+
+
+def _retrieve(filling: "asyncio.Task[None]") -> None:
+    """Take note of how a reservation ended, though everybody who waited for it may have gone."""
+    if not filling.cancelled():
+        filling.exception()
