@@ -596,7 +596,7 @@ def gated(
                 answer = await passage.refuse(error)
                 if answer is error:
                     raise
-                raise answer from None
+                raise answer from error  # for doors that tell why, and not only to slow down
             except Exception as error:
                 _log.exception("use case failed", action=action.value, request_id=caller.request_id)
                 failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)

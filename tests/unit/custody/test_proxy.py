@@ -27,7 +27,8 @@ from strongroomd.custody.keyforms import NewKey
 from strongroomd.custody.xks.externalkeys import KeyForm
 from strongroomd.custody.xks.stores import StoreForm
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
-from strongroomd.domain.errors import Reason
+from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.limits import REFUSALS_BURST
 from strongroomd.domain.quota import Rate
 from strongroomd.domain.records import KeyRecord, KeyState
 from strongroomd.domain.xks import layout
@@ -329,6 +330,18 @@ async def test_a_blocked_store_answers_nothing_else_and_works_again(shop: Shop) 
     assert await reason(shop.proxy.health(shop.kms(), shop.call(""))) == "BLOCKED"
     await shop.stores.unblock(shop.caller(), store_id(shop))
     assert await every(shop, parts) == ["OK"] * 3
+
+
+async def test_a_store_that_is_refused_too_often_for_the_audit_log_is_still_told_why(shop: Shop) -> None:
+    await shop.stores.block(shop.caller(), store_id(shop))
+
+    errors = await asyncio.gather(*(refusal(shop.encrypt()) for _ in range(3 * REFUSALS_BURST // 2)))
+
+    written = [record for record in shop.written() if record["outcome"] == "BLOCKED"]
+    assert REFUSALS_BURST <= len(written) < len(errors)
+    assert {error.reason for error in errors} == {Reason.BLOCKED, Reason.QUOTA_EXCEEDED}
+    causes = {error.__cause__ for error in errors if error.reason is Reason.QUOTA_EXCEEDED}
+    assert all(isinstance(cause, StrongroomError) and cause.reason is Reason.BLOCKED for cause in causes)
 
 
 async def test_a_blocked_key_is_not_used_and_says_that_it_is_disabled(shop: Shop) -> None:

@@ -217,6 +217,27 @@ async def test_a_bug_is_an_internal_exception(door: Door, proxy: FakeProxy) -> N
     assert "secret" not in body["errorMessage"]
 
 
+async def test_who_is_refused_too_often_for_the_audit_log_still_hears_why(
+    door: Door, notes: Notes, proxy: FakeProxy
+) -> None:
+    """KMS counts ThrottlingException as a failure of the proxy, and tries again; a kill switch is none."""
+    too_often = StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
+
+    async def uncounted(*_: Any) -> StrongroomError:
+        return too_often
+
+    notes.refuse = uncounted  # type: ignore[method-assign, assignment]
+    stranger = request(uri("encrypt"), json.dumps(ENCRYPT).encode(), UNSIGNED)
+    assert error_of(await ask(door, stranger)) == (401, "AuthenticationFailedException")
+
+    too_often.__cause__ = StrongroomError(Reason.BLOCKED)
+    proxy.fails = too_often
+    assert error_of(await ask(door, of("encrypt"))) == (400, "InvalidStateException")
+
+    proxy.fails = StrongroomError(Reason.QUOTA_EXCEEDED)
+    assert error_of(await ask(door, of("encrypt"))) == (429, "ThrottlingException")
+
+
 async def test_refusal_that_cannot_be_written_is_told_so(door: Door, notes: Notes) -> None:
     async def unwritten(_attempt: Any, _error: Any) -> StrongroomError:
         raise StrongroomError(Reason.AUDIT_UNAVAILABLE)

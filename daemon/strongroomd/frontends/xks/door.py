@@ -256,12 +256,14 @@ class Exchange:
     async def _settled(self, error: StrongroomError) -> StrongroomError:
         """Settle what the caller is told; what never reached the gate is written down first.
 
-        A worker with too much to do does not also write down whom it sent away.
+        A worker with too much to do does not also write down whom it sent away. Who is refused very often has
+        no record for each time, but hears the same each time: KMS would take "slow down" for a fault of ours.
         """
         if self._written or error.reason is Reason.OVERLOADED:
-            return error
+            return _why(error)
         self._refusing = True
-        return await asyncio.shield(self._door.refuse(self._attempt(), error))
+        answer = await asyncio.shield(self._door.refuse(self._attempt(), error))
+        return error if answer.reason is Reason.QUOTA_EXCEEDED else answer
 
     @property
     def _written(self) -> bool:
@@ -291,6 +293,12 @@ class Exchange:
             self._counted = True
             seconds = time.monotonic() - self._request.arrived
             self._door.meter.finished(self._operation, self._kms_operation, error, seconds)
+
+
+def _why(error: StrongroomError) -> StrongroomError:
+    """Give what was refused, where the gate says that it was refused too often."""
+    cause = error.__cause__
+    return cause if error.reason is Reason.QUOTA_EXCEEDED and isinstance(cause, StrongroomError) else error
 
 
 def _enough(_: float) -> None:
