@@ -1,5 +1,7 @@
 """Key stores in a second worker, and after somebody edited the database: what is not believed serves nobody."""
 
+import dataclasses
+
 import pytest
 from tests.faults.core import Core
 from tests.faults.keystores import PREFIX, Shop, make_shop, reason
@@ -197,6 +199,21 @@ async def test_a_lifted_guard_rail_of_its_account_shuts_a_store_out(core: Core, 
 
     answers = [await reason(work) for work in (mine.encrypt(), mine.metadata())]
     assert answers == ["INTEGRITY_FAILURE"] * 2
+
+
+async def test_a_policy_that_this_version_cannot_read_allows_nothing_and_stops_no_other_store(
+    core: Core, mine: Shop, theirs: Shop, other: Ledger
+) -> None:
+    store = await mine.open()
+    await mine.add(await mine.store("/other"), await core.create())
+    newer = dataclasses.replace(store, policy='{"Version": "2039-01-01"}', row_version=store.row_version + 1)
+    async with core.ledger.change() as change:
+        await change.put(newer)
+
+    await follow(theirs, other)
+
+    assert await reason(theirs.encrypt()) == "ACCESS_DENIED"
+    assert await reason(theirs.encrypt(prefix="/other")) == "OK"
 
 
 async def test_while_news_of_others_do_not_come_nothing_is_answered(mine: Shop) -> None:

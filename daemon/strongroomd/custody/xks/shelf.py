@@ -13,7 +13,9 @@ from strongroomd.domain.xks.names import store_arn
 from strongroomd.domain.xks.policy import StorePolicy
 from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 from strongroomd.ports import Charge, Store
+from strongroomd.telemetry import logs
 
+_log = logs.get("xks")
 _KINDS: Final[tuple[type[Record], ...]] = (StoreRecord, ExternalKeyRecord, CredentialRecord)
 
 
@@ -148,7 +150,7 @@ class Shelf:
         store = KeyStore(
             record,
             Principal(store_arn(record.account, record.store_id), record.account),
-            policy.compiled(record.policy),
+            _compiled(record),
             _charges(record),
             self._keys.setdefault(record.store_id, {}),
             self._credentials.setdefault(record.store_id, {}),
@@ -172,6 +174,15 @@ class Shelf:
         if store is not None:
             store.signers.pop(name, None)
             store.tokens = None
+
+
+def _compiled(record: StoreRecord) -> StorePolicy:
+    """Compile a store's policy; one that another version of the daemon put must not stop all other stores."""
+    try:
+        return policy.compiled(record.policy)
+    except StrongroomError as error:
+        _log.error("a key store's policy cannot be read", key_store=record.store_id, cause=str(error))
+        return policy.UNREADABLE
 
 
 def _charges(record: StoreRecord) -> tuple[Charge, ...]:

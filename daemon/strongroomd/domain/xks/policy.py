@@ -148,6 +148,12 @@ class StorePolicy:
         return Verdict(chosen.effect is Effect.ALLOW, chosen.label)
 
 
+UNREADABLE: Final = StorePolicy(
+    (Statement("the policy cannot be read", Effect.DENY, frozenset(Operation), lambda _: True, ()),)
+)
+"""Denies everything: what stands in for a policy that this version of the daemon cannot read."""
+
+
 def _first(statements: Iterable[Statement], effect: Effect) -> Statement | None:
     return next((statement for statement in statements if statement.effect is effect), None)
 
