@@ -294,7 +294,9 @@ async def test_a_block_is_not_lost_when_its_callers_go_away_before_they_hear_of_
     for _ in range(3):
         committed.clear()
         impatient = asyncio.ensure_future(one.counters.take(bound))
-        await asyncio.wait({impatient, asyncio.ensure_future(committed.wait())}, return_when="FIRST_COMPLETED")
+        await asyncio.wait(
+            {impatient, asyncio.ensure_future(committed.wait())}, return_when="FIRST_COMPLETED"
+        )
         impatient.cancel()
         await asyncio.wait({impatient})
 
