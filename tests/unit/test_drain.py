@@ -1,5 +1,6 @@
-"""The order in which a worker lets go of things: nothing is closed that unfinished work still needs."""
+"""The order in which a worker opens and lets go of things: nothing is closed that unfinished work still needs."""
 
+from collections import defaultdict
 from typing import Any
 
 from strongroomd.wiring.assembly import WorkerAssembly
@@ -15,7 +16,7 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return Recorder(self._calls, f"{self._path}.{name}".lstrip("."))
 
-    def __call__(self, *_: object) -> Any:
+    def __call__(self, *_: object, **__: object) -> Any:
         self._calls.append(self._path)
         return self
 
@@ -33,3 +34,14 @@ async def test_mutations_are_waited_for_after_the_last_call_and_before_anything_
     assert calls[:3] == ["server.drain", "xks.server.drain", "core.gate.settle"]
     closed = [calls.index(f"{what}.close") for what in ("audit", "vault", "store")]
     assert min(closed) > calls.index("core.upkeep.checkpoint") > calls.index("core.gate.settle")
+
+
+async def test_the_tokens_are_looked_at_before_anybody_can_ask_how_they_are() -> None:
+    calls: list[str] = []
+    assembly: Any = object.__new__(WorkerAssembly)
+    assembly._hsm_metrics, assembly._metrics = defaultdict(lambda: Recorder([])), Recorder([])
+
+    await assembly._open_doors(Recorder(calls))
+
+    assert calls.index("core.key_stores.board.look") < calls.index("xks.server.start")
+    assert assembly._not_ready is None

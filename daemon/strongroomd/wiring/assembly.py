@@ -158,6 +158,8 @@ class WorkerAssembly:
         self._hsm_metrics[MAIN].answers(yes=True)
         self._metrics.audit_chain_ok.set(1)
         opened.ops.start()
+        if opened.xks is not None:
+            await opened.core.key_stores.board.look()  # what was never looked at is told as UNAVAILABLE
         await opened.server.start()
         if opened.xks is not None:
             await opened.xks.server.start()
