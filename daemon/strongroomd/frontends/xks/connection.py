@@ -72,7 +72,6 @@ class Connection(HttpToolsProtocol):
         """Take a peer whose handshake is done."""
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         super().connection_made(transport)
-        self._answers = _Answers(self)
         self._owner.joined(self)
         if not self._owner.admits(transport.get_extra_info("peercert")):
             self._owner.drop(self, "certificate")
@@ -148,7 +147,7 @@ class Connection(HttpToolsProtocol):
             self.fail(HTTPStatus.TOO_MANY_REQUESTS, "malformed")
         else:
             super().on_headers_complete()
-            self.cycle.transport = self._answers  # type: ignore[assignment]
+            self.cycle.transport = _Answer(self, self.cycle)  # type: ignore[assignment]
             self._bound_body()
 
     def on_body(self, body: bytes) -> None:
@@ -269,18 +268,30 @@ class Connection(HttpToolsProtocol):
             self.since = time.monotonic()
 
 
-class _Answers:
-    """A transport as an answer needs it: it takes what is for nobody any more, and may linger at its end."""
+class _Answer:
+    """A transport as one answer needs it.
 
-    def __init__(self, connection: Connection) -> None:
+    It sends head and body together, one TLS record instead of two; it takes what is for nobody any more,
+    where uvloop would raise; and it may linger at its end.
+    """
+
+    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
         self._connection = connection
+        self._cycle = cycle
         self._transport = connection.transport
+        self._holds = cycle.scope["method"] != "HEAD"
+        self._head = b""
         self.is_closing = connection.transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Send, unless the connection has ended; uvloop would raise then."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        """Send, unless the connection has ended; the head waits for the body."""
+        if self._transport.is_closing():
+            return
+        if self._holds and self._cycle.response_started:
+            self._holds, self._head = False, data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
 
     def close(self) -> None:
         """End the connection after its last answer."""
