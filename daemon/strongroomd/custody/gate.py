@@ -256,9 +256,10 @@ class Passage:
             raise
         if entry.key.state is KeyState.DESTROYED:  # its record stays for ever
             raise StrongroomError(Reason.KEY_NOT_FOUND, detail="the key was destroyed")
-        decision = self._gate.judge.recall(entry, self.caller, action)
-        if decision is None:
-            decision = await self._decide(entry, action, bringing.lent_encryption)
+        judge = self._gate.judge
+        decision = judge.recall(entry, self.caller, action)
+        if decision is None:  # what cannot be decided raises, and is denied: a denial may be behind it
+            decision = await judge.decide(entry, self.caller, action, bringing.lent_encryption)
         if not decision.allowed and decision.basis not in FINAL:
             decision = lent(ground)
         self._admit(entry, act, action, 1, decision, more=more)

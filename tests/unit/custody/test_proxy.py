@@ -332,6 +332,19 @@ async def test_a_blocked_store_answers_nothing_else_and_works_again(shop: Shop) 
     assert await every(shop, parts) == ["OK"] * 3
 
 
+async def test_where_it_cannot_be_said_whether_the_key_denies_it_does(shop: Shop) -> None:
+    parts = await shop.encrypt()
+    tags = (("team", "red"), ("Team", "blue"))  # aws:ResourceTag/team is either
+    await shop.core.keys.tag(shop.core.caller(), key_id(shop), tags)
+    condition = {"StringEquals": {"aws:ResourceTag/team": "red"}}
+    uses = ["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"]
+    await set_policy(
+        shop, {"Effect": "Deny", "Principal": "*", "Action": uses, "Resource": "*", "Condition": condition}
+    )
+
+    assert await every(shop, parts) == ["ACCESS_DENIED"] * 3
+
+
 async def test_a_store_that_is_refused_too_often_for_the_audit_log_is_still_told_why(shop: Shop) -> None:
     await shop.stores.block(shop.caller(), store_id(shop))
 
