@@ -16,7 +16,7 @@ from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.records import CustodyMode
-from strongroomd.hsm import handles
+from strongroomd.hsm import handles, keystore
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.packing import pack
 
@@ -246,6 +246,38 @@ async def test_an_object_that_lacks_a_use_is_proved_by_those_it_has(
     assert (caught.value.reason is Reason.KEY_UNAVAILABLE) is bool(proof)
 
 
+async def test_an_object_that_went_is_not_searched_for_by_every_call(
+    vault: TokenVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = handles.find
+    searches: list[object] = []
+
+    def counted(*asked: Any) -> Any:
+        searches.append(asked)
+        return find(*asked)
+
+    monkeypatch.setattr(handles, "find", counted)
+    held = plant(vault, label := name())
+    key = await adopt(vault, label=label)
+    held.destroy()
+    searches.clear()
+
+    for _ in range(5):
+        assert "0 objects" in await unavailable(vault, key)
+
+    assert len(searches) == 2, "for the object, and for the sentinel"
+    vault.forget(key.key_id)
+    assert "0 objects" in await unavailable(vault, key)
+    assert len(searches) == 4
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault that looks again at once for what it did not find."""
+    monkeypatch.setattr(keystore, "ABSENT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("eager")
 async def test_an_object_that_went_is_unavailable_and_works_when_it_is_back(vault: TokenVault) -> None:
     label, value = name(), os.urandom(32)
     held = plant(vault, label, value=value)
@@ -287,6 +319,7 @@ async def test_another_object_in_its_place_is_not_taken_for_it(
     assert why in await unavailable(vault, key)
 
 
+@pytest.mark.usefixtures("eager")
 async def test_an_object_that_somebody_changes_is_not_used_until_it_is_as_it_was(vault: TokenVault) -> None:
     label = name()
     held = plant(vault, label)

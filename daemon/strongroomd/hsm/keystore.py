@@ -66,6 +66,7 @@ EXERCISE_SECONDS = 2.0  # after which a token is as good as away for whoever ask
 _ROW_MAC = Mechanism.SHA256_HMAC
 # Seconds after which a running call of a lane counts as hanging; objects may wait for another process.
 _LIMITS = {"quick": 2.0, "slow": 2.0, "birth": 60.0, "objects": 60.0}
+ABSENT_SECONDS = 1.0  # for which an object that was not found, or was another, is not looked for again
 _LOAD_SECONDS = 10.0  # of a load, whoever waits for it: no caller's own deadline may fail the others
 _HOUSE_SECONDS = 5.0  # of the daemon's own work, which has no caller
 
@@ -112,6 +113,15 @@ class _Loading:
     forgotten: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    """A token object that was not found, or was another: whose, until when that is believed, and why."""
+
+    bound: BoundVersion
+    until: float
+    detail: str | None
+
+
 class TokenVault:
     """`ports.Vault` on one token, whatever its name; vaults.py asks each for what is its own.
 
@@ -150,6 +160,7 @@ class TokenVault:
         self._exerciser = Exerciser(self._keeper, Ciphers(self._device, self._released))
         self._description = describe(parts.login.module.library, parts.login.token)
         self._loading: dict[tuple[str, int], _Loading] = {}
+        self._absent: dict[tuple[str, int], _Absence] = {}
 
     # --- what the worker watches ---
 
@@ -379,6 +390,8 @@ class TokenVault:
         self._keys.forget(key_id)
         for name in [name for name in self._loading if name[0] == key_id]:
             self._loading.pop(name).forgotten = True
+        for name in [name for name in self._absent if name[0] == key_id]:
+            del self._absent[name]
 
     async def probe(self) -> None:
         """See `Vault.probe`."""
@@ -420,7 +433,10 @@ class TokenVault:
         Raises:
             StrongroomError: DEADLINE_EXCEEDED, and as `Loader.load`.
         """
-        loading = self._loading.get((key.key_id, key.record.version)) or self._begin_loading(key)
+        name = (key.key_id, key.record.version)
+        if name in self._absent:
+            self._refuse_absent(name, key)
+        loading = self._loading.get(name) or self._begin_loading(key)
         loading.waiters += 1
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -447,6 +463,17 @@ class TokenVault:
         if isinstance(error, StrongroomError) and error.reason is Reason.KEY_UNAVAILABLE:
             self._keys.evict((old.bound.key_id, old.bound.record.version))
 
+    def _refuse_absent(self, name: tuple[str, int], key: BoundVersion) -> None:
+        """Refuse what was not found just now: a search takes the longer the more the token has, and a thread.
+
+        Raises:
+            StrongroomError: KEY_UNAVAILABLE.
+        """
+        absence = self._absent[name]
+        if absence.bound is key and time.monotonic() < absence.until:
+            raise StrongroomError(Reason.KEY_UNAVAILABLE, detail=absence.detail)
+        del self._absent[name]
+
     def _left(self, loading: _Loading) -> None:
         """One call waits no more; the last one's pin goes with it."""
         loading.waiters -= 1
@@ -457,6 +484,10 @@ class TokenVault:
         name = (key.key_id, key.record.version)
         try:
             loaded = await self._loaded_by_token(key)
+        except StrongroomError as error:
+            if error.reason is Reason.KEY_UNAVAILABLE and key.mode is not CustodyMode.WRAPPED:
+                self._absent[name] = _Absence(key, time.monotonic() + ABSENT_SECONDS, error.detail)
+            raise
         finally:
             if self._loading.get(name) is loading:
                 del self._loading[name]
