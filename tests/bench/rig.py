@@ -43,11 +43,15 @@ class Rounds:
 
 @contextmanager
 def helper(
-    module: str, *arguments: object, env: dict[str, str] | None = None, wait: bool = True
+    module: str,
+    *arguments: object,
+    env: dict[str, str] | None = None,
+    wait: bool = True,
+    package: str = "tests.bench",
 ) -> Iterator[Rounds]:
-    """Run a module of this folder as a helper."""
+    """Run a module as a helper."""
     process = subprocess.Popen(
-        [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)],
+        [sys.executable, "-m", f"{package}.{module}", *map(str, arguments)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

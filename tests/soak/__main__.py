@@ -8,7 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import counters, events, grantkills, kills, load, logins, policykills
+from tests.soak import counters, events, grantkills, kills, load, logins, policykills, xksstage
+from tests.soak import xks as hostile
 from tests.soak.promises import WrongResult
 
 
@@ -43,6 +44,12 @@ def main() -> int:
     event = kinds.add_parser("events", help="webhook, NATS, workers and daemon taken away while keys change")
     event.add_argument("--seconds", type=float, default=300.0)
     event.add_argument("--away", type=float, default=5.0, help="how long each blow lasts")
+    attacked = kinds.add_parser(
+        "xks", help="strangers attack the XKS door, then all that may change there does"
+    )
+    attacked.add_argument("--seconds", type=float, default=5.0, help="of each round")
+    attacked.add_argument("--rounds", type=int, default=5, help="of each attack, quiet and attacked in turns")
+    attacked.add_argument("--rate", type=float, default=300.0, help="healthy calls a second")
     arguments = parser.parse_args(sys.argv[1:] or ["load"])
     random.seed(arguments.seed)
     _say(f"seed {arguments.seed}")
@@ -74,6 +81,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
         | counters.Figures
         | logins.Figures
         | events.Figures
+        | xksstage.Figures
     )
     match arguments.kind:
         case "load":
@@ -88,6 +96,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             figures = kills.run(folder, arguments.rounds, arguments.seconds, arguments.workers)
         case "events":
             figures = events.run(folder, arguments.seconds, away=arguments.away)
+        case "xks":
+            figures = hostile.run(folder, arguments.seconds, rounds=arguments.rounds, rate=arguments.rate)
         case "grants":
             figures = grantkills.run(folder, arguments.rounds, arguments.seconds)
         case "policies":

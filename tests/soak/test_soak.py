@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.soak import counters, events, grantkills, kills, load, logins, policykills
+from tests.soak import counters, events, grantkills, kills, load, logins, policykills, xks
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -60,3 +60,19 @@ def test_no_event_is_lost_or_overtaken_whatever_is_taken_away(tmp_path: Path, bl
     assert set(figures.blows) == set(blows)
     assert figures.acknowledged > 10
     assert figures.events >= figures.acknowledged
+
+
+def test_no_healthy_call_fails_while_the_xks_door_is_attacked_and_changed(tmp_path: Path) -> None:
+    figures = xks.run(
+        tmp_path,
+        0.3,
+        rounds=1,
+        rate=50.0,
+        share=0.1,
+        attacks=("slow bodies", "64 MiB bodies", "noise for HTTP", "bad signatures", "forgeries"),
+        changes=("certificate replaced", "credential replaced", "worker replaced", "daemon drained"),
+    )
+
+    assert figures.failed == []
+    assert figures.calls > 100
+    assert figures.turns["noise for HTTP"].dropped["malformed"] >= 1
