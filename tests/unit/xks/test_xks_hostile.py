@@ -7,10 +7,12 @@ import resource
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, uri
+from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, tls_of, trusting, uri
 
+from strongroomd.frontends.grpc.pki import Authority
 from strongroomd.frontends.xks.connection import MAX_BODY
 
 PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -145,6 +147,22 @@ async def test_strangers_that_wait_for_answers_take_no_known_peers_place() -> No
         door.proxy.hangs.set()
 
         assert (await known.ask(call("health", HEALTH))).status == 200
+
+
+@on_uvloop
+async def test_peers_that_never_begin_tls_take_no_newcomers_place(tmp_path: Path) -> None:
+    authority = Authority.make()
+    async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=4) as door:
+        mute = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        peer = await door.connect()  # it has not said anything yet
+        mute += [socket.create_connection(("127.0.0.1", door.port)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        try:
+            assert (await peer.ask(call("health", HEALTH))).status == 200
+        finally:
+            for one in mute:
+                one.close()
 
 
 @on_uvloop

@@ -48,6 +48,7 @@ class Connection(HttpToolsProtocol):
         server: whose connection it is.
 
     Attributes:
+        accepted: `time.monotonic()` seconds of its first packet.
         known: whether it ever brought a good signature.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
@@ -58,7 +59,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
         self.known = False
         self.phase = Phase.FIRST
-        self.since = time.monotonic()
+        self.accepted = self.since = time.monotonic()
         self.stalled_since = 0.0
         self._owner = server
         self._now = self.since

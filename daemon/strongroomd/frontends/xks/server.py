@@ -240,13 +240,15 @@ class Server:
             self.dropped("handshake")
 
     def _made_room(self) -> bool:
-        """Let go whoever waits longest without having proved anything; one who has only if all have.
+        """Let go whoever came first of those that have proved nothing; one that has only if all have.
 
-        A stranger that is being answered stays, one that is still sending goes: to be slow saves nobody.
+        Whether the handshake is done counts for nothing: an honest newcomer is the last of either kind. A
+        stranger that is being answered stays, one that is still sending goes: to be slow saves nobody.
         """
         idle = next((each for each in self._strangers if each.phase is not Phase.ANSWERING), None)
-        if idle is None and self._arriving:
-            self._arriving.pop(next(iter(self._arriving))).cancel()
+        shaking = next(iter(self._arriving), None)
+        if shaking is not None and (idle is None or shaking.accepted < idle.accepted):
+            self._arriving.pop(shaking).cancel()
             self.dropped("full")
             return True
         if idle is None and not self._strangers:
