@@ -39,6 +39,8 @@ BEAT_SECONDS: Final = 0.25
 WATCH_SECONDS: Final = 1.0
 FATAL_DRAIN_SECONDS: Final = 1.0  # a worker without its HSM has nothing worth waiting for
 _MOST_DESCRIPTORS: Final = 65_536
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK: Final = 131_072  # bytes, glibc's threshold at the start
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -140,6 +142,16 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
+def _give_back_memory(libc: ctypes.CDLL) -> None:
+    """Have large blocks mapped one by one, so that each goes back to the kernel when it is freed.
+
+    Each TLS connection has a block of 256 KiB. glibc would soon take them from the heap, where what is small
+    lies between them, and the memory of a flood of connections would stay with the process.
+    """
+    if hasattr(libc, "mallopt"):  # glibc; to set the threshold ends its growth (mallopt(3))
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
 def harden(parent: int) -> None:
     """Keep secrets in this process's memory there, and end with the supervisor.
 
@@ -156,6 +168,7 @@ def harden(parent: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _allow_descriptors()
+    _give_back_memory(libc)
     for option, value in (
         (_PR_SET_PDEATHSIG, signal.SIGKILL),
         (_PR_SET_DUMPABLE, 0),

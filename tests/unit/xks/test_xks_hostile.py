@@ -189,14 +189,38 @@ async def test_without_descriptors_newcomers_take_the_places_of_silent_strangers
                 client.close()
 
 
+def hardened(code: str) -> str:
+    """Run code in a process that is hardened as workers are."""
+    start = "import ctypes, os, resource\nfrom strongroomd.worker import harden\n"
+    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_worker_opens_as_many_descriptors_as_it_may() -> None:
-    code = """import os, resource
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    code = """hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-from strongroomd.worker import harden
 harden(os.getppid())
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65_536))"""
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert hardened(code) == "True"
 
-    assert done.stdout.strip() == "True"
+
+def test_worker_gives_the_memory_of_large_blocks_back() -> None:
+    code = """harden(os.getppid())
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+before = resident()
+for _ in range(2):
+    blocks = []
+    for _ in range(100):
+        blocks.append(libc.malloc(262_144))
+        libc.memset(blocks[-1], 1, 262_144)
+        libc.malloc(2_000)  # something small that stays between them
+    for block in blocks:
+        libc.free(block)
+print(resident() - before < 10 << 20)"""
+
+    assert hardened(code) == "True"
