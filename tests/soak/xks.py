@@ -118,7 +118,9 @@ def _attacks(
 
 
 def _round(stage: Stage, times: dict[str, list[float]], when: str, seconds: float) -> None:
+    used = stage.workers.cpu()
     found = stage.ask(seconds)
+    found["cores"] = (stage.workers.cpu() - used) / seconds
     stage.figures.take(when, found)
     for name, values in times.items():
         values.append(found[name])

@@ -1,6 +1,7 @@
 """What a soak of the XKS door is played with: a daemon, its callers' generator, figures."""
 
 import json
+import os
 import re
 import statistics
 import urllib.request
@@ -17,17 +18,22 @@ from tests.bench.xkscalls import Target
 from strongroomd.frontends.grpc.pki import Authority
 
 CONNECTIONS = 16  # of those who are healthy
+TIMES = {"p50": 1, "p99": 1, "cores": 2}
+"""What is told of each round, and to how many digits."""
 LATE = frozenset({"503 DependencyTimeoutException", "429 ThrottlingException"})
 _DROPPED = re.compile(r'strongroom_xks_connections_dropped_total\{cause="(\w+)"\} (\S+)')
 
 
 @dataclass
 class Turn:
-    """One attack: medians of quiet and of attacked rounds, in ms; what was seen of the workers in it."""
+    """One attack: medians of quiet and of attacked rounds; what was seen of the workers in it.
+
+    Times are in ms. The cores that the workers used tell what an attack costs also where others use the machine.
+    """
 
     acts: int = 0
-    quiet: dict[str, list[float]] = field(default_factory=lambda: {"p50": [], "p99": []})
-    attacked: dict[str, list[float]] = field(default_factory=lambda: {"p50": [], "p99": []})
+    quiet: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TIMES})
+    attacked: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TIMES})
     rss: int = 0
     descriptors: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -35,9 +41,9 @@ class Turn:
     def line(self, name: str) -> str:
         """Say it for people."""
         shown = []
-        for which in ("p50", "p99"):
+        for which, digits in TIMES.items():
             before, during = (statistics.median(each[which]) for each in (self.quiet, self.attacked))
-            shown.append(f"{which} {before:.1f} -> {during:.1f} ms")
+            shown.append(f"{which} {before:.{digits}f} -> {during:.{digits}f}")
         return (
             f"{name:15} {'  '.join(shown)}  {self.acts} acts  workers {self.rss >> 20} MiB, "
             f"{self.descriptors} descriptors  dropped {dict(self.dropped)}"
@@ -64,7 +70,7 @@ class Figures:
             f"{self.descriptors[0]} and {self.descriptors[1]} descriptors"
         )
         yield from (f"{name}: in {seconds:.1f} s, under load" for name, seconds in self.changes.items())
-        yield f"{self.calls} calls of healthy clients, {self.late} late for the machine, {len(self.failed)} failed"
+        yield f"{self.calls} calls of healthy clients, {self.late} late for the machine, {len(self.failed)} kinds of failure"
         yield from self.failed
 
     def take(self, when: str, found: dict[str, Any], *, ending: bool = False) -> None:
@@ -99,6 +105,11 @@ class Workers:
     def rss(self) -> int:
         """Resident bytes of all."""
         return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids()) * 4_096
+
+    def cpu(self) -> float:
+        """Seconds of a core that all have used."""
+        stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids())
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
     def descriptors(self) -> int:
         """How many all have open; 0 where the kernel does not tell."""

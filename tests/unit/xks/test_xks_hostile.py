@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import resource
 import socket
@@ -163,6 +164,32 @@ async def test_peers_that_never_begin_tls_take_no_newcomers_place(tmp_path: Path
         finally:
             for one in mute:
                 one.close()
+
+
+def _come_and_go(port: int, authority: Authority) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        trusting(authority).wrap_socket(plain, server_hostname="localhost") as peer,
+    ):
+        peer.sendall(call("health", HEALTH))
+        assert peer.recv(1).startswith(b"H")
+
+
+@on_uvloop
+async def test_gone_connections_leave_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    authority = Authority.make()
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            for _ in range(5):
+                await asyncio.to_thread(_come_and_go, door.port, authority)
+            await asyncio.sleep(0.1)
+
+            assert door.server.connections == 0
+            assert [each for each in gc.get_objects() if type(each).__name__ == "SSLProtocol"] == []
+    finally:
+        gc.enable()
 
 
 @on_uvloop

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from strongroomd.frontends.xks import errors, heads
 from strongroomd.frontends.xks.errors import ErrorName
+from strongroomd.frontends.xks.transports import GONE, Answer
 
 if TYPE_CHECKING:
     from strongroomd.frontends.xks.server import Server
@@ -82,6 +83,8 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._owner.left(self)
+        # Not to wait for the garbage collector: transport and TLS have 256 KiB and more, and refer to this.
+        self.transport = self.flow._transport = GONE  # noqa: SLF001
 
     def data_received(self, data: bytes) -> None:
         """Read; what comes after the end is thrown away, and after a while not even taken."""
@@ -148,7 +151,7 @@ class Connection(HttpToolsProtocol):
             self.fail(HTTPStatus.TOO_MANY_REQUESTS, "malformed")
         else:
             super().on_headers_complete()
-            self.cycle.transport = _Answer(self, self.cycle)  # type: ignore[assignment]
+            self.cycle.transport = Answer(self, self.cycle)  # type: ignore[assignment]
             self._bound_body()
 
     def on_body(self, body: bytes) -> None:
@@ -267,36 +270,6 @@ class Connection(HttpToolsProtocol):
         if phase is not self.phase:
             self.phase = phase
             self.since = time.monotonic()
-
-
-class _Answer:
-    """A transport as one answer needs it.
-
-    It sends head and body together, one TLS record instead of two; it takes what is for nobody any more,
-    where uvloop would raise; and it may linger at its end.
-    """
-
-    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
-        self._connection = connection
-        self._cycle = cycle
-        self._transport = connection.transport
-        self._holds = cycle.scope["method"] != "HEAD"
-        self._head = b""
-        self.is_closing = connection.transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """Send, unless the connection has ended; the head waits for the body."""
-        if self._transport.is_closing():
-            return
-        if self._holds and self._cycle.response_started:
-            self._holds, self._head = False, data
-        else:
-            self._transport.write(self._head + data)
-            self._head = b""
-
-    def close(self) -> None:
-        """End the connection after its last answer."""
-        self._connection.finish()
 
 
 def told(scope: Any, name: str) -> Any:  # noqa: ANN401 - ASGI's dictionaries
