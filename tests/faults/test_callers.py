@@ -553,6 +553,14 @@ async def test_nobody_shuts_themselves_out(core: Core) -> None:
     assert await reason(core.rooms.principals.delete(core.caller(), ADMIN.arn)) is Reason.INVALID_FIELD
 
 
+async def test_nobody_is_made_who_would_be_taken_for_a_key_store(core: Core) -> None:
+    await settle(core)
+    for name in ("xks/xks-0123456789abcdef", "xks/x"):
+        wanted = NewPrincipal(f"arn:aws:iam::{BLUE}:service/{name}")
+        assert await reason(core.rooms.principals.create(core.caller(), wanted)) is Reason.INVALID_FIELD
+    await core.rooms.principals.create(core.caller(), NewPrincipal(f"arn:aws:iam::{BLUE}:service/xksx"))
+
+
 @pytest.mark.parametrize("verb", ["delete", "disable"])
 async def test_an_accounts_root_stays(core: Core, verb: str) -> None:
     await settle(core)

@@ -27,6 +27,7 @@ from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_larg
 from strongroomd.domain.limits import MAX_PRINCIPALS, MAX_TAGS
 from strongroomd.domain.policy import PolicyKind
 from strongroomd.domain.principals import Principal
+from strongroomd.domain.xks.names import is_store
 from strongroomd.ports import Vault
 
 
@@ -68,6 +69,8 @@ class Principals(UseCases):
         """Make a principal. Raises ALREADY_EXISTS, NOT_FOUND for an account that is none, LIMIT_EXCEEDED."""
         principal = self._registrar.claim(passage, wanted.arn)
         refuse_root(principal)
+        if is_store(principal.arn):
+            raise invalid("principal", "must not begin with service/xks/: those are external key stores")
         if wanted.trusted and not passage.caller.principal.operator:
             raise StrongroomError(Reason.ACCESS_DENIED, "only an operator may trust a service")
         record = await self._record(principal, wanted)

@@ -383,6 +383,7 @@ _FIXED: Final[dict[str, Callable[[Settings], object]]] = {
     "[grpc] address": lambda settings: settings.grpc.address,
     "[ops] address": lambda settings: settings.ops.address,
     "[xks] address": lambda settings: settings.xks.address,
+    "[xks] plain_http": lambda settings: settings.xks.plain_http,
     "[hsm]": lambda settings: settings.hsm,
     "[store]": lambda settings: settings.store,
     "[audit] directory": lambda settings: settings.audit.directory,

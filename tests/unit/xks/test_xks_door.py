@@ -250,9 +250,9 @@ async def test_refusal_that_cannot_be_written_is_told_so(door: Door, notes: Note
 
 
 async def test_too_many_calls_are_throttled_and_not_written_down(proxy: FakeProxy, notes: Notes) -> None:
-    door = make_door(proxy, notes, most=2)
+    door = make_door(proxy, notes, most=1)
     proxy.hangs = asyncio.Event()
-    waiting = [asyncio.create_task(door.open(of("encrypt")).run()) for _ in range(2)]
+    waiting = [asyncio.create_task(door.open(of("encrypt")).run())]
     await asyncio.sleep(0)
 
     refused = error_of(await ask(door, of("encrypt")))
@@ -260,8 +260,30 @@ async def test_too_many_calls_are_throttled_and_not_written_down(proxy: FakeProx
     replies: list[Reply] = await asyncio.gather(*waiting)
 
     assert refused == (429, "ThrottlingException")
-    assert [reply.status for reply in replies] == [200, 200]
+    assert [reply.status for reply in replies] == [200]
     assert (notes.refused, door.in_flight) == ([], 0)
+
+
+async def test_one_store_takes_no_more_than_half_of_the_places(
+    proxy: FakeProxy, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = make_door(proxy, notes, most=8)
+    other = SimpleNamespace(**{**vars(STORE), "store_id": "xks-other"})
+    proxy.hangs = asyncio.Event()
+    waiting = [asyncio.create_task(door.open(of("encrypt")).run()) for _ in range(4)]
+    await asyncio.sleep(0)
+
+    refused = error_of(await ask(door, of("encrypt")))
+    monkeypatch.setattr(proxy, "store", lambda _: other)
+    waiting.append(asyncio.create_task(door.open(of("encrypt")).run()))
+    await asyncio.sleep(0)
+    proxy.hangs.set()
+    replies: list[Reply] = await asyncio.gather(*waiting)
+
+    assert refused == (429, "ThrottlingException")
+    assert [reply.status for reply in replies] == [200] * 5
+    monkeypatch.undo()
+    assert (await ask(door, of("encrypt")))[0] == 200
 
 
 async def test_call_that_comes_too_late_for_the_loop_is_throttled_before_any_work(

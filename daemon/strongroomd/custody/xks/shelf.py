@@ -165,7 +165,9 @@ class Shelf:
         elif kind is CredentialRecord:
             self._credentials.get(store_id, {}).pop(name, None)
         elif self._ledger.was_removed(StoreRecord, store_id) and store_id in self._stores:
-            del self._by_prefix[self._stores.pop(store_id).record.uri_prefix]
+            gone = self._stores.pop(store_id)
+            if self._by_prefix.get(gone.record.uri_prefix) is gone:  # else a new store has its prefix by now
+                del self._by_prefix[gone.record.uri_prefix]
             for held in (self._keys, self._credentials):
                 held.pop(store_id, None)
 

@@ -18,6 +18,7 @@ ACCESS_KEY_ID_BYTES: Final = 15  # 24 characters of base32, without padding
 SECRET_BYTES: Final = 45  # 60 characters of base64, without padding; 256 bits of entropy are asked for
 STORE_ID_BYTES: Final = 8
 
+_STORES: Final = "xks/"
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9_-]+)*", re.ASCII)
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _STORE: Final = re.compile(r"xks-[0-9a-f]{16}", re.ASCII)
@@ -85,6 +86,11 @@ def secret_of(random: bytes) -> str:
     return base64.b64encode(random).decode()
 
 
+def is_store(arn: str) -> bool:
+    """Say whether a principal's ARN is one under which key stores use keys."""
+    return arn.partition(":service/")[2].startswith(_STORES)
+
+
 def store_arn(account: str, store: str) -> str:
     """Spell the ARN under which a store uses keys."""
-    return f"arn:aws:iam::{account}:service/xks/{store}"
+    return f"arn:aws:iam::{account}:service/{_STORES}{store}"

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -118,12 +119,30 @@ class Door:
         self.most = most
         self.in_flight = 0
         self.require_time: Callable[[float], None] = _enough
+        self._of_stores: Counter[str] = Counter()
         self._threshold = threshold
         self._pending: set[asyncio.Task[StrongroomError]] = set()
 
     def open(self, request: Request) -> "Exchange":
         """Begin a call."""
         return Exchange(self, request)
+
+    def take(self, store_id: str) -> None:
+        """Take a place for a store's call; once half of all are taken no store may have more than half.
+
+        Raises:
+            StrongroomError: OVERLOADED with a retry hint.
+        """
+        half = self.most / 2
+        if self.in_flight > half and self._of_stores[store_id] >= half:
+            raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
+        self._of_stores[store_id] += 1
+
+    def give_back(self, store_id: str) -> None:
+        """Give a place back."""
+        self._of_stores[store_id] -= 1
+        if not self._of_stores[store_id]:
+            del self._of_stores[store_id]
 
     async def _refuse(self, attempt: Attempt, error: StrongroomError) -> StrongroomError:
         try:
@@ -159,6 +178,7 @@ class Exchange:
         "_refusing",
         "_request",
         "_request_id",
+        "_store_id",
         "_told",
         "answer_by",
     )
@@ -168,6 +188,7 @@ class Exchange:
         self._request = request
         self._request_id = next(_REQUEST_IDS)
         self._operation = _UNKNOWN
+        self._store_id = ""
         self._kms_operation = ""
         self._caller: Caller | None = None
         self._told: dict[str, str] = {}
@@ -188,6 +209,8 @@ class Exchange:
             return self._refused(StrongroomError(Reason.INTERNAL))
         finally:
             door.in_flight -= 1
+            if self._store_id:
+                door.give_back(self._store_id)
 
     def late(self) -> Reply:
         """Answer for a call that takes too long; it is to be cancelled then."""
@@ -204,6 +227,8 @@ class Exchange:
         route, store = self._found()
         if request.parts.method != "POST":
             return self._wrong_method()
+        door.take(store.store_id)
+        self._store_id = store.store_id
         if route.operation in _WORK:
             door.proxy.require_turn(store, request.arrived + door.deadline)
         if request.too_large:
