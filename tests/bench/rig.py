@@ -65,7 +65,7 @@ def helper(
         yield Rounds(process)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @dataclass

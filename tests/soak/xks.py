@@ -2,7 +2,7 @@
 
 A generator in a process of its own calls at a steady rate. Strangers do one bad thing after the other: quiet
 and attack in turns, medians. Then everything that may change while the door is open does. No call may fail.
-Calls that a slow machine makes late (503, 429) are told apart: the door answers so by design.
+Calls that a slow machine makes late (503, 429, not sent in time) are told apart: the door answers so by design.
 """
 
 import json
