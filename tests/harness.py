@@ -187,6 +187,7 @@ def reissue(folder: Path) -> Authority:
     (tls / "ca.pem").write_bytes(authority.certificate)
     server = authority.server(["localhost", "127.0.0.1", "::1"])
     server.write(tls / "server.pem", tls / "server.key")
+    server.write(tls / "xks.pem", tls / "xks.key")
     for name in ("admin", "service", "other"):
         credential = authority.client(name, f"spiffe://strongroom.dev/{name}")
         credential.write(tls / f"{name}.pem", tls / f"{name}.key")
@@ -206,11 +207,20 @@ def running(folder: Path) -> Iterator[Daemon]:
             daemon.kill()
 
 
-def _with_neighbour(text: str) -> str:
+XKS = """
+[xks]
+address = "127.0.0.1:0"
+certificate_file = "tls/xks.pem"
+key_file = "tls/xks.key"
+fleet_size = 3
+"""
+
+
+def _as_shared(text: str) -> str:
     alone = f'administrators = ["{ADMIN}"]'
     assert alone in text
     text = text.replace(alone, f'administrators = ["{ADMIN}", "{NEIGHBOUR}"]')
-    return text + f'\n[[identities]]\narn = "{NEIGHBOUR}"\nuri = "spiffe://strongroom.dev/neighbour"\n'
+    return text + f'\n[[identities]]\narn = "{NEIGHBOUR}"\nuri = "spiffe://strongroom.dev/neighbour"\n' + XKS
 
 
 _SHARED = pytest.StashKey[Daemon]()
@@ -221,7 +231,7 @@ def shared_daemon(config: pytest.Config, folder: Callable[[], Path]) -> Daemon:
     if _SHARED not in config.stash:
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        config.stash[_SHARED] = stack.enter_context(running(make_folder(folder(), edit=_with_neighbour)))
+        config.stash[_SHARED] = stack.enter_context(running(make_folder(folder(), edit=_as_shared)))
     return config.stash[_SHARED]
 
 
