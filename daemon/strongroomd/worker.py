@@ -98,6 +98,7 @@ class WorkerArguments:
         pin_fd: the PIN, if it came by descriptor.
         token_pin_fds: those of further tokens that came so, by name.
         xks_port: resolved like the other ports, if the door is open.
+        wary: a worker was killed not long ago since it hung.
     """
 
     config: Path
@@ -110,6 +111,7 @@ class WorkerArguments:
     pin_fd: int | None = None
     token_pin_fds: dict[str, int] = field(default_factory=dict)
     xks_port: int | None = None
+    wary: bool = False
 
 
 def run(arguments: WorkerArguments, assemble: Assemble) -> int:
@@ -229,6 +231,7 @@ class _Life:
             ready=self._ready,
             token_pin_fds=arguments.token_pin_fds,
             xks=_address(settings.xks.address, arguments.xks_port),
+            wary=arguments.wary,
         )
 
     def _ready(self) -> None:

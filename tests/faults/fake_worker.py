@@ -105,6 +105,7 @@ class Fake:
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--token-pin", action="append", default=[])
+parser.add_argument("--wary", action="store_true")
 for name in (
     "config",
     "index",

@@ -157,6 +157,7 @@ def test_a_silent_worker_is_killed_within_two_seconds_and_replaced(daemon: Daemo
     assert daemon.events("start")[2]["at"] - silent["at"] < 2.5
     assert not alive(silent["pid"])
     assert daemon.state()["restarts"] == {"crash": 0, "hang": 1, "fatal": 0, "recycle": 0}
+    assert ["--wary" in start["argv"] for start in daemon.events("start")] == [False, False, True]
 
 
 def test_a_stopped_worker_counts_as_hanging(daemon: Daemon) -> None:

@@ -53,6 +53,14 @@ def turned(monkeypatch: pytest.MonkeyPatch) -> Turned:
     return Turned(monkeypatch)
 
 
+def test_who_follows_one_that_hung_begins_on_threads_and_stays_for_a_minute(turned: Turned) -> None:
+    turned.pace = Pace(turned.watcher, wary=True)
+
+    assert not turned.pace.inline
+    assert turned.watcher.heard == [True, False]
+    assert turned.seconds_until_back() == module.MOST_SETTLED
+
+
 def test_one_very_long_call_is_enough(turned: Turned) -> None:
     turned.pace.took(VERY_LONG, None)
 

@@ -80,6 +80,7 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
     pin_fd: Annotated[int | None, typer.Option()] = None,
     token_pin: Annotated[list[str] | None, typer.Option()] = None,
     xks_port: Annotated[int | None, typer.Option()] = None,
+    wary: Annotated[bool, typer.Option("--wary")] = False,  # noqa: FBT002 - the supervisor's, by name
 ) -> None:
     """Be one worker; the supervisor starts it."""
     from strongroomd import wiring  # noqa: PLC0415
@@ -96,6 +97,7 @@ def worker(  # noqa: PLR0913, PLR0917 - the supervisor's arguments, one to one
         pin_fd=pin_fd,
         token_pin_fds=_descriptors(token_pin or []),
         xks_port=xks_port,
+        wary=wary,
     )
     code = run(arguments, wiring.assemble)
     sys.stderr.flush()

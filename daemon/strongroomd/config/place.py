@@ -43,6 +43,7 @@ class WorkerPlace:
         token_pin_fds: the same for further tokens, by their names.
         daemon_file: where the supervisor publishes the workers' states (JSON).
         ready: to be called once, when the worker serves.
+        wary: a worker was killed not long ago since it hung.
     """
 
     index: int
@@ -56,6 +57,7 @@ class WorkerPlace:
     ready: Callable[[], None]
     token_pin_fds: Mapping[str, int] = field(default_factory=dict)
     xks: Address | None = None
+    wary: bool = False
 
 
 def daemon_file(settings: Settings) -> Path:

@@ -9,6 +9,10 @@ thread's context switches.
 Times on threads say less, since a thread also waits for the GIL: one call in twenty may take five times
 `LONG`, but half of them must be short and none very long for `SETTLED` seconds. Then calls go back to the
 loop, and if that was too early, stay away twice as long the next time.
+
+A call that holds the loop up for longer than the supervisor bears ends the worker, and a successor that began
+on the loop would end in the same way. So it is told to be wary: it begins on threads, and stays for as long
+as it may get.
 """
 
 import resource
@@ -35,25 +39,26 @@ class Pace:
 
     Args:
         observer: hears of changes.
+        wary: begin on threads, as if the loop had often been gone back to too early.
 
     Attributes:
         inline: whether short calls run on the loop.
         watching: whether calls on the loop are to be marked before they begin.
     """
 
-    def __init__(self, observer: Observer) -> None:
-        self.inline = True
+    def __init__(self, observer: Observer, *, wary: bool = False) -> None:
+        self.inline = not wary
         self.watching = False
         self._observer = observer
         self._thread = threading.get_ident()
         self._since = 0.0
         self._count = 0
         self._returned = 0.0
-        self._settle = SETTLED
+        self._settle = MOST_SETTLED if wary else SETTLED
         self._good = 0.0
         self._ends = 0.0
         self._calls = self._short = self._noise = self._very_long = 0
-        observer.paced(inline=True)
+        observer.paced(inline=self.inline)
 
     # --- on the loop ---
 

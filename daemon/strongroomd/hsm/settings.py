@@ -39,6 +39,7 @@ class HsmSettings:
         birth;
             empty for none.
         name: the token's name, as records have it; empty for the main one.
+        wary: short calls begin on threads, since a worker before this one was caught in a call.
     """
 
     module: Path
@@ -59,6 +60,7 @@ class HsmSettings:
     lock_seconds: float = 20.0
     recovery_public_key: bytes = b""
     name: str = MAIN
+    wary: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""

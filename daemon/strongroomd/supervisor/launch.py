@@ -40,6 +40,7 @@ class Launcher:
 
     Attributes:
         ports: the resolved port of each door.
+        wary_until: `time.monotonic()` seconds until which workers are told that one before them hung.
         pins: the sealed PINs that came by descriptor, by the names of their tokens; the main one has none.
     """
 
@@ -50,6 +51,7 @@ class Launcher:
         self._snapshot = sealed("strongroom-config", data)
         self.ports: dict[str, int] = {}
         self.pins: dict[str, int] = {}
+        self.wary_until = 0.0
 
     def use(self, data: bytes) -> None:
         """Give later workers this configuration."""
@@ -87,7 +89,8 @@ class Launcher:
         values |= {f"{door}-port": port for door, port in self.ports.items()}
         values |= {f"{name}-fd": descriptor for name, descriptor in inherited.items() if _PIN not in name}
         pins = [_pin_argument(name.removeprefix(_PIN), fd) for name, fd in inherited.items() if _PIN in name]
-        return [*self._command, *(f"--{name}={value}" for name, value in values.items()), *pins]
+        wary = ["--wary"] if time.monotonic() < self.wary_until else []
+        return [*self._command, *(f"--{name}={value}" for name, value in values.items()), *pins, *wary]
 
     def _environment(self) -> dict[str, str]:
         """Ours, without what systemd meant for the supervisor alone."""

@@ -32,6 +32,7 @@ from strongroomd.supervisor.launch import WORKER_COMMAND, Launcher
 from strongroomd.supervisor.notices import Notifier, replace
 from strongroomd.telemetry import logs
 
+WARY_SECONDS: Final = 600.0  # after a worker hung, workers are told for so long
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 _STATES: Final = {
     Beat.STARTING: "starting",
@@ -299,6 +300,7 @@ class Supervisor:
         if worker.killed_as is None:
             worker.killed_as = Cause.HANG
             worker.process.kill()
+            self._launcher.wary_until = time.monotonic() + WARY_SECONDS
             _log.error("worker hangs and is killed", index=worker.index, pid=worker.process.pid, cause=why)
 
     def _bury(self, worker: Worker) -> None:

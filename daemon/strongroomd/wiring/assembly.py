@@ -97,7 +97,7 @@ class WorkerAssembly:
         store = open_store(rooms.store_settings(settings))
         house = records_in(MAIN, [stored.record for stored in await store.all(HouseRecord)])
         pin = rooms.pin_source(settings, place.pin_fd).read()
-        main = open_vault(rooms.hsm_settings(settings), pin, house, self._hsm_metrics[MAIN])
+        main = open_vault(rooms.hsm_settings(settings, wary=place.wary), pin, house, self._hsm_metrics[MAIN])
         found = LedgerMetrics(self._metrics)
         ledger = Ledger(store, main, found, scribe(settings, main, self._metrics))
         await ledger.start()

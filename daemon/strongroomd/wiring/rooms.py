@@ -26,7 +26,7 @@ from strongroomd.storage.audit_log import AuditSettings
 from strongroomd.storage.database import StoreSettings
 
 
-def hsm_settings(settings: Settings, plan: TokenPlan | None = None) -> HsmSettings:
+def hsm_settings(settings: Settings, plan: TokenPlan | None = None, *, wary: bool = False) -> HsmSettings:
     """Which token (the main one if none is given), within which bounds: those of [hsm] hold for each."""
     hsm, token = settings.hsm, plan or token_plans(settings)[0]
     return HsmSettings(
@@ -50,6 +50,7 @@ def hsm_settings(settings: Settings, plan: TokenPlan | None = None) -> HsmSettin
         if token.recovery_public_key
         else b"",
         name=token.name,
+        wary=wary,
     )
 
 

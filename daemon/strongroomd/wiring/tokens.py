@@ -80,17 +80,17 @@ async def join_tokens(
             Renewals(plan.state / f"renewed-{plan.name}-{place.index}"),
         )
         for plan in plans
-        if (known := _known(settings, plan)) is not None
+        if (known := _known(settings, place, plan)) is not None
     ]
     vaults = Vaults(main, further, [*mains, *house])
     await _first_try(further)
     return vaults
 
 
-def _known(settings: Settings, plan: TokenPlan) -> HsmSettings | None:
+def _known(settings: Settings, place: WorkerPlace, plan: TokenPlan) -> HsmSettings | None:
     """Settle a token's settings; None where a file of its own is amiss: no worker shall fail of that."""
     try:
-        return rooms.hsm_settings(settings, plan)
+        return rooms.hsm_settings(settings, plan, wary=place.wary)
     except StrongroomError as error:
         _log.error("token left out", token=plan.name, detail=error.detail or error.message)
         return None
