@@ -13,7 +13,7 @@ import pytest
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
 from strongroomd.hsm import further, renewals, scout
-from strongroomd.hsm.further import LONGEST_PAUSE, FurtherToken
+from strongroomd.hsm.further import LONGEST_PAUSE, LONGEST_SCOUT, FurtherToken
 from strongroomd.hsm.login import PIN_REFUSED
 from strongroomd.hsm.observer import Silent
 from strongroomd.hsm.pin import Pin
@@ -135,9 +135,34 @@ async def test_a_token_that_is_away_is_tried_ever_more_rarely_and_told_of_once(t
     trial.answers = [AWAY]
     await trial.pass_time(600)
 
-    assert 10 < trial.tries < 600 / LONGEST_PAUSE + 8
+    assert 600 / LONGEST_PAUSE - 4 < trial.tries < 600 / LONGEST_PAUSE + 4
+    assert 8 < trial.scouted < 600 / LONGEST_SCOUT + 8
     assert trial.watcher.heard.count("token_away") == 1
     assert trial.token.place.trouble == AWAY.detail
+
+
+async def test_a_token_that_is_back_after_an_hour_is_opened_within_five_seconds(trial: Trial) -> None:
+    trial.answers = [AWAY]
+    await trial.pass_time(3600)
+    trial.answers = [None]
+
+    await trial.pass_time(4)
+
+    assert trial.token.place.vault is not None
+
+
+async def test_a_token_that_takes_long_to_fail_has_the_login_lock_a_tenth_of_the_time(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> object:
+        trial.tries += 1
+        trial.clock.now += 10.0
+        raise AWAY
+
+    monkeypatch.setattr(further, "open_token", slow)
+    await trial.pass_time(200)
+
+    assert trial.tries == 2
 
 
 async def test_a_token_that_comes_back_is_opened_and_watched_again(trial: Trial) -> None:
@@ -271,7 +296,7 @@ async def test_a_fresh_process_is_asked_for_only_where_it_would_see_the_token(tr
     assert (trial.scouted > 0, trial.token.wants_process) == (True, False)
 
     trial.seen = True
-    await trial.pass_time(LONGEST_PAUSE + 1)
+    await trial.pass_time(LONGEST_SCOUT + 1)
 
     assert trial.token.wants_process
 

@@ -24,7 +24,10 @@ from strongroomd.hsm.renewals import Renewals
 from strongroomd.hsm.settings import HsmSettings
 
 FIRST_PAUSE: Final = 1.0  # seconds until a token that is away is tried again; doubles
-LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 3.0  # so that its keys work again within five seconds of its return
+MOST_SHARE: Final = 10.0  # the pause is so many times what the last try took: others want the login lock, too
+FIRST_SCOUT: Final = 1.0  # seconds between two fresh processes, which cost a second each; doubles
+LONGEST_SCOUT: Final = 60.0
 PROBE_SECONDS: Final = 5.0  # between two canaries, and the longest that one may take
 SETTLED_SECONDS: Final = 600.0  # a token that was well for so long begins anew with its renewals
 
@@ -75,6 +78,8 @@ class FurtherToken:
         self._busy = False
         self._due = 0.0
         self._pause = FIRST_PAUSE
+        self._scout_due = 0.0
+        self._scout_pause = FIRST_SCOUT
         self._opened_at = 0.0
         self._fresh = True
 
@@ -134,7 +139,7 @@ class FurtherToken:
 
     def _lose(self, vault: TokenVault, why: str) -> None:
         self.place.vault, self._lost = None, vault
-        self._pause = FIRST_PAUSE
+        self._pause, self._scout_pause, self._scout_due = FIRST_PAUSE, FIRST_SCOUT, 0.0
         self._due = time.monotonic() + self._pause
         self._observer.away()
         self._say(why)
@@ -142,19 +147,26 @@ class FurtherToken:
     # --- while it is away ---
 
     async def _try(self) -> None:
-        self._due = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        began = time.monotonic()
         try:
             house = await self._house()
             self.tell(house)
             await self._let_go()
             parts = await self._open(house)
         except StrongroomError as error:
-            await self._still_away(error)
+            failed = error
         except Exception as error:  # noqa: BLE001 - what a module or its files may do ends no worker
-            await self._still_away(StrongroomError(Reason.HSM_UNAVAILABLE, detail=type(error).__name__))
+            failed = StrongroomError(Reason.HSM_UNAVAILABLE, detail=type(error).__name__)
         else:
             self._welcome(parts)
+            return
+        self._rest(time.monotonic() - began)
+        await self._still_away(failed)
+
+    def _rest(self, spent: float) -> None:
+        """Settle when it is tried again, after a try that took so many seconds."""
+        self._due = time.monotonic() + max(self._pause, MOST_SHARE * spent)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     async def _let_go(self) -> None:
         """Log out of a token that was lost, so that it can be logged in to anew.
@@ -187,7 +199,7 @@ class FurtherToken:
         self._fresh = False
         self._opened_at = time.monotonic()
         self._due = self._opened_at + PROBE_SECONDS
-        self._pause = FIRST_PAUSE
+        self._pause, self._scout_pause, self._scout_due = FIRST_PAUSE, FIRST_SCOUT, 0.0
         self.wants_process = False
         self.place.vault = TokenVault(self._settings, parts, self._observer)
         self.place.description = self.place.vault.describe()
@@ -199,14 +211,18 @@ class FurtherToken:
         news = self._say(error.detail or error.message)
         if news and error.message == PIN_REFUSED:
             self._observer.alert("pin_refused", self.place.trouble)
-        if error.reason is Reason.HSM_UNAVAILABLE and not self.wants_process:
+        due = time.monotonic() >= self._scout_due
+        if error.reason is Reason.HSM_UNAVAILABLE and due and not self.wants_process:
             await self._look_elsewhere()
 
     async def _look_elsewhere(self) -> None:
         """Ask for a successor if a fresh process sees what this one does not, unless this one is fresh."""
         if self._fresh:
             self._fresh = False
-        elif await self._on_thread(scout.sees, self._settings):
+            return
+        self._scout_due = time.monotonic() + self._scout_pause
+        self._scout_pause = min(2 * self._scout_pause, LONGEST_SCOUT)
+        if await self._on_thread(scout.sees, self._settings):
             self.wants_process = self._renewals.ask()
 
     def _say(self, trouble: str) -> bool:
