@@ -120,10 +120,10 @@ def everywhere(workers: list[Kms], outcome: tuple[int, str], act: str = "encrypt
     return wait_until(lambda: all(each.outcome(act, document, **options) == outcome for each in workers), 5)
 
 
-def open_store(daemon: Daemon, owner: Client, **settings: Any) -> tuple[KeyStore, Kms]:
-    """A store with one external key, `key-1`, and a credential that every worker knows."""
-    store = patiently(owner.create_key_store, **settings)
-    key = patiently(owner.create_key).key_id
+def open_store(daemon: Daemon, owner: Client, token: str = "") -> tuple[KeyStore, Kms]:
+    """A store with one external key, `key-1`, in a token, and a credential that every worker knows."""
+    store = patiently(owner.create_key_store)
+    key = patiently(owner.create_key, token=token).key_id
     patiently(owner.add_external_key, store.key_store_id, "key-1", key)
     return store, credential(daemon, owner, store)
 

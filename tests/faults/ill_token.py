@@ -6,6 +6,7 @@ that fits a call applies, a call that none fits goes straight through:
 
     function  name of a PKCS#11 function, e.g. "C_Encrypt"; "*" (the default) for each of `FUNCTIONS`
     slot      slot of the session that the call is made in; leave it out for every slot
+    pid       process whose calls are meant; leave it out for every worker
     share     which part of the calls, 0 to 1 (default 1), in turn and not at random: 0.1 is each tenth
     seconds   sleep so long first
     code      return this CKR instead of calling the module (0x30 device error, 0x5 general error,
@@ -37,8 +38,9 @@ from typing import Any, Final
 
 from strongroomd.cli import main
 from strongroomd.config import load, read
-from strongroomd.hsm import module
+from strongroomd.hsm import module, scout
 from strongroomd.hsm.keystore import TokenVault
+from strongroomd.hsm.settings import HsmSettings
 from strongroomd.supervisor import Supervisor
 from strongroomd.telemetry import logs
 
@@ -86,6 +88,7 @@ class IllToken:
         self._table = table
         self._rules: list[Rule] = []
         self._turns = itertools.count(1)
+        self._pid = os.getpid()
         self._session_info = _SessionInfo(table[_GET_SESSION_INFO])
         self._before = {name: table[place] for name, (place, _) in FUNCTIONS.items()}
         self._kept = {name: self._stand_in(name) for name in FUNCTIONS}
@@ -130,7 +133,7 @@ class IllToken:
         return int(rule.get("code", _CKR_OK))
 
     def _fits(self, rule: Rule, name: str, first: int) -> bool:
-        if rule.get("function", "*") not in {"*", name}:
+        if rule.get("function", "*") not in {"*", name} or rule.get("pid", self._pid) != self._pid:
             return False
         return "slot" not in rule or rule["slot"] == self._slot(name, first)
 
@@ -212,6 +215,11 @@ def _work() -> None:
         before(self, module_path)
         kept.append(SteeredToken(self.table, path))
 
+    def sees(settings: HsmSettings) -> bool:
+        """A fresh process would meet the same illness, which the scout's own is spared."""
+        return not any(token.rules() for token in kept) and truly(settings)
+
+    truly, scout.sees = scout.sees, sees
     module.LockingHook.__init__ = hook  # type: ignore[method-assign,assignment]
     main()
 

@@ -44,7 +44,11 @@ def made_by_the_sample(secret: bytes, aad: bytes | None, metadata: bytes, iv: by
 
 @dataclass
 class Shared:
-    """A key of the sample proxy, adopted, and an object that can be its next version: external key `old` opens its ciphertexts, `new` is the same without that."""
+    """A key of the sample proxy, adopted under two names: `old` opens what the sample made, `new` does not.
+
+    Attributes:
+        next_label: of an object that can be the key's next version.
+    """
 
     secret: bytes
     key_id: str
