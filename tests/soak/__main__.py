@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import counters, events, grantkills, kills, load, logins, policykills, xksstage
+from tests.soak import counters, events, forgeries, grantkills, kills, load, logins, policykills, xksstage
 from tests.soak import xks as hostile
 from tests.soak.promises import WrongResult
 
@@ -50,6 +50,10 @@ def main() -> int:
     attacked.add_argument("--seconds", type=float, default=5.0, help="of each round")
     attacked.add_argument("--rounds", type=int, default=5, help="of each attack, quiet and attacked in turns")
     attacked.add_argument("--rate", type=float, default=300.0, help="healthy calls a second")
+    forging = kinds.add_parser(
+        "forgeries", help="forged ciphertexts at the XKS door, honest calls between them"
+    )
+    forging.add_argument("--count", type=int, default=50_000)
     arguments = parser.parse_args(sys.argv[1:] or ["load"])
     random.seed(arguments.seed)
     _say(f"seed {arguments.seed}")
@@ -82,6 +86,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
         | logins.Figures
         | events.Figures
         | xksstage.Figures
+        | forgeries.Figures
     )
     match arguments.kind:
         case "load":
@@ -98,6 +103,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             figures = events.run(folder, arguments.seconds, away=arguments.away)
         case "xks":
             figures = hostile.run(folder, arguments.seconds, rounds=arguments.rounds, rate=arguments.rate)
+        case "forgeries":
+            figures = forgeries.run(folder, arguments.count)
         case "grants":
             figures = grantkills.run(folder, arguments.rounds, arguments.seconds)
         case "policies":

@@ -64,8 +64,8 @@ B = TypeVar("B")
 
 EXERCISE_SECONDS = 2.0  # after which a token is as good as away for whoever asks how it is
 _ROW_MAC = Mechanism.SHA256_HMAC
-# Seconds after which a running call of a lane counts as hanging; objects may wait for another process. On the
-# quick lane a token is known to be slow: one that takes two seconds now and then is not to be given up for it.
+# Seconds after which a running call of a lane counts as hanging; objects may wait for another process. A
+# token on the quick lane is known to be slow: one that takes two seconds now and then is not given up for it.
 _LIMITS = {"quick": 3.0, "slow": 2.0, "birth": 60.0, "objects": 60.0}
 ABSENT_SECONDS = 1.0  # for which an object that was not found, or was another, is not looked for again
 _LOAD_SECONDS = 10.0  # of a load, whoever waits for it: no caller's own deadline may fail the others
@@ -185,7 +185,7 @@ class TokenVault:
         self._parts.health.breaker.give_up(why)
 
     def hanging(self) -> str | None:
-        """Name the lane that has a call over its limit (quick 3 s, slow 2 s, others 60 s); None if none has."""
+        """Name the lane that has a call over its limit (quick 3 s, slow 2 s, else 60 s); None if none has."""
         kind, seconds = self.longest_call()
         return kind if seconds > _LIMITS[kind] else None
 
