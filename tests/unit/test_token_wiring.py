@@ -39,6 +39,7 @@ def test_a_pin_by_descriptor_that_is_none_is_refused_when_it_is_asked_for(
 def test_a_token_whose_recovery_key_is_none_is_left_out(folder: Path) -> None:
     made = settings(folder, with_tokens(entry("second", recovery_public_key="ca.pem"), entry("third")))
 
-    known = [tokens._known(made, plan) for plan in token_plans(made)[1:]]
+    place = cast("Any", SimpleNamespace(wary=True))
+    known = [tokens._known(made, place, plan) for plan in token_plans(made)[1:]]
 
-    assert [token and token.name for token in known] == [None, "third"]
+    assert [token and (token.name, token.wary) for token in known] == [None, ("third", True)]
