@@ -31,18 +31,13 @@ PATIENCE = 8
 
 @dataclass
 class Kms:
-    """One connection of KMS to one key store; another connection may be another worker's.
-
-    Attributes:
-        told: options of `ask` that hold for every call.
-    """
+    """One connection of KMS to one key store; another connection may be another worker's."""
 
     port: int
     authority: Authority
     prefix: str
     access_key_id: str
     secret: str = field(repr=False)
-    told: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         trust = ssl.create_default_context(cadata=self.authority.certificate.decode())
@@ -66,7 +61,7 @@ class Kms:
                 content_type.
         """
         for _ in range(PATIENCE):
-            answer = self._ask(act, document, key, **{**self.told, **changed})
+            answer = self._ask(act, document, key, **changed)
             if hasty or answer.status not in NO_TIME:
                 break
             time.sleep(0.02)

@@ -22,7 +22,9 @@ from tests.kms import (
     b64,
     decoded,
     decryption,
+    each_worker,
     encryption,
+    everywhere,
     open_store,
     patiently,
     request,
@@ -207,7 +209,8 @@ def restricted(daemon: Daemon, admin: Client) -> Iterator[Kms]:
         patiently(admin.add_external_key, store.key_store_id, name, key)
     cut = patiently(admin.create_key).key_id
     patiently(admin.add_external_key, store.key_store_id, "cut", cut, encrypts=True, decrypts=False)
-    with closing(kms.connection):
+    with closing(kms.connection), each_worker(kms, daemon) as workers:
+        everywhere(workers, OK, "metadata", key="cut")  # the last that was added
         yield kms
 
 
