@@ -16,7 +16,7 @@ from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.records import CustodyMode
-from strongroomd.hsm import handles, keystore
+from strongroomd.hsm import handles, loads
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.packing import pack
 
@@ -274,7 +274,7 @@ async def test_an_object_that_went_is_not_searched_for_by_every_call(
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vault that looks again at once for what it did not find."""
-    monkeypatch.setattr(keystore, "ABSENT_SECONDS", 0.0)
+    monkeypatch.setattr(loads, "ABSENT_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("eager")

@@ -213,7 +213,7 @@ async def test_an_old_object_of_the_token_serves_while_it_is_looked_for_again(ow
     own.vault.sweep()
     assert own.vault._keys.get(key) is old
     assert await until(lambda: own.vault._keys.get(key) not in {None, old})
-    assert own.vault._loading == {}
+    assert len(own.vault._loads) == 0
 
 
 async def test_an_old_object_that_is_gone_is_found_out_while_it_serves(own: OpenedVault) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -47,6 +47,7 @@ from strongroomd.hsm.house import Household, sign_digest
 from strongroomd.hsm.lanes import Lane
 from strongroomd.hsm.leaving import release_pair
 from strongroomd.hsm.loading import Loader
+from strongroomd.hsm.loads import Loads
 from strongroomd.hsm.login import Login
 from strongroomd.hsm.mechanisms import INLINE_SIGNING, Offer
 from strongroomd.hsm.objects import TokenObjects
@@ -67,7 +68,6 @@ _ROW_MAC = Mechanism.SHA256_HMAC
 # Seconds after which a running call of a lane counts as hanging; objects may wait for another process. A
 # token on the quick lane is known to be slow: one that takes two seconds now and then is not given up for it.
 _LIMITS = {"quick": 3.0, "slow": 2.0, "birth": 60.0, "objects": 60.0}
-ABSENT_SECONDS = 1.0  # for which an object that was not found, or was another, is not looked for again
 _LOAD_SECONDS = 10.0  # of a load, whoever waits for it: no caller's own deadline may fail the others
 _HOUSE_SECONDS = 5.0  # of the daemon's own work, which has no caller
 
@@ -95,32 +95,6 @@ class Parts:
     house: Household
     offer: Offer
     cradle: Cradle
-
-
-@dataclass(slots=True, eq=False)
-class _Loading:
-    """A load on its way.
-
-    Attributes:
-        future: ends with the key, which is pinned for all who wait.
-        waiters: calls that wait.
-        loaded: the key, once it is there.
-        forgotten: the key was forgotten meanwhile: those who wait may use it, nobody after them.
-    """
-
-    future: "asyncio.Future[LoadedKey]" = field(init=False)
-    waiters: int = 0
-    loaded: LoadedKey | None = None
-    forgotten: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Absence:
-    """A token object that was not found, or was another: whose, until when that is believed, and why."""
-
-    bound: BoundVersion
-    until: float
-    detail: str | None
 
 
 class TokenVault:
@@ -160,8 +134,7 @@ class TokenVault:
         self._distant = Distant(self._symmetric, self._device, self._released, quick, self._keys)
         self._exerciser = Exerciser(self._keeper, Ciphers(self._device, self._released))
         self._description = describe(parts.login.module.library, parts.login.token)
-        self._loading: dict[tuple[str, int], _Loading] = {}
-        self._absent: dict[tuple[str, int], _Absence] = {}
+        self._loads = Loads(self._keys, self._loaded_by_token)
 
     # --- what the worker watches ---
 
@@ -389,10 +362,7 @@ class TokenVault:
     def forget(self, key_id: str) -> None:
         """See `Vault.forget`."""
         self._keys.forget(key_id)
-        for name in [name for name in self._loading if name[0] == key_id]:
-            self._loading.pop(name).forgotten = True
-        for name in [name for name in self._absent if name[0] == key_id]:
-            del self._absent[name]
+        self._loads.forget(key_id)
 
     async def probe(self) -> None:
         """See `Vault.probe`."""
@@ -426,80 +396,10 @@ class TokenVault:
     # --- loading ---
 
     async def _load(self, key: BoundVersion, deadline: float) -> LoadedKey:
-        """Load a key once, however many calls wait for it, each no longer than its own deadline.
-
-        The key stays pinned until the caller's present turn of the loop ends: however small the cache, a key
-        is not destroyed between being loaded and being used.
-
-        Raises:
-            StrongroomError: DEADLINE_EXCEEDED, and as `Loader.load`.
-        """
-        name = (key.key_id, key.record.version)
-        if name in self._absent:
-            self._refuse_absent(name, key)
-        loading = self._loading.get(name) or self._begin_loading(key)
-        loading.waiters += 1
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.shield(loading.future)
-        except TimeoutError:
-            raise StrongroomError(Reason.DEADLINE_EXCEEDED) from None
-        finally:
-            asyncio.get_running_loop().call_soon(self._left, loading)
-
-    def _begin_loading(self, key: BoundVersion) -> _Loading:
-        name = (key.key_id, key.record.version)
-        loading = self._loading[name] = _Loading()
-        loading.future = asyncio.ensure_future(self._load_now(key, loading))
-        return loading
+        return await self._loads.load(key, deadline)
 
     def _renew(self, old: LoadedKey) -> None:
-        """Load a key anew while it is used; if it is not what it was, it is used no more."""
-        name = (old.bound.key_id, old.bound.record.version)
-        if name not in self._loading:
-            self._begin_loading(old.bound).future.add_done_callback(partial(self._renewed, old))
-
-    def _renewed(self, old: LoadedKey, future: "asyncio.Future[LoadedKey]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, StrongroomError) and error.reason is Reason.KEY_UNAVAILABLE:
-            self._keys.evict((old.bound.key_id, old.bound.record.version))
-
-    def _refuse_absent(self, name: tuple[str, int], key: BoundVersion) -> None:
-        """Refuse what was not found just now: a search takes the longer the more the token has, and a thread.
-
-        Raises:
-            StrongroomError: KEY_UNAVAILABLE.
-        """
-        absence = self._absent[name]
-        if absence.bound is key and time.monotonic() < absence.until:
-            raise StrongroomError(Reason.KEY_UNAVAILABLE, detail=absence.detail)
-        del self._absent[name]
-
-    def _left(self, loading: _Loading) -> None:
-        """One call waits no more; the last one's pin goes with it."""
-        loading.waiters -= 1
-        if loading.waiters == 0 and loading.loaded is not None:
-            self._keys.unpin(loading.loaded)
-
-    async def _load_now(self, key: BoundVersion, loading: _Loading) -> LoadedKey:
-        name = (key.key_id, key.record.version)
-        try:
-            loaded = await self._loaded_by_token(key)
-        except StrongroomError as error:
-            if error.reason is Reason.KEY_UNAVAILABLE and key.mode is not CustodyMode.WRAPPED:
-                self._absent[name] = _Absence(key, time.monotonic() + ABSENT_SECONDS, error.detail)
-            raise
-        finally:
-            if self._loading.get(name) is loading:
-                del self._loading[name]
-        loading.loaded = loaded
-        self._keys.pin(loaded)
-        loaded.doomed = loading.forgotten
-        if not loading.forgotten:
-            self._keys.put(loaded)
-        if loading.waiters == 0:
-            self._keys.unpin(loaded)
-        return loaded
+        self._loads.renew(old)
 
     async def _loaded_by_token(self, key: BoundVersion) -> LoadedKey:
         deadline = time.monotonic() + _LOAD_SECONDS
