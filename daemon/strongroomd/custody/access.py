@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from strongroomd.custody.asking import call_of
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.directory import Directory
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sessions import Sessions
 from strongroomd.domain.accounts import (
     PrincipalKind,

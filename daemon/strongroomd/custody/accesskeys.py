@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from strongroomd.custody.addresses import AddressBook, delete_key
 from strongroomd.custody.directory import Directory
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.registrar import Registrar, known, put_next, refuse_root
 from strongroomd.custody.secrets import SecretBox
 from strongroomd.custody.usage import UsageCounter

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strongroomd.custody import pages
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.policysets import check_policy, policy_named, with_policy, without_policy
 from strongroomd.custody.registrar import Registrar, known, put_next
 from strongroomd.domain import names

@@ -12,11 +12,12 @@ from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.births import next_number
 from strongroomd.custody.catalog import Catalog
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import Tags, check_etag, check_tags
 from strongroomd.custody.keypolicies import settle_policy
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.rotation import succession
 from strongroomd.domain import adoption, names
 from strongroomd.domain.actions import Action

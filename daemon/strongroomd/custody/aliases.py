@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from strongroomd.custody import pages
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import names
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS

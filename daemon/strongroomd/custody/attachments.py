@@ -3,7 +3,8 @@
 import dataclasses
 
 from strongroomd.custody.accounts import NamedPolicy
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.policysets import check_policy, policy_named, with_policy, without_policy
 from strongroomd.custody.registrar import Registrar, refuse_root
 from strongroomd.domain.accounts import PrincipalKind, PrincipalRecord, kind_of, policy_name, role_seconds

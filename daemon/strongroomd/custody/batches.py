@@ -11,7 +11,8 @@ from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.contextnotes import noting_names
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sealing import (
     Ciphertext,
     Opened,

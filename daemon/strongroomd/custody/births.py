@@ -9,9 +9,9 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 
 from strongroomd.custody.admission import Lane
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Change, Ledger
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import Material
 from strongroomd.domain.limits import MAX_VERSIONS

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroomd.custody import pages
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.scribe import Scribe
 from strongroomd.domain.actions import Action
 from strongroomd.domain.compliance import Finding

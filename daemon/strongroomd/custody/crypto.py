@@ -11,8 +11,9 @@ from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.asking import Brought
 from strongroomd.custody.catalog import Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.judging import Bring
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sealing import (
     SYMMETRIC,
     Ciphertext,

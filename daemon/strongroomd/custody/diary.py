@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from strongroomd.custody.catalog import Catalog
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Ledger
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import KeyRecord
 from strongroomd.ports import AuditLog

@@ -13,11 +13,12 @@ from typing import Final
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.asking import Brought
 from strongroomd.custody.catalog import Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.granttokens import GrantTokens
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.lending import Lending, grant_of
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import grants as granting
 from strongroomd.domain import names
 from strongroomd.domain.actions import Action

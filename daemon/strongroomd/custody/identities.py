@@ -1,7 +1,8 @@
 """Use cases of identities: which facts of a client certificate speak for a principal."""
 
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.registrar import Registrar, known, refuse_root
 from strongroomd.domain.accounts import Fact, IdentityRecord, PrincipalRecord
 from strongroomd.domain.actions import Action

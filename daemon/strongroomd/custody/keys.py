@@ -9,7 +9,7 @@ from functools import partial
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.births import Births, born
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.judging import Bring
 from strongroomd.custody.keyforms import (
     KeyFilter,
@@ -26,6 +26,7 @@ from strongroomd.custody.keyforms import (
 from strongroomd.custody.keypolicies import settle_policy
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.rotation import succession
 from strongroomd.domain import names, policy
 from strongroomd.domain.actions import Action

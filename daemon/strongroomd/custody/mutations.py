@@ -15,8 +15,8 @@ from typing import Any, TypeVar, get_type_hints
 import orjson
 
 from strongroomd.custody.clock import Clock
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.ledger import Change, Ledger
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Cause
 from strongroomd.domain.records import Record

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from strongroomd.custody.gate import Passage
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.limits import DEFAULT_PAGE, MAX_PAGE
 

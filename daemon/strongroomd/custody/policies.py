@@ -8,7 +8,8 @@ from strongroomd.custody.asking import alias_in, pairs
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.directory import Directory
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.context import EMPTY, Context

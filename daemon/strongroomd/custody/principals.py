@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from strongroomd.custody import pages
 from strongroomd.custody.accounts import new_principal
 from strongroomd.custody.addresses import delete_key
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import Tags, check_etag, check_tag_key, check_tags
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.policysets import check_policy
 from strongroomd.custody.registrar import Edit, Registrar, known, refuse_root, refuse_self
 from strongroomd.domain import names

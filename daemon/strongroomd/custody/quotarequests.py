@@ -8,11 +8,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from strongroomd.custody import pages
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.limits import class_subject, in_force, set_limit
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.quotas import Quotas
 from strongroomd.domain import quotarequests as asking
 from strongroomd.domain.actions import Action

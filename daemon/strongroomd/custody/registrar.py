@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from strongroomd.custody.directory import Directory
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.accounts import PrincipalRecord
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
 from strongroomd.domain.principals import Caller, Principal, parse_principal

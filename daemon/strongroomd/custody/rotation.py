@@ -14,9 +14,10 @@ from strongroomd.custody.births import Births, Commit
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.diary import BY_UPKEEP, settled
-from strongroomd.custody.gate import Gate, Passage
+from strongroomd.custody.gate import Gate
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change, Ledger
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.actions import Action
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.invocations import Bounds

@@ -11,9 +11,9 @@ from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.contextnotes import ContextNotes, Note
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.judging import Bring
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import context as contexts
 from strongroomd.domain import envelope
 from strongroomd.domain.actions import Action

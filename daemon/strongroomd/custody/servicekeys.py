@@ -13,10 +13,11 @@ from strongroomd.custody.births import Births, born
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.diary import settled
 from strongroomd.custody.directory import Directory
-from strongroomd.custody.gate import Gate, Passage
+from strongroomd.custody.gate import Gate
 from strongroomd.custody.judging import Bring
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, QuotaClass

@@ -7,7 +7,8 @@ from functools import partial
 from strongroomd.custody import bringing, publickeys
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated, lane_of
+from strongroomd.custody.gate import Gate, UseCases, gated, lane_of
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sealing import require_usage
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import (

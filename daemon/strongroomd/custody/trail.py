@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from strongroomd.custody import pages
 from strongroomd.custody.catalog import Catalog
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.domain.actions import Action
 from strongroomd.domain.audit import Checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError, denied, invalid

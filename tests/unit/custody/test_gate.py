@@ -14,8 +14,9 @@ from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.contextnotes import ContextNotes
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.judging import Judge, Nobody
+from strongroomd.custody.passage import Passage
 from strongroomd.domain import policy
 from strongroomd.domain.actions import FOR_ANYONE, KEYLESS, MUTATIONS, OPERATORS_ONLY, Action
 from strongroomd.domain.algorithms import KeySpec, QuotaClass

@@ -6,8 +6,9 @@ so that one replaces another without a pause: create, have KMS told, see that it
 
 from dataclasses import dataclass, field
 
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.secrets import SecretBox
 from strongroomd.custody.xks.stores import StoreDesk, current
 from strongroomd.domain.actions import Action

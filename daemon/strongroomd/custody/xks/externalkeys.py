@@ -12,9 +12,10 @@ from functools import partial
 
 from strongroomd.custody import bringing, pages
 from strongroomd.custody.catalog import Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.registrar import put_next
 from strongroomd.custody.xks.stores import StoreDesk, current
 from strongroomd.domain.actions import Action

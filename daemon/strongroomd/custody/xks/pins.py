@@ -7,8 +7,8 @@ is refused.
 
 import dataclasses
 
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.mutations import Mutations, note_changes
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.xks.shelf import Shelf
 from strongroomd.domain.errors import StrongroomError, denied
 from strongroomd.domain.events import Cause

@@ -11,7 +11,8 @@ from typing import Final
 
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sealing import require_use
 from strongroomd.custody.secrets import SecretBox
 from strongroomd.custody.xks.credentials import USE

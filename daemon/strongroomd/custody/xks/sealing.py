@@ -4,8 +4,8 @@ import hmac
 
 from strongroomd.custody.admission import Lane
 from strongroomd.custody.catalog import Catalog, Entry
-from strongroomd.custody.gate import Passage
 from strongroomd.custody.invocations import Invocations
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.sealing import require_use
 from strongroomd.domain.adoption import Use
 from strongroomd.domain.algorithms import Scheme

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from strongroomd.custody import pages
-from strongroomd.custody.gate import Gate, Passage, UseCases, gated
+from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.passage import Passage
 from strongroomd.custody.registrar import known, put_next
 from strongroomd.custody.xks.shelf import Shelf
 from strongroomd.domain import names
