@@ -69,7 +69,7 @@ def test_no_healthy_call_fails_while_the_xks_door_is_attacked_and_changed(tmp_pa
         rounds=1,
         rate=50.0,
         share=0.1,
-        attacks=("slow bodies", "64 MiB bodies", "noise for HTTP", "forgeries"),
+        attacks=("slow bodies", "noise for HTTP", "forgeries"),
         changes=("credential replaced", "worker replaced", "daemon drained"),
     )
 
