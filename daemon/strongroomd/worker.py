@@ -10,6 +10,7 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -36,6 +37,7 @@ from strongroomd.hsm.privileges import drop_override_capability
 from strongroomd.telemetry import logs
 
 BEAT_SECONDS: Final = 0.25
+SWITCH_SECONDS: Final = 0.0005  # that a thread back from the token waits for a busy loop; Python's are 5 ms
 WATCH_SECONDS: Final = 1.0
 FATAL_DRAIN_SECONDS: Final = 1.0  # a worker without its HSM has nothing worth waiting for
 _MOST_DESCRIPTORS: Final = 65_536
@@ -117,6 +119,7 @@ class WorkerArguments:
 def run(arguments: WorkerArguments, assemble: Assemble) -> int:
     """Live a worker's life; returns its exit code. Call it from the main thread, before any other exists."""
     logs.configure("info", arguments.index)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         harden(arguments.parent)
         with os.fdopen(arguments.config_fd, "rb") as file:

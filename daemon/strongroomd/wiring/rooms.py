@@ -113,8 +113,11 @@ def lane_room(settings: Settings) -> dict[Lane, int]:
 
 
 def quick_room(settings: Settings, *, inline: bool) -> int | None:
-    """The same of quick calls, by where they run."""
-    return None if inline else settings.hsm.quick_threads + 1
+    """The same of quick calls, by where they run.
+
+    As many again wait in the lane as run: a busy loop takes as long as a call to hear that one is done.
+    """
+    return None if inline else 2 * settings.hsm.quick_threads
 
 
 def most_calls(settings: Settings) -> int:
