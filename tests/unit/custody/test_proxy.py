@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -625,3 +626,25 @@ async def test_health_is_of_the_tokens_that_the_stores_keys_live_in(shop: Shop) 
     assert [(each.id, each.status.value) for each in found.fleet] == [("node/main", "ACTIVE")]
     assert (found.fleet_size, found.vendor, found.ekm_vendor) == (1, "Strongroom", "model of ")
     assert shop.written()[-1]["action"] == "strongroom:GetKeyStoreHealth"
+
+
+async def test_what_a_store_asks_beyond_its_limit_is_shed_early_once_its_refusals_are_only_counted(
+    shop: Shop,
+) -> None:
+    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(1, 1)))
+    store, deadline = shop.shelved(), time.monotonic() + 5.0
+
+    def shed() -> Reason | None:
+        try:
+            shop.proxy.require_turn(store, deadline)
+        except StrongroomError as error:
+            return error.reason
+        return None
+
+    assert [shed(), await reason(shop.encrypt())] == [None, "OK"]
+    for _ in range(REFUSALS_BURST + 20):
+        last = shed()
+    assert last is Reason.QUOTA_EXCEEDED
+    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(0, 0)))
+    store = shop.shelved()
+    assert shed() is None

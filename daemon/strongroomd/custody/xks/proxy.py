@@ -136,10 +136,17 @@ class Proxy(UseCases):
     def require_turn(self, store: KeyStore, deadline: float) -> None:
         """Refuse work for a store that no token could do before a deadline, before anybody looks at it.
 
+        So is what a store asks for beyond its own limit, once it was refused so often that the audit log only
+        counts it (`refusals`).
+
         Raises:
-            StrongroomError: OVERLOADED with a retry hint.
+            StrongroomError: OVERLOADED, QUOTA_EXCEEDED, with a retry hint.
         """
-        admission, principal = self.gate.admission, store.principal
+        admission, principal, quotas = self.gate.admission, store.principal, self.gate.quotas
+        if any(quotas.is_used_up(charge) for charge in store.charges):
+            too_often = self.gate.refusals.charge(principal.arn)
+            if too_often is not None:
+                raise too_often
         overload: StrongroomError | None = None
         for token in store.tokens_used() or (MAIN,):
             try:

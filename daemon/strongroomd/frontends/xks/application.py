@@ -41,7 +41,8 @@ class Application:
         if body is None:
             return
         connection: Connection = told(scope, "connection")
-        reply = await _in_time(self._server.door.open(_request(scope, body)))
+        door, request = self._server.door, _request(scope, body)
+        reply = door.shed(request) or await _in_time(door.open(request))
         if reply.authenticated:
             connection.known = True
             self._server.proved(connection)

@@ -127,6 +127,26 @@ class Door:
         """Begin a call."""
         return Exchange(self, request)
 
+    def shed(self, request: Request) -> Reply | None:
+        """Answer a call that could not be done in time anyway, before any work on it; None for any other.
+
+        Under a flood most calls end here: to look at a signature first would cost those that can be done.
+        What is shed is counted, and not written down one by one.
+        """
+        parts, deadline = request.parts, request.arrived + self.deadline
+        route = routes.find(parts.path)
+        try:
+            self.require_time(deadline)
+            store = None if route is None else self.proxy.store(route.prefix)
+            if route is not None and store is not None and route.operation in _WORK:
+                self.proxy.require_turn(store, deadline)
+        except StrongroomError as error:
+            name = NAMES[error.reason]
+            operation = _UNKNOWN if route is None else route.operation.value
+            self.meter.finished(operation, "", name.wire, time.monotonic() - request.arrived)
+            return Reply(name.status, errors.body_of(error))
+        return None
+
     def take(self, store_id: str) -> None:
         """Take a place for a store's call; once half of all are taken no store may have more than half.
 
@@ -223,14 +243,11 @@ class Exchange:
         request, door = self._request, self._door
         if door.in_flight > door.most:
             raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
-        door.require_time(request.arrived + door.deadline)
         route, store = self._found()
         if request.parts.method != "POST":
             return self._wrong_method()
         door.take(store.store_id)
         self._store_id = store.store_id
-        if route.operation in _WORK:
-            door.proxy.require_turn(store, request.arrived + door.deadline)
         if request.too_large:
             raise StrongroomError(Reason.FIELD_TOO_LARGE, "at most 65536 bytes are allowed", field="body")
         claim = await self._authenticated(store)
