@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from strongroom.client import AsyncClient as AsyncClient
+    from strongroom.aio_client import AsyncClient as AsyncClient
     from strongroom.client import Client as Client
     from strongroom.errors import AccessDenied as AccessDenied
     from strongroom.errors import CallerError as CallerError
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings as Settings
 
 _HOMES: Final = {
-    "client": ("AsyncClient", "Client"),
+    "aio_client": ("AsyncClient",),
+    "client": ("Client",),
     "errors": (
         *(
             "AccessDenied",

@@ -3,7 +3,18 @@
 from typing import Any, Final
 
 from strongroom.errors import InvalidRequest
-from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, policies_pb2, quota_pb2, types_pb2
+from strongroom.v1 import (
+    access_pb2,
+    approvals_pb2,
+    crypto_pb2,
+    export_pb2,
+    key_stores_pb2,
+    keys_pb2,
+    material_pb2,
+    policies_pb2,
+    quota_pb2,
+    types_pb2,
+)
 
 
 class Codec:
@@ -41,6 +52,7 @@ class Codec:
         return tuple(self.name(number) for number in numbers)
 
 
+ROTATION_TYPE: Final = Codec(keys_pb2.RotationType, "ROTATION_TYPE_")
 KEY_SPEC: Final = Codec(types_pb2.KeySpec, "KEY_SPEC_")
 KEY_USAGE: Final = Codec(types_pb2.KeyUsage, "KEY_USAGE_")
 KEY_STATE: Final = Codec(types_pb2.KeyState, "KEY_STATE_")
@@ -59,4 +71,16 @@ LIMIT_SCOPE: Final = Codec(quota_pb2.LimitScope, "LIMIT_SCOPE_")
 QUOTA_REQUEST_STATE: Final = Codec(quota_pb2.QuotaRequestState, "QUOTA_REQUEST_STATE_")
 QUOTA_DECISION: Final = Codec(quota_pb2.QuotaDecision, "QUOTA_DECISION_")
 PINNING: Final = Codec(key_stores_pb2.Pinning, "PINNING_")
+GUARDED_ACTION: Final = Codec(approvals_pb2.GuardedAction, "GUARDED_ACTION_")
+APPROVAL_STATE: Final = Codec(approvals_pb2.ApprovalState, "APPROVAL_STATE_")
+WRAPPING_KEY_KIND: Final = Codec(approvals_pb2.WrappingKeyKind, "WRAPPING_KEY_KIND_")
+EXPORT_LEVEL: Final = Codec(export_pb2.ExportLevel, "EXPORT_LEVEL_")
+EXPORT_ALGORITHM: Final = Codec(export_pb2.ExportAlgorithm, "EXPORT_ALGORITHM_")
+WRAPPING: Final = Codec(types_pb2.WrappingAlgorithm, "WRAPPING_ALGORITHM_")
+WRAPPING_KEY_SPEC: Final = Codec(material_pb2.WrappingKeySpec, "WRAPPING_KEY_SPEC_")
+EXPIRATION_MODEL: Final = Codec(types_pb2.ExpirationModel, "EXPIRATION_MODEL_")
+IMPORT_TYPE: Final = Codec(material_pb2.ImportType, "IMPORT_TYPE_")
+IMPORT_LEVEL: Final = Codec(types_pb2.ImportLevel, "IMPORT_LEVEL_")
+MULTI_REGION_KEY_TYPE: Final = Codec(types_pb2.MultiRegionKeyType, "MULTI_REGION_KEY_TYPE_")
+MATERIAL_STATE: Final = Codec(types_pb2.MaterialState, "MATERIAL_STATE_")
 POLICY_KIND: Final = Codec(policies_pb2.PolicyKind, "POLICY_KIND_")

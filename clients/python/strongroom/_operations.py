@@ -4,18 +4,24 @@ from strongroom._operation import Operation
 from strongroom.calls import (
     access,
     admin,
+    approvals,
+    attestation,
     batches,
     credentials,
     crypto,
     datakeys,
     events,
+    exports,
     externalkeys,
     grants,
+    keks,
     keys,
     keystores,
+    material,
     names,
     policies,
     quotarequests,
+    replicas,
 )
 
 
@@ -45,9 +51,19 @@ class Operations(StreamOperations):
     schedule_key_deletion = Operation(keys.schedule_key_deletion)
     cancel_key_deletion = Operation(keys.cancel_key_deletion)
     rotate_key = Operation(keys.rotate_key)
+    enable_key_rotation = Operation(keys.enable_key_rotation)
+    disable_key_rotation = Operation(keys.disable_key_rotation)
+    get_key_rotation_status = Operation(keys.get_key_rotation_status)
+    list_key_rotations = Operation(keys.list_key_rotations)
+    get_key_attestation = Operation(attestation.get_key_attestation)
+    list_statement_keys = Operation(attestation.list_statement_keys)
+    get_destruction_certificate = Operation(attestation.get_destruction_certificate)
     list_key_versions = Operation(keys.list_key_versions)
     get_public_key = Operation(keys.get_public_key)
     get_key_usage = Operation(keys.get_key_usage)
+    get_parameters_for_import = Operation(material.get_parameters_for_import)
+    import_key_material = Operation(material.import_key_material)
+    delete_imported_key_material = Operation(material.delete_imported_key_material)
     create_alias = Operation(names.create_alias)
     update_alias = Operation(names.update_alias)
     delete_alias = Operation(names.delete_alias)
@@ -115,6 +131,11 @@ class Operations(StreamOperations):
     deactivate_access_key = Operation(credentials.deactivate_access_key)
     delete_access_key = Operation(credentials.delete_access_key)
     assume_role = Operation(credentials.assume_role)
+    list_house_keys = Operation(keks.list_house_keys)
+    rotate_house_key = Operation(keks.rotate_house_key)
+    start_rewrap = Operation(keks.start_rewrap)
+    get_rewrap = Operation(keks.get_rewrap)
+    cancel_rewrap = Operation(keks.cancel_rewrap)
     create_key_store = Operation(keystores.create_key_store)
     describe_key_store = Operation(keystores.describe_key_store)
     list_key_stores = Operation(keystores.list_key_stores)
@@ -136,3 +157,37 @@ class Operations(StreamOperations):
     list_dead_letters = Operation(events.list_dead_letters)
     redrive_dead_letter = Operation(events.redrive_dead_letter)
     get_compliance_report = Operation(events.get_compliance_report)
+    enrol_approver = Operation(approvals.enrol_approver)
+    revoke_approver = Operation(approvals.revoke_approver)
+    list_approvers = Operation(approvals.list_approvers)
+    get_quorum = Operation(approvals.get_quorum)
+    put_quorum = Operation(approvals.put_quorum)
+    ask_policy_change = Operation(approvals.ask_policy_change)
+    ask_key_deletion = Operation(approvals.ask_key_deletion)
+    ask_material_deletion = Operation(approvals.ask_material_deletion)
+    ask_material_expiry = Operation(approvals.ask_material_expiry)
+    ask_wrapping_key = Operation(approvals.ask_wrapping_key)
+    ask_quorum = Operation(approvals.ask_quorum)
+    describe_approval = Operation(approvals.describe_approval)
+    list_approvals = Operation(approvals.list_approvals)
+    approve_request = Operation(approvals.approve_request)
+    reject_request = Operation(approvals.reject_request)
+    cancel_request = Operation(approvals.cancel_request)
+    request_export = Operation(exports.request_export)
+    execute_export = Operation(exports.execute_export)
+    register_wrapping_key = Operation(exports.register_wrapping_key)
+    list_wrapping_keys = Operation(exports.list_wrapping_keys)
+    remove_wrapping_key = Operation(exports.remove_wrapping_key)
+    get_peer_statement = Operation(replicas.get_peer_statement)
+    ask_peer = Operation(approvals.ask_peer)
+    register_peer = Operation(replicas.register_peer)
+    list_peers = Operation(replicas.list_peers)
+    remove_peer = Operation(replicas.remove_peer)
+    replicate_key = Operation(replicas.replicate_key)
+    get_replica_bundle = Operation(replicas.get_replica_bundle)
+    import_replica = Operation(replicas.import_replica)
+    acknowledge_replica = Operation(replicas.acknowledge_replica)
+    remove_replica = Operation(replicas.remove_replica)
+    update_primary_region = Operation(replicas.update_primary_region)
+    ask_lost_primary = Operation(approvals.ask_lost_primary)
+    move_lost_primary = Operation(replicas.move_lost_primary)

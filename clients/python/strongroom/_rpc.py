@@ -89,6 +89,11 @@ def make(message: type[M], /, **fields: object) -> M:
     return made
 
 
+def serialise(message: Message) -> bytes:
+    """Write a message: what gRPC calls the serialiser of requests."""
+    return message.SerializeToString()
+
+
 def crc32c(data: bytes) -> int:
     """CRC32C (Castagnoli) of some bytes, as a number."""
     return cast("int", google_crc32c.value(data))

@@ -16,8 +16,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
+from strongroom import results
 from strongroom._rpc import Call
+from strongroom.calls import batches
 from strongroom.calls.batches import WithContext
+from strongroom.calls.crypto import Context
 from strongroom.errors import StrongroomError, Throttled, Unavailable, invalid
 from strongroom.retry import Budget, RetryPolicy
 
@@ -118,6 +121,50 @@ class Bulk(Generic[AnyItem, Answer]):
                 break
             chunk.append(self._pending.popleft())
         return chunk
+
+
+def encrypting(
+    key: str,
+    items: Sequence[bytes | WithContext],
+    context: Context | None,
+    algorithm: str,
+    grant_tokens: Sequence[str],
+) -> Bulk[WithContext, results.Encrypted]:
+    """Encrypt many plaintexts; `context` is that of items which bring none of their own."""
+    own = list(batches.with_contexts(items, context))
+    return Bulk(
+        own, lambda some: batches.batch_encrypt(key, some, algorithm=algorithm, grant_tokens=grant_tokens)
+    )
+
+
+def decrypting(
+    items: Sequence[bytes | WithContext], key: str, context: Context | None, grant_tokens: Sequence[str]
+) -> Bulk[WithContext, results.Decrypted]:
+    """Open many ciphertexts; `context` is that of items which bring none of their own."""
+    own = list(batches.with_contexts(items, context))
+    return Bulk(own, lambda some: batches.batch_decrypt(some, key=key, grant_tokens=grant_tokens))
+
+
+def signing(
+    key: str,
+    messages: Sequence[bytes],
+    algorithm: str,
+    message_type: str,
+    key_version: int,
+    grant_tokens: Sequence[str],
+) -> Bulk[bytes, results.Signature]:
+    """Sign many messages or digests."""
+    return Bulk(
+        messages,
+        lambda some: batches.batch_sign(
+            key,
+            some,
+            algorithm=algorithm,
+            message_type=message_type,
+            key_version=key_version,
+            grant_tokens=grant_tokens,
+        ),
+    )
 
 
 def run(

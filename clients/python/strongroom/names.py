@@ -50,6 +50,53 @@ class KeyState(_Name):
     DISABLED = auto()
     PENDING_DELETION = auto()
     UNAVAILABLE = auto()
+    PENDING_IMPORT = auto()
+
+
+class WrappingAlgorithm(_Name):
+    """How key material is wrapped for its way into the HSM."""
+
+    RSAES_OAEP_SHA_1 = auto()
+    RSAES_OAEP_SHA_256 = auto()
+    RSA_AES_KEY_WRAP_SHA_1 = auto()
+    RSA_AES_KEY_WRAP_SHA_256 = auto()
+
+
+class WrappingKeySpec(_Name):
+    """The wrapping key."""
+
+    RSA_2048 = auto()
+    RSA_3072 = auto()
+    RSA_4096 = auto()
+
+
+class ImportLevel(_Name):
+    """Where imported material was in clear on its way in."""
+
+    TOKEN = auto()
+    HOST_EPHEMERAL = auto()
+    HOST = auto()
+
+
+class ExpirationModel(_Name):
+    """Whether imported material goes by itself."""
+
+    KEY_MATERIAL_EXPIRES = auto()
+    KEY_MATERIAL_DOES_NOT_EXPIRE = auto()
+
+
+class ImportType(_Name):
+    """Whether material is new to its key."""
+
+    EXISTING_KEY_MATERIAL = auto()
+    NEW_KEY_MATERIAL = auto()
+
+
+class MaterialState(_Name):
+    """Whether imported material is there."""
+
+    IMPORTED = auto()
+    REMOVED = auto()
 
 
 class CustodyMode(_Name):
@@ -171,3 +218,62 @@ class PrincipalKind(_Name):
     USER = auto()
     ROLE = auto()
     SERVICE = auto()
+
+
+class MultiRegionKeyType(_Name):
+    """What a multi-region key is."""
+
+    PRIMARY = auto()
+    REPLICA = auto()
+
+
+class GuardedAction(_Name):
+    """What dual control guards."""
+
+    EXPORT_KEY = auto()
+    PUT_KEY_POLICY = auto()
+    SCHEDULE_KEY_DELETION = auto()
+    DELETE_KEY_MATERIAL = auto()
+    EXPIRE_KEY_MATERIAL = auto()
+    REGISTER_WRAPPING_KEY = auto()
+    PUT_QUORUM = auto()
+    ATTACH_RECOVERY_TOKEN = auto()
+    RESTORE_OLDER_STATE = auto()
+    REWRAP_KEYS = auto()
+    REGISTER_PEER = auto()
+    MOVE_LOST_PRIMARY = auto()
+
+
+class ApprovalState(_Name):
+    """What became of an approval request; all but the first two are final."""
+
+    WAITING = auto()
+    APPROVED = auto()
+    EXECUTED = auto()
+    CANCELLED = auto()
+    EXPIRED = auto()
+    REJECTED = auto()
+
+
+class WrappingKeyKind(_Name):
+    """What a wrapping key is."""
+
+    RSA = auto()
+    AES = auto()
+
+
+class ExportLevel(_Name):
+    """Where a key is in clear on its way out, the strictest first."""
+
+    TOKEN = auto()
+    HOST_EPHEMERAL = auto()
+    HOST = auto()
+
+
+class ExportAlgorithm(_Name):
+    """How a key is wrapped on its way out."""
+
+    RSA_AES_KEY_WRAP_SHA_1 = auto()
+    RSA_AES_KEY_WRAP_SHA_256 = auto()
+    RSAES_OAEP_SHA_256 = auto()
+    AES_KEY_WRAP_PAD = auto()

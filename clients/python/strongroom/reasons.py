@@ -109,6 +109,11 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "If it is still needed, an administrator of the key calls it off: strongroom key cancel-deletion, "
         "then strongroom key enable.",
     ),
+    "KEY_PENDING_IMPORT": _you(
+        "The key waits for its material: it was never imported, expired or was deleted.",
+        "Import the material, the same as before if there was any: strongroom material parameters, then "
+        "strongroom material import.",
+    ),
     "INVALID_KEY_STATE": _you(
         "The key's state does not allow this now, for example because it is still being made; or it is an "
         "adopted key, which the daemon does not rotate.",
@@ -165,10 +170,34 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
         "This request_id was used in the last 24 hours for other arguments or another method.",
         "Use a fresh request_id for each intention, best by leaving it out.",
     ),
+    "ROTATION_CONFLICT": _you(
+        "The daemon rotates this key by itself within the next 20 minutes, or did within the last 20.",
+        "Look at strongroom key rotation status: perhaps the new version is there already. Else try again "
+        "after the time that the error says.",
+    ),
     "REQUEST_ANSWERED": _you(
         "The quota request was answered or cancelled already; that is final.",
         "See what became of it: strongroom quota show. If it is not what you need, ask again: strongroom "
         "quota request.",
+    ),
+    "APPROVAL_REQUIRED": _you(
+        "Dual control guards this: others must approve it first, each with a signature of their own.",
+        "See who has approved and how many are missing: strongroom approvals show. Where nothing was asked "
+        "for yet, ask: strongroom approvals ask key-deletion and its siblings, or strongroom export request.",
+    ),
+    "APPROVAL_MISMATCH": _you(
+        "What was approved is not what is being asked for now: another key, other parameters, or somebody "
+        "else's request.",
+        "See what was approved: strongroom approvals show. Ask for what is meant, and have that approved.",
+    ),
+    "APPROVAL_CLOSED": _you(
+        "The approval request is over: it was executed, which works once, or cancelled, rejected, or it has "
+        "expired.",
+        "See what became of it: strongroom approvals show. If it is needed still, ask again.",
+    ),
+    "NOT_EXPORTABLE": _you(
+        "The key was not created exportable, and that never changes: no approval takes it out.",
+        "Use the key here; for material that must leave one day, create a key with --exportable.",
     ),
     "LIMIT_EXCEEDED": _you(
         "A limit on how many there may be is reached (aliases, tags, versions, quota "
@@ -189,6 +218,19 @@ EXPLANATIONS: Final[dict[str, Explanation]] = {
     "INVALID_PAGE_TOKEN": _you(
         "The page token is not one of this list: it is bound to caller, method and filters.",
         "Begin again with the first page.",
+    ),
+    "INVALID_IMPORT_TOKEN": _you(
+        "The import token is not one of this key, was damaged, or brought material in already.",
+        "Get a wrapping key and a token of this key: strongroom material parameters. Wrap the material anew.",
+    ),
+    "EXPIRED_IMPORT_TOKEN": _you(
+        "The import token is older than 24 hours.",
+        "Get a new wrapping key and token: strongroom material parameters. Wrap the material anew.",
+    ),
+    "INCORRECT_KEY_MATERIAL": _you(
+        "The key had other material before, and takes the same again only; or you import as new what it has.",
+        "Import the same material. A symmetric key can have further material: strongroom material import "
+        "--new, then strongroom key rotate.",
     ),
     "DRY_RUN_SUCCEEDED": _you(
         "Not a failure: every check passed, and nothing was done because it was a dry run.",

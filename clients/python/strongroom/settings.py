@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from strongroom.errors import misconfigured
 
+CONFIG_VARIABLE: Final = "STRONGROOM_CLIENT_CONFIG"
 DEFAULT_TIMEOUT: Final = 10.0
 MAX_TIMEOUT: Final = 86_400.0
 _PATHS: Final = ("ca", "cert", "key")
@@ -91,7 +92,7 @@ def resolve(
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """Say where the profiles are kept."""
-    if chosen := environ.get("STRONGROOM_CLIENT_CONFIG"):
+    if chosen := environ.get(CONFIG_VARIABLE):
         return Path(chosen)
     base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".config")
     return Path(base) / "strongroom" / "config.toml"

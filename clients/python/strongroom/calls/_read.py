@@ -1,24 +1,29 @@
 """Readers of the messages that several answers share."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from strongroom import _enums as enums
 from strongroom import results
 from strongroom.v1 import types_pb2 as types
 
-if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
+
+def stamp(time: datetime) -> Timestamp:
+    """Write a time as a timestamp field has it."""
+    made = Timestamp()
+    made.FromDatetime(time.astimezone(UTC))
+    return made
 
 
 def time_of(message: Message, field: str) -> datetime | None:
     """Read a timestamp field as an aware datetime, to the microsecond; None where it is absent."""
     if not message.HasField(field):
         return None
-    stamp = cast("Timestamp", getattr(message, field))
-    return stamp.ToDatetime(tzinfo=UTC)
+    found = cast("Timestamp", getattr(message, field))
+    return found.ToDatetime(tzinfo=UTC)
 
 
 def key(message: types.KeyMetadata) -> results.Key:
@@ -47,6 +52,24 @@ def key(message: types.KeyMetadata) -> results.Key:
         key_manager=enums.KEY_MANAGER.name(message.key_manager),
         token=message.token,
         adopted_object=adopted_object(message),
+        quorum=message.quorum,
+        imported_material=imported_material(message),
+        multi_region=multi_region(message),
+    )
+
+
+def multi_region(message: types.KeyMetadata) -> results.MultiRegion | None:
+    """Read where a multi-region key is; None for any other key."""
+    if not message.HasField("multi_region"):
+        return None
+    found = message.multi_region
+    return results.MultiRegion(
+        type=enums.MULTI_REGION_KEY_TYPE.name(found.type),
+        primary_region=found.primary_region,
+        primary_arn=found.primary_arn,
+        replicas=tuple(
+            results.ReplicaKey(each.region, each.arn, each.acknowledged_version) for each in found.replicas
+        ),
     )
 
 
@@ -69,6 +92,25 @@ def adopted_object(message: types.KeyMetadata | types.KeyVersion) -> results.Ado
         local=found.local,
         proved=found.proved,
         warnings=tuple(found.warnings),
+    )
+
+
+def imported_material(message: types.KeyMetadata | types.KeyVersion) -> results.ImportedMaterial | None:
+    """Read what is known of imported material; None where nothing is said of that."""
+    return material(message.imported_material) if message.HasField("imported_material") else None
+
+
+def material(found: types.ImportedMaterial) -> results.ImportedMaterial:
+    """Read what is known of imported material."""
+    return results.ImportedMaterial(
+        key_version=found.key_version,
+        state=enums.MATERIAL_STATE.name(found.state),
+        imported_time=time_of(found, "imported_time"),
+        expiration_model=enums.EXPIRATION_MODEL.name(found.expiration_model),
+        valid_to=time_of(found, "valid_to"),
+        removed_time=time_of(found, "removed_time"),
+        wrapping_algorithm=enums.WRAPPING.name(found.wrapping_algorithm),
+        level=enums.IMPORT_LEVEL.name(found.level),
     )
 
 

@@ -26,6 +26,16 @@ _SCHEDULE: Final = Rpc(
 _CANCEL: Final = Rpc(_SERVICE, "CancelKeyDeletion", pb.CancelKeyDeletionRequest, pb.CancelKeyDeletionResponse)
 _ROTATE: Final = Rpc(_SERVICE, "RotateKey", pb.RotateKeyRequest, pb.RotateKeyResponse)
 _VERSIONS: Final = Rpc(_SERVICE, "ListKeyVersions", pb.ListKeyVersionsRequest, pb.ListKeyVersionsResponse)
+_ENABLE_ROTATION: Final = Rpc(
+    _SERVICE, "EnableKeyRotation", pb.EnableKeyRotationRequest, pb.EnableKeyRotationResponse
+)
+_DISABLE_ROTATION: Final = Rpc(
+    _SERVICE, "DisableKeyRotation", pb.DisableKeyRotationRequest, pb.DisableKeyRotationResponse
+)
+_ROTATION: Final = Rpc(
+    _SERVICE, "GetKeyRotationStatus", pb.GetKeyRotationStatusRequest, pb.GetKeyRotationStatusResponse
+)
+_ROTATIONS: Final = Rpc(_SERVICE, "ListKeyRotations", pb.ListKeyRotationsRequest, pb.ListKeyRotationsResponse)
 _PUBLIC_KEY: Final = Rpc(_SERVICE, "GetPublicKey", pb.GetPublicKeyRequest, pb.GetPublicKeyResponse)
 _USAGE: Final = Rpc(_SERVICE, "GetKeyUsage", pb.GetKeyUsageRequest, pb.GetKeyUsageResponse)
 
@@ -54,20 +64,27 @@ def create_key(  # noqa: PLR0913 - the fields of the request
     bypass_policy_lockout_safety_check: bool = False,
     request_id: str | None = None,
     token: str = "",
+    quorum: int = 0,
+    origin: str = "",
+    multi_region: bool = False,
 ) -> Call[results.Key]:
-    """Make a key inside the HSM.
+    """Make a key inside the HSM, or with origin EXTERNAL one whose material is to be imported.
 
     Args:
         spec: a KeySpec; empty means SYMMETRIC_DEFAULT.
         usage: a KeyUsage; may be left empty where the spec allows one only (not RSA or the NIST curves).
         custody_mode: a CustodyMode; empty lets the daemon choose and say why in `custody_note`.
-        exportable: whether the secret half may later be exported by ceremony; fixed for ever.
+        exportable: whether the secret half may later leave under dual control; fixed for ever.
         description: free text, at most 8,192 characters; not secret.
         policy: key policy as AWS policy JSON; empty means the default policy of the daemon.
         tags: names and values, at most 50.
         bypass_policy_lockout_safety_check: allow a policy that locks the caller out.
         request_id: None makes a fresh one, so that a repeated attempt never makes a second key.
         token: where the key shall live: `main`, or the name of another token; empty for the daemon's default.
+        quorum: how many must approve what dual control guards of it, 1 to 8, fixed for ever; 0: the account's
+            if it is exportable, else it is not protected.
+        origin: a KeyOrigin: HSM, which empty means, or EXTERNAL.
+        multi_region: whether it can be replicated to the account's peers; fixed for ever.
     """
     request = _CREATE.make(
         key_spec=enums.KEY_SPEC.number(spec, "key_spec"),
@@ -80,6 +97,9 @@ def create_key(  # noqa: PLR0913 - the fields of the request
         tags=tag_messages(tags or {}),
         request_id=request_id,
         token=token,
+        quorum=quorum,
+        origin=enums.KEY_ORIGIN.number(origin, "origin"),
+        multi_region=multi_region,
     )
     return _CREATE.call(request, _key)
 
@@ -173,11 +193,23 @@ def disable_key(key: str, *, etag: str = "", request_id: str | None = None) -> C
 
 
 def schedule_key_deletion(
-    key: str, *, pending_window_days: int = 0, etag: str = "", request_id: str | None = None
+    key: str,
+    *,
+    pending_window_days: int = 0,
+    etag: str = "",
+    request_id: str | None = None,
+    approval_id: str = "",
 ) -> Call[results.Key]:
-    """Have a key destroyed after 7 to 30 days (0 means 30), in which it cannot be used."""
+    """Have a key destroyed after 7 to 30 days (0 means 30), in which it cannot be used.
+
+    A protected key needs `approval_id`, an approved request for exactly this.
+    """
     request = _SCHEDULE.make(
-        key=key, pending_window_days=pending_window_days, etag=etag, request_id=request_id
+        key=key,
+        pending_window_days=pending_window_days,
+        etag=etag,
+        request_id=request_id,
+        approval_id=approval_id,
     )
     return _SCHEDULE.call(request, _key)
 
@@ -190,6 +222,31 @@ def cancel_key_deletion(key: str, *, etag: str = "", request_id: str | None = No
 def rotate_key(key: str, *, etag: str = "", request_id: str | None = None) -> Call[results.Key]:
     """Make a new version of the key's material and make it current; old versions still decrypt and verify."""
     return _ROTATE.call(_ROTATE.make(key=key, etag=etag, request_id=request_id), _key)
+
+
+def enable_key_rotation(
+    key: str, *, rotation_period_days: int = 0, request_id: str | None = None
+) -> Call[results.RotationPlan]:
+    """Have a symmetric key rotated automatically every 90 to 2,560 days (0 means 365)."""
+    request = _ENABLE_ROTATION.make(key=key, rotation_period_days=rotation_period_days, request_id=request_id)
+    return _ENABLE_ROTATION.call(request, _plan)
+
+
+def disable_key_rotation(key: str, *, request_id: str | None = None) -> Call[None]:
+    """Have a key rotated automatically no more; its versions stay."""
+    return _DISABLE_ROTATION.call(_DISABLE_ROTATION.make(key=key, request_id=request_id), _nothing)
+
+
+def get_key_rotation_status(key: str) -> Call[results.RotationStatus]:
+    """Say whether, how often and when next a key is rotated."""
+    return _ROTATION.call(_ROTATION.make(key=key), _rotation_status)
+
+
+def list_key_rotations(
+    key: str, *, page_size: int = 0, page_token: str = ""
+) -> Call[results.Page[results.Rotation]]:
+    """List the rotations of a key, oldest first: every version but the first."""
+    return _ROTATIONS.call(_ROTATIONS.make(key=key, page_size=page_size, page_token=page_token), _rotations)
 
 
 def list_key_versions(
@@ -226,6 +283,36 @@ def _keys(reply: pb.ListKeysResponse) -> results.Page[results.Key]:
     return results.Page(tuple(_read.key(found) for found in reply.keys), reply.next_page_token)
 
 
+def _plan(reply: pb.EnableKeyRotationResponse) -> results.RotationPlan:
+    return results.RotationPlan(reply.rotation_period_days, _read.time_of(reply, "next_rotation_time"))
+
+
+def _nothing(_: pb.DisableKeyRotationResponse) -> None:
+    return None
+
+
+def _rotation_status(reply: pb.GetKeyRotationStatusResponse) -> results.RotationStatus:
+    return results.RotationStatus(
+        key_arn=reply.key_arn,
+        rotation_enabled=reply.rotation_enabled,
+        rotation_period_days=reply.rotation_period_days,
+        next_rotation_time=_read.time_of(reply, "next_rotation_time"),
+        on_demand_rotations=reply.on_demand_rotations,
+        current_version=reply.current_version,
+        current_version_time=_read.time_of(reply, "current_version_time"),
+    )
+
+
+def _rotations(reply: pb.ListKeyRotationsResponse) -> results.Page[results.Rotation]:
+    found = (
+        results.Rotation(
+            each.version, _read.time_of(each, "time"), enums.ROTATION_TYPE.name(each.type), each.current
+        )
+        for each in reply.rotations
+    )
+    return results.Page(tuple(found), reply.next_page_token)
+
+
 def _versions(reply: pb.ListKeyVersionsResponse) -> results.Page[results.KeyVersion]:
     found = (
         results.KeyVersion(
@@ -234,6 +321,8 @@ def _versions(reply: pb.ListKeyVersionsResponse) -> results.Page[results.KeyVers
             each.current,
             each.ciphertext_format,
             _read.adopted_object(each),
+            _read.imported_material(each),
+            each.pending_rotation,
         )
         for each in reply.versions
     )

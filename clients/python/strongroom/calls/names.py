@@ -82,14 +82,19 @@ def put_key_policy(
     bypass_policy_lockout_safety_check: bool = False,
     etag: str = "",
     request_id: str | None = None,
+    approval_id: str = "",
 ) -> Call[results.Key]:
-    """Replace the policy of a key, AWS policy JSON; in force in every worker within one second."""
+    """Replace the policy of a key, AWS policy JSON; in force in every worker within one second.
+
+    Where it may loosen that of a protected key, it needs `approval_id`, an approved request for exactly this.
+    """
     request = _PUT_POLICY.make(
         key=key,
         policy=policy,
         bypass_policy_lockout_safety_check=bypass_policy_lockout_safety_check,
         etag=etag,
         request_id=request_id,
+        approval_id=approval_id,
     )
     return _PUT_POLICY.call(request, _key)
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom.cli import inputs, policies
-from strongroom.cli.inputs import Etag, RequestId
-from strongroom.cli.keys import Limit
+from strongroom.cli.inputs import Etag, Limit, RequestId
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
 from strongroom.names import PrincipalKind

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.inputs import Etag, RequestId
-from strongroom.cli.keys import Limit, arn_of
+from strongroom.cli.aliases import arn_of
+from strongroom.cli.inputs import Etag, Limit, RequestId
 from strongroom.cli.output import note, plain, show, show_list
 from strongroom.cli.session import connected, options
 from strongroom.cloudtrail import event

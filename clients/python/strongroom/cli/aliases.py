@@ -1,17 +1,66 @@
-"""The alias of a key that is about to be made: checked first, so that no key is left without its name."""
+"""`strongroom alias`, and the alias of a key that is about to be made.
+
+That one is checked first, so that no key is left without its name.
+"""
 
 import contextlib
 import re
 import uuid
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
-from strongroom.cli.output import note
+import typer
+
+from strongroom.cli.inputs import Etag, KeyArgument, Limit, RequestId
+from strongroom.cli.output import note, show, show_list
+from strongroom.cli.session import connected
 from strongroom.errors import AccessDenied, NotFound, StrongroomError, error, invalid
 
 if TYPE_CHECKING:
     from strongroom.client import Client
 
+app = typer.Typer(help="Second names of keys.", no_args_is_help=True)
+
+AliasArgument = Annotated[str, typer.Argument(help="alias/NAME, or just NAME.", metavar="ALIAS")]
+_COLUMNS = {"alias": "name", "key": "key_arn", "updated": "updated_time"}
 _NEW_ALIAS = re.compile(r"alias/[A-Za-z0-9/_-]{1,250}", re.ASCII)
+
+
+@app.command("create")
+def create(ctx: typer.Context, alias: AliasArgument, key: KeyArgument, request_id: RequestId = None) -> None:
+    """Give a key a second name."""
+    with connected(ctx) as client:
+        show(ctx, client.create_alias(full_name(alias), arn_of(client, key), request_id=request_id))
+
+
+@app.command("update")
+def update(
+    ctx: typer.Context, alias: AliasArgument, key: KeyArgument, etag: Etag = "", request_id: RequestId = None
+) -> None:
+    """Point an alias at another key of the same kind."""
+    with connected(ctx) as client:
+        found = client.update_alias(full_name(alias), arn_of(client, key), etag=etag, request_id=request_id)
+        show(ctx, found)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, alias: AliasArgument, etag: Etag = "", request_id: RequestId = None) -> None:
+    """Take an alias away; its key stays."""
+    with connected(ctx) as client:
+        client.delete_alias(full_name(alias), etag=etag, request_id=request_id)
+    note("deleted")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(help="Only aliases of this key.", metavar="[KEY]")] = "",
+    limit: Limit = 1_000,
+) -> None:
+    """List aliases."""
+    with connected(ctx) as client:
+        found = client.pages(client.list_aliases, key)
+        show_list(ctx, list(islice(found, limit)), _COLUMNS)
 
 
 def full_name(text: str) -> str:
@@ -46,3 +95,9 @@ def name_new_key(client: "Client", name: str, arn: str, token: str) -> None:
         note(f"the key was made, but not its alias; it is {arn}")
         raise
     note(f"it is {name}")
+
+
+def arn_of(client: "Client", key: str) -> str:
+    """Find the ARN behind an alias, for calls that take no alias."""
+    by_alias = key.startswith("alias/") or ":alias/" in key
+    return client.describe_key(key).arn if by_alias else key

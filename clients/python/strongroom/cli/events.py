@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli.keys import Limit
+from strongroom.cli.inputs import Limit
 from strongroom.cli.output import note, plain, print_json, show_list
 from strongroom.cli.session import connected, options
 

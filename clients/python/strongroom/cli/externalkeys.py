@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strongroom.cli.inputs import Etag, KeyArgument, RequestId
-from strongroom.cli.keys import Limit
+from strongroom.cli.inputs import Etag, KeyArgument, Limit, RequestId
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
 from strongroom.errors import error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom.cli import inputs, policies
-from strongroom.cli.inputs import DryRun, GrantTokens, KeyArgument, RequestId
+from strongroom.cli.inputs import DryRun, GrantTokens, KeyArgument, Limit, RequestId
 from strongroom.cli.output import note, show, show_list
 from strongroom.cli.session import connected
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Lend the use of keys.", no_args_is_help=True)
 
 GrantId = Annotated[str, typer.Argument(help="As list shows it.", metavar="GRANT_ID")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")]
 _COLUMNS = {
     "grant id": "grant_id",
     "grantee": "grantee_principal",

@@ -7,6 +7,7 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
@@ -44,10 +45,37 @@ GrantTokens = Annotated[
 ]
 KeyVersionOption = Annotated[int, typer.Option("--key-version", min=0, help="0 is the current one.")]
 KeyArgument = Annotated[str, typer.Argument(help="alias/NAME, key id, key ARN or alias ARN.", metavar="KEY")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")]
+Principals = list[str] | None
+BypassLockoutCheck = Annotated[
+    bool, typer.Option("--bypass-policy-lockout-safety-check", help="Allow a policy that locks you out.")
+]
+ApprovalOption = Annotated[
+    str,
+    typer.Option("--approval", help="An approved request for this, for protected keys.", metavar="ID"),
+]
+PublicKeyFile = Annotated[
+    str, typer.Option("--public-key", help="PEM or DER of a public key.", metavar="FILE")
+]
 Etag = Annotated[str, typer.Option("--etag", help="Refuse if it changed since this etag was read.")]
+ValidTo = Annotated[
+    str,
+    typer.Option(
+        "--valid-to", help="When it expires, at most 365 days ahead.", metavar="YYYY-MM-DD[THH:MM:SSZ]"
+    ),
+]
 RequestId = Annotated[
     str | None, typer.Option("--request-id", help="Idempotency key; by default a fresh one.", metavar="ID")
 ]
+
+
+def moment(text: str, field: str = "valid_to") -> datetime:
+    """Read a date, which begins in UTC, or a time with its zone. Raises INVALID_FIELD."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(field, "must be a date or a time such as 2027-01-31T12:00:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def read(name: str, field: str, *, decode: bool = False, limit: int = MAX_INPUT) -> bytes:
@@ -85,6 +113,11 @@ def write(name: str, data: bytes, *, text: bool = False, secret: bool = False) -
             file.write(data)
     except (OSError, ValueError) as problem:
         raise file_problem(problem) from problem
+
+
+def write_text(name: str, data: bytes) -> None:
+    """Write text, which a person sees as it is. Raises FILE_PROBLEM."""
+    write(name, data, secret=True)
 
 
 def deliver(
@@ -144,6 +177,13 @@ def text(name: str, field: str, *, limit: int = MAX_INPUT) -> str:
         return read(name, field, limit=limit).decode("utf-8")
     except UnicodeDecodeError:
         raise invalid(field, "must be UTF-8 text") from None
+
+
+def public_key(name: str) -> bytes:
+    """Read a public key in PEM or DER, as DER SubjectPublicKeyInfo."""
+    from strongroom import signing  # noqa: PLC0415 - loads cryptography
+
+    return signing.spki(read(name, "public_key"))
 
 
 def file_problem(problem: OSError | ValueError) -> StrongroomError:

@@ -11,8 +11,7 @@ import typer
 
 from strongroom.cli import externalkeys, inputs
 from strongroom.cli.externalkeys import Store, store_of
-from strongroom.cli.inputs import Etag, RequestId
-from strongroom.cli.keys import Limit
+from strongroom.cli.inputs import Etag, Limit, RequestId
 from strongroom.cli.output import note, print_json, show, show_list, without
 from strongroom.cli.session import connected, options
 from strongroom.errors import error, invalid

@@ -16,16 +16,25 @@ from strongroom import errors
 from strongroom.cli import (
     access,
     admin,
+    aliases,
+    approvals,
+    attest,
     credentials,
     crypto,
     datakeys,
     events,
+    exports,
     files,
     grants,
+    keks,
     keys,
     keystores,
+    material,
     quotarequests,
+    renew,
+    replicas,
     selftest,
+    tags,
     trials,
 )
 from strongroom.cli.output import note, plain_error, print_json, standard_output
@@ -64,11 +73,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(keys.app, name="key")
-app.add_typer(keys.alias_app, name="alias")
-app.add_typer(keys.tag_app, name="tag")
+app.add_typer(aliases.app, name="alias")
+app.add_typer(tags.app, name="tag")
+app.add_typer(material.app, name="material")
 app.command("encrypt")(crypto.encrypt)
 app.command("decrypt")(crypto.decrypt)
 app.command("re-encrypt")(crypto.re_encrypt)
+app.add_typer(renew.app, name="renew")
 app.add_typer(datakeys.app, name="datakey")
 app.command("sign")(crypto.sign)
 app.command("verify")(crypto.verify)
@@ -78,8 +89,10 @@ app.command("random")(crypto.random)
 app.add_typer(datakeys.batch_app, name="batch")
 app.add_typer(files.app, name="file")
 app.add_typer(grants.app, name="grant")
+app.add_typer(keks.app, name="kek")
 app.add_typer(trials.app, name="policy")
 app.add_typer(quotarequests.quota_app, name="quota")
+app.add_typer(attest.app, name="attest")
 app.add_typer(admin.audit_app, name="audit")
 app.add_typer(access.account_app, name="account")
 app.add_typer(access.principal_app, name="principal")
@@ -90,6 +103,10 @@ xks_app = typer.Typer(help="AWS KMS external key stores.", no_args_is_help=True)
 keystores.attach(xks_app)
 xks_app.command("selftest")(selftest.selftest)
 app.add_typer(xks_app, name="xks")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(exports.app, name="export")
+app.add_typer(replicas.peer_app, name="peer")
+app.add_typer(replicas.app, name="replica")
 app.add_typer(events.events_app, name="events")
 app.add_typer(events.compliance_app, name="compliance")
 app.command("whoami")(admin.whoami)

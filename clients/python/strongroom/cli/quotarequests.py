@@ -7,8 +7,7 @@ import typer
 
 from strongroom.cli import admin
 from strongroom.cli.admin import Scope, Subject
-from strongroom.cli.inputs import Etag, RequestId
-from strongroom.cli.keys import Limit
+from strongroom.cli.inputs import Etag, Limit, RequestId
 from strongroom.cli.output import show, show_list
 from strongroom.cli.session import connected
 from strongroom.names import LimitScope, QuotaDecision, QuotaRequestState

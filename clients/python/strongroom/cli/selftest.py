@@ -10,7 +10,7 @@ from strongroom.cli.output import note, plain, print_json, show_list
 from strongroom.cli.session import options
 
 if TYPE_CHECKING:
-    from strongroom.xks import Credential, Origin
+    from strongroom.xks import Address, Credential, Origin, Trust
     from strongroom.xks.selftest import Report
 
 FAILED = 1
@@ -57,27 +57,39 @@ def selftest(  # noqa: PLR0913, PLR0917 - options
 
     Exit code 1 if a check failed. The daemon's own settings are not needed.
     """
-    from strongroom.xks import ProxyClient, Trust, address  # noqa: PLC0415 - only this verb needs them
+    from strongroom.xks import ProxyClient  # noqa: PLC0415 - only this verb needs them
     from strongroom.xks import selftest as examination  # noqa: PLC0415
 
-    credential, path = _credential(credentials)
-    where = address.parse(url, path=path, insecure_http=insecure_http)
-    if path and where.path != path:
-        note(f"the credentials are for {path}")
-    trust = Trust(*(None if name is None else Path(name) for name in (ca, client_cert, client_key)))
-    with ProxyClient(
-        where, credential, region=region, trust=trust, origin=_origin(principal, kms_key_arn)
-    ) as client:
+    credential, where = _door(url, credentials, insecure_http=insecure_http)
+    trust, origin = _trust(ca, client_cert, client_key), _origin(principal, kms_key_arn)
+    with ProxyClient(where, credential, region=region, trust=trust, origin=origin) as client:
         report = examination.examine(client, key, rounds=rounds)
     _show(ctx, report)
     if not report.passed:
         raise typer.Exit(FAILED)
 
 
+def _door(url: str, credentials: str | None, *, insecure_http: bool) -> "tuple[Credential, Address]":
+    """Find out what to sign with and where the proxy is; the credentials may say its path."""
+    from strongroom.xks import address  # noqa: PLC0415
+
+    credential, path = _credential(credentials)
+    where = address.parse(url, path=path, insecure_http=insecure_http)
+    if path and where.path != path:
+        note(f"the credentials are for {path}")
+    return credential, where
+
+
 def _credential(file: str | None) -> "tuple[Credential, str]":
     from strongroom.xks import credential  # noqa: PLC0415
 
     return (credential.from_environment(os.environ), "") if file is None else credential.from_file(Path(file))
+
+
+def _trust(*files: str | None) -> "Trust":
+    from strongroom.xks import Trust  # noqa: PLC0415
+
+    return Trust(*(None if name is None else Path(name) for name in files))
 
 
 def _origin(principal: str | None, kms_key_arn: str | None) -> "Origin":

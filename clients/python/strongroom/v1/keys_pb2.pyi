@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from strongroom.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RotationType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RotationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RotationType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROTATION_TYPE_UNSPECIFIED: _RotationType.ValueType  # 0
+    """Not noted: made by a release that did not."""
+    ROTATION_TYPE_AUTOMATIC: _RotationType.ValueType  # 1
+    """By the daemon: the schedule, 90 % of an AES-GCM version's invocations, or a service key's age."""
+    ROTATION_TYPE_ON_DEMAND: _RotationType.ValueType  # 2
+    """Asked for by RotateKey, or an object adopted as the next version."""
+
+class RotationType(_RotationType, metaclass=_RotationTypeEnumTypeWrapper):
+    """RotationType says why a version was made."""
+
+ROTATION_TYPE_UNSPECIFIED: RotationType.ValueType  # 0
+"""Not noted: made by a release that did not."""
+ROTATION_TYPE_AUTOMATIC: RotationType.ValueType  # 1
+"""By the daemon: the schedule, 90 % of an AES-GCM version's invocations, or a service key's age."""
+ROTATION_TYPE_ON_DEMAND: RotationType.ValueType  # 2
+"""Asked for by RotateKey, or an object adopted as the next version."""
+Global___RotationType: _TypeAlias = RotationType  # noqa: Y015
 
 @_typing.final
 class CreateKeyRequest(_message.Message):
@@ -36,6 +61,9 @@ class CreateKeyRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    MULTI_REGION_FIELD_NUMBER: _builtins.int
     key_spec: _types_pb2.KeySpec.ValueType
     """What kind of key. UNSPECIFIED: SYMMETRIC_DEFAULT."""
     key_usage: _types_pb2.KeyUsage.ValueType
@@ -45,8 +73,8 @@ class CreateKeyRequest(_message.Message):
     RESIDENT. Asking for WRAPPED where the token cannot is refused with UNSUPPORTED_BY_TOKEN.
     """
     exportable: _builtins.bool
-    """Whether the secret half may later be exported by ceremony. Default false; fixed for ever. Refused
-    together with RESIDENT, and where the token cannot wrap the spec.
+    """Whether the secret half may later leave under dual control (ExportService). Default false; fixed for ever.
+    Refused together with RESIDENT, and where the token cannot wrap the spec.
     """
     description: _builtins.str
     """Free text, 0 to 8,192 characters without control characters but newline and tab. Not secret."""
@@ -66,6 +94,20 @@ class CreateKeyRequest(_message.Message):
     another. Fixed for ever, rotations stay there. Refused with INVALID_FIELD for a name that the daemon does
     not know, and with HSM_UNAVAILABLE while that token is away.
     """
+    quorum: _builtins.int
+    """How many must approve what dual control guards of this key, 1 to 8; see README, "Approvals and export". Fixed
+    for ever. 0: the account's quorum if the key is exportable, else the key is not protected.
+    """
+    origin: _types_pb2.KeyOrigin.ValueType
+    """Where the material shall come from. UNSPECIFIED: HSM. EXTERNAL makes a key without material, in state
+    PENDING_IMPORT; see MaterialService. It is kept WRAPPED, and exportable says whether what will be imported
+    may be exported. Ed25519 keys cannot be imported (UNSUPPORTED_BY_TOKEN). EXTERNAL_KEY_STORE is refused with
+    INVALID_FIELD.
+    """
+    multi_region: _builtins.bool
+    """Make a multi-region primary key, whose id begins with mrk-: it can be replicated to the peers that the account
+    has registered by now, and needs one at least. See ReplicaService. Fixed for ever.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Tag]:
         """Tags to set, at most 50, each name once."""
@@ -83,10 +125,13 @@ class CreateKeyRequest(_message.Message):
         tags: _abc.Iterable[_types_pb2.Tag] | None = ...,
         request_id: _builtins.str = ...,
         token: _builtins.str = ...,
+        quorum: _builtins.int = ...,
+        origin: _types_pb2.KeyOrigin.ValueType = ...,
+        multi_region: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "custody_mode", b"custody_mode", "description", b"description", "exportable", b"exportable", "key_spec", b"key_spec", "key_usage", b"key_usage", "policy", b"policy", "request_id", b"request_id", "tags", b"tags", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "custody_mode", b"custody_mode", "description", b"description", "exportable", b"exportable", "key_spec", b"key_spec", "key_usage", b"key_usage", "multi_region", b"multi_region", "origin", b"origin", "policy", b"policy", "quorum", b"quorum", "request_id", b"request_id", "tags", b"tags", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,6 +561,7 @@ class ScheduleKeyDeletionRequest(_message.Message):
     PENDING_WINDOW_DAYS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     pending_window_days: _builtins.int
@@ -526,6 +572,8 @@ class ScheduleKeyDeletionRequest(_message.Message):
     """
     request_id: _builtins.str
     """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    approval_id: _builtins.str
+    """An approved request for exactly this, where the key is protected. Otherwise of no use."""
     def __init__(
         self,
         *,
@@ -533,10 +581,11 @@ class ScheduleKeyDeletionRequest(_message.Message):
         pending_window_days: _builtins.int = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "key", b"key", "pending_window_days", b"pending_window_days", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "etag", b"etag", "key", b"key", "pending_window_days", b"pending_window_days", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,6 +726,273 @@ class RotateKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotateKeyResponse: _TypeAlias = RotateKeyResponse  # noqa: Y015
+
+@_typing.final
+class EnableKeyRotationRequest(_message.Message):
+    """EnableKeyRotationRequest names the key and the period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    ROTATION_PERIOD_DAYS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
+    rotation_period_days: _builtins.int
+    """Days between two rotations, 90 to 2,560. 0 means 365."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        rotation_period_days: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id", "rotation_period_days", b"rotation_period_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableKeyRotationRequest: _TypeAlias = EnableKeyRotationRequest  # noqa: Y015
+
+@_typing.final
+class EnableKeyRotationResponse(_message.Message):
+    """EnableKeyRotationResponse says what holds now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATION_PERIOD_DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_ROTATION_TIME_FIELD_NUMBER: _builtins.int
+    rotation_period_days: _builtins.int
+    """Days between two rotations."""
+    @_builtins.property
+    def next_rotation_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next one is due."""
+
+    def __init__(
+        self,
+        *,
+        rotation_period_days: _builtins.int = ...,
+        next_rotation_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_rotation_time", b"next_rotation_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_rotation_time", b"next_rotation_time", "rotation_period_days", b"rotation_period_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableKeyRotationResponse: _TypeAlias = EnableKeyRotationResponse  # noqa: Y015
+
+@_typing.final
+class DisableKeyRotationRequest(_message.Message):
+    """DisableKeyRotationRequest names the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
+    request_id: _builtins.str
+    """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableKeyRotationRequest: _TypeAlias = DisableKeyRotationRequest  # noqa: Y015
+
+@_typing.final
+class DisableKeyRotationResponse(_message.Message):
+    """DisableKeyRotationResponse has no fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableKeyRotationResponse: _TypeAlias = DisableKeyRotationResponse  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationStatusRequest(_message.Message):
+    """GetKeyRotationStatusRequest names the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyRotationStatusRequest: _TypeAlias = GetKeyRotationStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationStatusResponse(_message.Message):
+    """GetKeyRotationStatusResponse says how the key is rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ARN_FIELD_NUMBER: _builtins.int
+    ROTATION_ENABLED_FIELD_NUMBER: _builtins.int
+    ROTATION_PERIOD_DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_ROTATION_TIME_FIELD_NUMBER: _builtins.int
+    ON_DEMAND_ROTATIONS_FIELD_NUMBER: _builtins.int
+    CURRENT_VERSION_FIELD_NUMBER: _builtins.int
+    CURRENT_VERSION_TIME_FIELD_NUMBER: _builtins.int
+    key_arn: _builtins.str
+    """ARN of the key."""
+    rotation_enabled: _builtins.bool
+    """Whether the daemon rotates it by a schedule."""
+    rotation_period_days: _builtins.int
+    """Days between two rotations; 0 without a schedule."""
+    on_demand_rotations: _builtins.int
+    """How many rotations on demand the key has had, of 25."""
+    current_version: _builtins.int
+    """The current version."""
+    @_builtins.property
+    def next_rotation_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next one is due; absent without a schedule. In the past: overdue."""
+
+    @_builtins.property
+    def current_version_time(self) -> _timestamp_pb2.Timestamp:
+        """When the current version was made."""
+
+    def __init__(
+        self,
+        *,
+        key_arn: _builtins.str = ...,
+        rotation_enabled: _builtins.bool = ...,
+        rotation_period_days: _builtins.int = ...,
+        next_rotation_time: _timestamp_pb2.Timestamp | None = ...,
+        on_demand_rotations: _builtins.int = ...,
+        current_version: _builtins.int = ...,
+        current_version_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current_version_time", b"current_version_time", "next_rotation_time", b"next_rotation_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_version", b"current_version", "current_version_time", b"current_version_time", "key_arn", b"key_arn", "next_rotation_time", b"next_rotation_time", "on_demand_rotations", b"on_demand_rotations", "rotation_enabled", b"rotation_enabled", "rotation_period_days", b"rotation_period_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyRotationStatusResponse: _TypeAlias = GetKeyRotationStatusResponse  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsRequest(_message.Message):
+    """ListKeyRotationsRequest asks for a page of rotations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
+    page_size: _builtins.int
+    """Rotations a page, 1 to 1,000. 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first. Opaque, bound to caller and key."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeyRotationsRequest: _TypeAlias = ListKeyRotationsRequest  # noqa: Y015
+
+@_typing.final
+class KeyRotation(_message.Message):
+    """KeyRotation is one rotation of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version that it made."""
+    type: Global___RotationType.ValueType
+    """Why."""
+    current: _builtins.bool
+    """Whether it is the version that encrypts and signs."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        type: Global___RotationType.ValueType = ...,
+        current: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "time", b"time", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRotation: _TypeAlias = KeyRotation  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsResponse(_message.Message):
+    """ListKeyRotationsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last one."""
+    @_builtins.property
+    def rotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRotation]:
+        """The rotations."""
+
+    def __init__(
+        self,
+        *,
+        rotations: _abc.Iterable[Global___KeyRotation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rotations", b"rotations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeyRotationsResponse: _TypeAlias = ListKeyRotationsResponse  # noqa: Y015
 
 @_typing.final
 class ListKeyVersionsRequest(_message.Message):
@@ -1303,6 +1619,7 @@ class PutKeyPolicyRequest(_message.Message):
     BYPASS_POLICY_LOCKOUT_SAFETY_CHECK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key: key id, key ARN, alias name or alias ARN. Required, at most 512 characters."""
     policy: _builtins.str
@@ -1317,6 +1634,10 @@ class PutKeyPolicyRequest(_message.Message):
     """
     request_id: _builtins.str
     """Idempotency key, by the caller: best a UUID4, at most 64 characters; see README, "Repeating a call"."""
+    approval_id: _builtins.str
+    """An approved request for exactly this policy, where the key is protected and the policy may be looser than
+    the one before. Otherwise of no use.
+    """
     def __init__(
         self,
         *,
@@ -1325,10 +1646,11 @@ class PutKeyPolicyRequest(_message.Message):
         bypass_policy_lockout_safety_check: _builtins.bool = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "etag", b"etag", "key", b"key", "policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "etag", b"etag", "key", b"key", "policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,7 @@ class KeyServiceStub:
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -101,6 +101,26 @@ class KeyServiceStub:
                 '/strongroom.v1.KeyService/RotateKey',
                 request_serializer=strongroom_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=strongroom_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.EnableKeyRotation = channel.unary_unary(
+                '/strongroom.v1.KeyService/EnableKeyRotation',
+                request_serializer=strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationResponse.FromString,
+                _registered_method=True)
+        self.DisableKeyRotation = channel.unary_unary(
+                '/strongroom.v1.KeyService/DisableKeyRotation',
+                request_serializer=strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationResponse.FromString,
+                _registered_method=True)
+        self.GetKeyRotationStatus = channel.unary_unary(
+                '/strongroom.v1.KeyService/GetKeyRotationStatus',
+                request_serializer=strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusResponse.FromString,
+                _registered_method=True)
+        self.ListKeyRotations = channel.unary_unary(
+                '/strongroom.v1.KeyService/ListKeyRotations',
+                request_serializer=strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsRequest.SerializeToString,
+                response_deserializer=strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsResponse.FromString,
                 _registered_method=True)
         self.ListKeyVersions = channel.unary_unary(
                 '/strongroom.v1.KeyService/ListKeyVersions',
@@ -173,7 +193,7 @@ class KeyServiceServicer:
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -186,7 +206,8 @@ class KeyServiceServicer:
     """
 
     def CreateKey(self, request, context):
-        """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes.
+        """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes. With origin
+        EXTERNAL it makes a key that waits for its material, PENDING_IMPORT.
 
         Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
         MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
@@ -236,7 +257,8 @@ class KeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnableKey(self, request, context):
-        """EnableKey switches a disabled key on; an enabled one stays as it is.
+        """EnableKey switches a disabled key on; an enabled one stays as it is. An imported key is PENDING_IMPORT
+        afterwards if some of its material is away.
 
         Errors: ETAG_MISMATCH. Action: kms:EnableKey.
         """
@@ -257,7 +279,8 @@ class KeyServiceServicer:
         """ScheduleKeyDeletion has a key destroyed, with all versions and aliases, after a waiting period in
         which it cannot be used and CancelKeyDeletion can bring it back. Destruction is for ever.
 
-        Errors: ETAG_MISMATCH. Action: kms:ScheduleKeyDeletion.
+        Errors: ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and APPROVAL_CLOSED for protected keys. Action:
+        kms:ScheduleKeyDeletion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,11 +297,53 @@ class KeyServiceServicer:
 
     def RotateKey(self, request, context):
         """RotateKey makes a new version of the key's material and makes it current. Old versions still
-        decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
-        INVALID_KEY_STATE: its next version is adopted.
+        decrypt and verify. A key is so rotated at most 25 times, and not within 20 minutes of an automatic
+        rotation, whose schedule it does not move. An adopted key is refused with INVALID_KEY_STATE: its next
+        version is adopted. For a key of origin EXTERNAL the new version is the material that was imported as
+        NEW_KEY_MATERIAL; INVALID_KEY_STATE if none waits.
 
-        Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+        Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, ROTATION_CONFLICT, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
         Action: kms:RotateKeyOnDemand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableKeyRotation(self, request, context):
+        """EnableKeyRotation has the daemon rotate a key by itself each time a period has passed, the first time one
+        period from now; the same period again changes nothing. For symmetric encryption keys, wrapped or resident,
+        whose material the daemon makes: an adopted or imported key is refused with INVALID_KEY_STATE, any other
+        kind with INVALID_KEY_USAGE. While a key is not ENABLED it is not rotated; a rotation that is due then is
+        made soon after the key is enabled. A rotation is late, never early: see README, "Clocks".
+
+        Action: kms:EnableKeyRotation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableKeyRotation(self, request, context):
+        """DisableKeyRotation ends the automatic rotation of a key; its versions stay.
+
+        Action: kms:DisableKeyRotation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyRotationStatus(self, request, context):
+        """GetKeyRotationStatus says whether, how often and when next a key is rotated.
+
+        Action: kms:GetKeyRotationStatus.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyRotations(self, request, context):
+        """ListKeyRotations lists the rotations of a key, oldest first: every version but the first.
+
+        Errors: INVALID_PAGE_TOKEN. Action: kms:ListKeyRotations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -377,7 +442,8 @@ class KeyServiceServicer:
         """PutKeyPolicy replaces the policy of a key; in force in every worker within one second. Allowed in
         every state but CREATING.
 
-        Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH. Action: kms:PutKeyPolicy.
+        Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and
+        APPROVAL_CLOSED for protected keys. Action: kms:PutKeyPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -443,6 +509,26 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.RotateKey,
                     request_deserializer=strongroom_dot_v1_dot_keys__pb2.RotateKeyRequest.FromString,
                     response_serializer=strongroom_dot_v1_dot_keys__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'EnableKeyRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableKeyRotation,
+                    request_deserializer=strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationResponse.SerializeToString,
+            ),
+            'DisableKeyRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableKeyRotation,
+                    request_deserializer=strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationResponse.SerializeToString,
+            ),
+            'GetKeyRotationStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyRotationStatus,
+                    request_deserializer=strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusResponse.SerializeToString,
+            ),
+            'ListKeyRotations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyRotations,
+                    request_deserializer=strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsRequest.FromString,
+                    response_serializer=strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsResponse.SerializeToString,
             ),
             'ListKeyVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKeyVersions,
@@ -521,7 +607,7 @@ class KeyService:
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -793,6 +879,114 @@ class KeyService:
             '/strongroom.v1.KeyService/RotateKey',
             strongroom_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
             strongroom_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableKeyRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.KeyService/EnableKeyRotation',
+            strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationRequest.SerializeToString,
+            strongroom_dot_v1_dot_keys__pb2.EnableKeyRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableKeyRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.KeyService/DisableKeyRotation',
+            strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationRequest.SerializeToString,
+            strongroom_dot_v1_dot_keys__pb2.DisableKeyRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyRotationStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.KeyService/GetKeyRotationStatus',
+            strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusRequest.SerializeToString,
+            strongroom_dot_v1_dot_keys__pb2.GetKeyRotationStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyRotations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strongroom.v1.KeyService/ListKeyRotations',
+            strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsRequest.SerializeToString,
+            strongroom_dot_v1_dot_keys__pb2.ListKeyRotationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

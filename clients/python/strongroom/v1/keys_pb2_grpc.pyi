@@ -35,7 +35,7 @@ class KeyServiceStub:
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -52,7 +52,8 @@ class KeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KeyServiceAsyncStub: ...
     CreateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]
-    """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes.
+    """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes. With origin
+    EXTERNAL it makes a key that waits for its material, PENDING_IMPORT.
 
     Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
     MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
@@ -81,7 +82,8 @@ class KeyServiceStub:
     Errors: ETAG_MISMATCH. Action: kms:UpdateKeyDescription.
     """
     EnableKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.EnableKeyRequest, _keys_pb2.EnableKeyResponse]
-    """EnableKey switches a disabled key on; an enabled one stays as it is.
+    """EnableKey switches a disabled key on; an enabled one stays as it is. An imported key is PENDING_IMPORT
+    afterwards if some of its material is away.
 
     Errors: ETAG_MISMATCH. Action: kms:EnableKey.
     """
@@ -94,7 +96,8 @@ class KeyServiceStub:
     """ScheduleKeyDeletion has a key destroyed, with all versions and aliases, after a waiting period in
     which it cannot be used and CancelKeyDeletion can bring it back. Destruction is for ever.
 
-    Errors: ETAG_MISMATCH. Action: kms:ScheduleKeyDeletion.
+    Errors: ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and APPROVAL_CLOSED for protected keys. Action:
+    kms:ScheduleKeyDeletion.
     """
     CancelKeyDeletion: _grpc.UnaryUnaryMultiCallable[_keys_pb2.CancelKeyDeletionRequest, _keys_pb2.CancelKeyDeletionResponse]
     """CancelKeyDeletion calls a scheduled deletion off and leaves the key DISABLED.
@@ -103,11 +106,37 @@ class KeyServiceStub:
     """
     RotateKey: _grpc.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]
     """RotateKey makes a new version of the key's material and makes it current. Old versions still
-    decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
-    INVALID_KEY_STATE: its next version is adopted.
+    decrypt and verify. A key is so rotated at most 25 times, and not within 20 minutes of an automatic
+    rotation, whose schedule it does not move. An adopted key is refused with INVALID_KEY_STATE: its next
+    version is adopted. For a key of origin EXTERNAL the new version is the material that was imported as
+    NEW_KEY_MATERIAL; INVALID_KEY_STATE if none waits.
 
-    Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+    Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, ROTATION_CONFLICT, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
     Action: kms:RotateKeyOnDemand.
+    """
+    EnableKeyRotation: _grpc.UnaryUnaryMultiCallable[_keys_pb2.EnableKeyRotationRequest, _keys_pb2.EnableKeyRotationResponse]
+    """EnableKeyRotation has the daemon rotate a key by itself each time a period has passed, the first time one
+    period from now; the same period again changes nothing. For symmetric encryption keys, wrapped or resident,
+    whose material the daemon makes: an adopted or imported key is refused with INVALID_KEY_STATE, any other
+    kind with INVALID_KEY_USAGE. While a key is not ENABLED it is not rotated; a rotation that is due then is
+    made soon after the key is enabled. A rotation is late, never early: see README, "Clocks".
+
+    Action: kms:EnableKeyRotation.
+    """
+    DisableKeyRotation: _grpc.UnaryUnaryMultiCallable[_keys_pb2.DisableKeyRotationRequest, _keys_pb2.DisableKeyRotationResponse]
+    """DisableKeyRotation ends the automatic rotation of a key; its versions stay.
+
+    Action: kms:DisableKeyRotation.
+    """
+    GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetKeyRotationStatusRequest, _keys_pb2.GetKeyRotationStatusResponse]
+    """GetKeyRotationStatus says whether, how often and when next a key is rotated.
+
+    Action: kms:GetKeyRotationStatus.
+    """
+    ListKeyRotations: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeyRotationsRequest, _keys_pb2.ListKeyRotationsResponse]
+    """ListKeyRotations lists the rotations of a key, oldest first: every version but the first.
+
+    Errors: INVALID_PAGE_TOKEN. Action: kms:ListKeyRotations.
     """
     ListKeyVersions: _grpc.UnaryUnaryMultiCallable[_keys_pb2.ListKeyVersionsRequest, _keys_pb2.ListKeyVersionsResponse]
     """ListKeyVersions lists the versions of a key, oldest first.
@@ -160,7 +189,8 @@ class KeyServiceStub:
     """PutKeyPolicy replaces the policy of a key; in force in every worker within one second. Allowed in
     every state but CREATING.
 
-    Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH. Action: kms:PutKeyPolicy.
+    Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and
+    APPROVAL_CLOSED for protected keys. Action: kms:PutKeyPolicy.
     """
     GetKeyUsage: _grpc.UnaryUnaryMultiCallable[_keys_pb2.GetKeyUsageRequest, _keys_pb2.GetKeyUsageResponse]
     """GetKeyUsage says when a key was last used, and how often. Successful cryptographic calls count, each
@@ -177,7 +207,7 @@ class KeyServiceAsyncStub(KeyServiceStub):
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -191,7 +221,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.CreateKeyRequest, _keys_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes.
+    """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes. With origin
+    EXTERNAL it makes a key that waits for its material, PENDING_IMPORT.
 
     Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
     MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
@@ -220,7 +251,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     Errors: ETAG_MISMATCH. Action: kms:UpdateKeyDescription.
     """
     EnableKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.EnableKeyRequest, _keys_pb2.EnableKeyResponse]  # type: ignore[assignment]
-    """EnableKey switches a disabled key on; an enabled one stays as it is.
+    """EnableKey switches a disabled key on; an enabled one stays as it is. An imported key is PENDING_IMPORT
+    afterwards if some of its material is away.
 
     Errors: ETAG_MISMATCH. Action: kms:EnableKey.
     """
@@ -233,7 +265,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """ScheduleKeyDeletion has a key destroyed, with all versions and aliases, after a waiting period in
     which it cannot be used and CancelKeyDeletion can bring it back. Destruction is for ever.
 
-    Errors: ETAG_MISMATCH. Action: kms:ScheduleKeyDeletion.
+    Errors: ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and APPROVAL_CLOSED for protected keys. Action:
+    kms:ScheduleKeyDeletion.
     """
     CancelKeyDeletion: _aio.UnaryUnaryMultiCallable[_keys_pb2.CancelKeyDeletionRequest, _keys_pb2.CancelKeyDeletionResponse]  # type: ignore[assignment]
     """CancelKeyDeletion calls a scheduled deletion off and leaves the key DISABLED.
@@ -242,11 +275,37 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """
     RotateKey: _aio.UnaryUnaryMultiCallable[_keys_pb2.RotateKeyRequest, _keys_pb2.RotateKeyResponse]  # type: ignore[assignment]
     """RotateKey makes a new version of the key's material and makes it current. Old versions still
-    decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
-    INVALID_KEY_STATE: its next version is adopted.
+    decrypt and verify. A key is so rotated at most 25 times, and not within 20 minutes of an automatic
+    rotation, whose schedule it does not move. An adopted key is refused with INVALID_KEY_STATE: its next
+    version is adopted. For a key of origin EXTERNAL the new version is the material that was imported as
+    NEW_KEY_MATERIAL; INVALID_KEY_STATE if none waits.
 
-    Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+    Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, ROTATION_CONFLICT, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
     Action: kms:RotateKeyOnDemand.
+    """
+    EnableKeyRotation: _aio.UnaryUnaryMultiCallable[_keys_pb2.EnableKeyRotationRequest, _keys_pb2.EnableKeyRotationResponse]  # type: ignore[assignment]
+    """EnableKeyRotation has the daemon rotate a key by itself each time a period has passed, the first time one
+    period from now; the same period again changes nothing. For symmetric encryption keys, wrapped or resident,
+    whose material the daemon makes: an adopted or imported key is refused with INVALID_KEY_STATE, any other
+    kind with INVALID_KEY_USAGE. While a key is not ENABLED it is not rotated; a rotation that is due then is
+    made soon after the key is enabled. A rotation is late, never early: see README, "Clocks".
+
+    Action: kms:EnableKeyRotation.
+    """
+    DisableKeyRotation: _aio.UnaryUnaryMultiCallable[_keys_pb2.DisableKeyRotationRequest, _keys_pb2.DisableKeyRotationResponse]  # type: ignore[assignment]
+    """DisableKeyRotation ends the automatic rotation of a key; its versions stay.
+
+    Action: kms:DisableKeyRotation.
+    """
+    GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetKeyRotationStatusRequest, _keys_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
+    """GetKeyRotationStatus says whether, how often and when next a key is rotated.
+
+    Action: kms:GetKeyRotationStatus.
+    """
+    ListKeyRotations: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeyRotationsRequest, _keys_pb2.ListKeyRotationsResponse]  # type: ignore[assignment]
+    """ListKeyRotations lists the rotations of a key, oldest first: every version but the first.
+
+    Errors: INVALID_PAGE_TOKEN. Action: kms:ListKeyRotations.
     """
     ListKeyVersions: _aio.UnaryUnaryMultiCallable[_keys_pb2.ListKeyVersionsRequest, _keys_pb2.ListKeyVersionsResponse]  # type: ignore[assignment]
     """ListKeyVersions lists the versions of a key, oldest first.
@@ -299,7 +358,8 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """PutKeyPolicy replaces the policy of a key; in force in every worker within one second. Allowed in
     every state but CREATING.
 
-    Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH. Action: kms:PutKeyPolicy.
+    Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and
+    APPROVAL_CLOSED for protected keys. Action: kms:PutKeyPolicy.
     """
     GetKeyUsage: _aio.UnaryUnaryMultiCallable[_keys_pb2.GetKeyUsageRequest, _keys_pb2.GetKeyUsageResponse]  # type: ignore[assignment]
     """GetKeyUsage says when a key was last used, and how often. Successful cryptographic calls count, each
@@ -315,7 +375,7 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     is decided by the policy of its key.
 
     A call that the state of the key does not allow answers KEY_DISABLED, KEY_PENDING_DELETION,
-    KEY_UNAVAILABLE or INVALID_KEY_STATE.
+    KEY_PENDING_IMPORT, KEY_UNAVAILABLE or INVALID_KEY_STATE.
 
     A key that is a service's own (KeyMetadata.key_manager) is changed by nobody: whoever may see it gets
     SERVICE_MANAGED_KEY from every mutation. See README, "Service keys".
@@ -333,7 +393,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.CreateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.CreateKeyResponse, _abc.Awaitable[_keys_pb2.CreateKeyResponse]]:
-        """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes.
+        """CreateKey makes a key inside the HSM. It is ENABLED and at version 1 when the answer comes. With origin
+        EXTERNAL it makes a key that waits for its material, PENDING_IMPORT.
 
         Errors: UNKNOWN_ENUM, UNSUPPORTED_BY_TOKEN (the message names the missing mechanism),
         MALFORMED_POLICY, POLICY_LOCKOUT, HSM_UNAVAILABLE. Action: kms:CreateKey.
@@ -392,7 +453,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _keys_pb2.EnableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.EnableKeyResponse, _abc.Awaitable[_keys_pb2.EnableKeyResponse]]:
-        """EnableKey switches a disabled key on; an enabled one stays as it is.
+        """EnableKey switches a disabled key on; an enabled one stays as it is. An imported key is PENDING_IMPORT
+        afterwards if some of its material is away.
 
         Errors: ETAG_MISMATCH. Action: kms:EnableKey.
         """
@@ -417,7 +479,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """ScheduleKeyDeletion has a key destroyed, with all versions and aliases, after a waiting period in
         which it cannot be used and CancelKeyDeletion can bring it back. Destruction is for ever.
 
-        Errors: ETAG_MISMATCH. Action: kms:ScheduleKeyDeletion.
+        Errors: ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and APPROVAL_CLOSED for protected keys. Action:
+        kms:ScheduleKeyDeletion.
         """
 
     @_abc_1.abstractmethod
@@ -438,11 +501,61 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_keys_pb2.RotateKeyResponse, _abc.Awaitable[_keys_pb2.RotateKeyResponse]]:
         """RotateKey makes a new version of the key's material and makes it current. Old versions still
-        decrypt and verify. A key has at most 1,000 versions. An adopted key is refused with
-        INVALID_KEY_STATE: its next version is adopted.
+        decrypt and verify. A key is so rotated at most 25 times, and not within 20 minutes of an automatic
+        rotation, whose schedule it does not move. An adopted key is refused with INVALID_KEY_STATE: its next
+        version is adopted. For a key of origin EXTERNAL the new version is the material that was imported as
+        NEW_KEY_MATERIAL; INVALID_KEY_STATE if none waits.
 
-        Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
+        Errors: ETAG_MISMATCH, LIMIT_EXCEEDED, ROTATION_CONFLICT, HSM_UNAVAILABLE, UNSUPPORTED_BY_TOKEN.
         Action: kms:RotateKeyOnDemand.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableKeyRotation(
+        self,
+        request: _keys_pb2.EnableKeyRotationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.EnableKeyRotationResponse, _abc.Awaitable[_keys_pb2.EnableKeyRotationResponse]]:
+        """EnableKeyRotation has the daemon rotate a key by itself each time a period has passed, the first time one
+        period from now; the same period again changes nothing. For symmetric encryption keys, wrapped or resident,
+        whose material the daemon makes: an adopted or imported key is refused with INVALID_KEY_STATE, any other
+        kind with INVALID_KEY_USAGE. While a key is not ENABLED it is not rotated; a rotation that is due then is
+        made soon after the key is enabled. A rotation is late, never early: see README, "Clocks".
+
+        Action: kms:EnableKeyRotation.
+        """
+
+    @_abc_1.abstractmethod
+    def DisableKeyRotation(
+        self,
+        request: _keys_pb2.DisableKeyRotationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.DisableKeyRotationResponse, _abc.Awaitable[_keys_pb2.DisableKeyRotationResponse]]:
+        """DisableKeyRotation ends the automatic rotation of a key; its versions stay.
+
+        Action: kms:DisableKeyRotation.
+        """
+
+    @_abc_1.abstractmethod
+    def GetKeyRotationStatus(
+        self,
+        request: _keys_pb2.GetKeyRotationStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_keys_pb2.GetKeyRotationStatusResponse]]:
+        """GetKeyRotationStatus says whether, how often and when next a key is rotated.
+
+        Action: kms:GetKeyRotationStatus.
+        """
+
+    @_abc_1.abstractmethod
+    def ListKeyRotations(
+        self,
+        request: _keys_pb2.ListKeyRotationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_keys_pb2.ListKeyRotationsResponse, _abc.Awaitable[_keys_pb2.ListKeyRotationsResponse]]:
+        """ListKeyRotations lists the rotations of a key, oldest first: every version but the first.
+
+        Errors: INVALID_PAGE_TOKEN. Action: kms:ListKeyRotations.
         """
 
     @_abc_1.abstractmethod
@@ -561,7 +674,8 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """PutKeyPolicy replaces the policy of a key; in force in every worker within one second. Allowed in
         every state but CREATING.
 
-        Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH. Action: kms:PutKeyPolicy.
+        Errors: MALFORMED_POLICY, POLICY_LOCKOUT, ETAG_MISMATCH; APPROVAL_REQUIRED, APPROVAL_MISMATCH and
+        APPROVAL_CLOSED for protected keys. Action: kms:PutKeyPolicy.
         """
 
     @_abc_1.abstractmethod

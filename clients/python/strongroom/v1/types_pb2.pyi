@@ -150,6 +150,10 @@ class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.Val
     """Waiting for its deletion time. Cryptographic calls answer KEY_PENDING_DELETION."""
     KEY_STATE_UNAVAILABLE: _KeyState.ValueType  # 5
     """The token that holds the key cannot be reached or no longer shows it. Calls answer KEY_UNAVAILABLE."""
+    KEY_STATE_PENDING_IMPORT: _KeyState.ValueType  # 6
+    """A key of origin EXTERNAL whose material was not imported yet, expired or was deleted. Cryptographic calls
+    answer KEY_PENDING_IMPORT; importing all material that the key ever had makes it ENABLED.
+    """
 
 class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
     """KeyState says where a key stands in its life."""
@@ -166,6 +170,10 @@ KEY_STATE_PENDING_DELETION: KeyState.ValueType  # 4
 """Waiting for its deletion time. Cryptographic calls answer KEY_PENDING_DELETION."""
 KEY_STATE_UNAVAILABLE: KeyState.ValueType  # 5
 """The token that holds the key cannot be reached or no longer shows it. Calls answer KEY_UNAVAILABLE."""
+KEY_STATE_PENDING_IMPORT: KeyState.ValueType  # 6
+"""A key of origin EXTERNAL whose material was not imported yet, expired or was deleted. Cryptographic calls
+answer KEY_PENDING_IMPORT; importing all material that the key ever had makes it ENABLED.
+"""
 Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
 
 class _CustodyMode:
@@ -222,6 +230,8 @@ class _KeyOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyOrigin.V
     """An adopted object: made by others, by means that the daemon does not know. AWS's name for material
     that the key manager neither made nor keeps.
     """
+    KEY_ORIGIN_EXTERNAL: _KeyOrigin.ValueType  # 3
+    """Made by its owner, who imports it (MaterialService)."""
 
 class KeyOrigin(_KeyOrigin, metaclass=_KeyOriginEnumTypeWrapper):
     """KeyOrigin says where the key material came from."""
@@ -234,7 +244,129 @@ KEY_ORIGIN_EXTERNAL_KEY_STORE: KeyOrigin.ValueType  # 2
 """An adopted object: made by others, by means that the daemon does not know. AWS's name for material
 that the key manager neither made nor keeps.
 """
+KEY_ORIGIN_EXTERNAL: KeyOrigin.ValueType  # 3
+"""Made by its owner, who imports it (MaterialService)."""
 Global___KeyOrigin: _TypeAlias = KeyOrigin  # noqa: Y015
+
+class _WrappingAlgorithm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WrappingAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WrappingAlgorithm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRAPPING_ALGORITHM_UNSPECIFIED: _WrappingAlgorithm.ValueType  # 0
+    """Refused with INVALID_FIELD."""
+    WRAPPING_ALGORITHM_RSAES_OAEP_SHA_1: _WrappingAlgorithm.ValueType  # 1
+    """RSAES_OAEP with SHA-1. Every step happens inside the HSM. Not for RSA private keys."""
+    WRAPPING_ALGORITHM_RSAES_OAEP_SHA_256: _WrappingAlgorithm.ValueType  # 2
+    """RSAES_OAEP with SHA-256. The padding is taken off in the daemon's memory, and so is the material there. Not
+    for RSA private keys.
+    """
+    WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_1: _WrappingAlgorithm.ValueType  # 3
+    """RSA_AES_KEY_WRAP with SHA-1. Every step happens inside the HSM."""
+    WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_256: _WrappingAlgorithm.ValueType  # 4
+    """RSA_AES_KEY_WRAP with SHA-256. The one-time key passes through the daemon's memory, the material does not
+    unless the caller asks for level HOST.
+    """
+
+class WrappingAlgorithm(_WrappingAlgorithm, metaclass=_WrappingAlgorithmEnumTypeWrapper):
+    """WrappingAlgorithm names how key material is wrapped for its way into the HSM.
+
+    RSAES_OAEP: the material itself under RSA, the label empty, MGF1 with the same hash. RSA_AES_KEY_WRAP: a
+    one-time AES-256 key under RSAES_OAEP, followed by the material under that key by AES-KWP (RFC 5649).
+    """
+
+WRAPPING_ALGORITHM_UNSPECIFIED: WrappingAlgorithm.ValueType  # 0
+"""Refused with INVALID_FIELD."""
+WRAPPING_ALGORITHM_RSAES_OAEP_SHA_1: WrappingAlgorithm.ValueType  # 1
+"""RSAES_OAEP with SHA-1. Every step happens inside the HSM. Not for RSA private keys."""
+WRAPPING_ALGORITHM_RSAES_OAEP_SHA_256: WrappingAlgorithm.ValueType  # 2
+"""RSAES_OAEP with SHA-256. The padding is taken off in the daemon's memory, and so is the material there. Not
+for RSA private keys.
+"""
+WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_1: WrappingAlgorithm.ValueType  # 3
+"""RSA_AES_KEY_WRAP with SHA-1. Every step happens inside the HSM."""
+WRAPPING_ALGORITHM_RSA_AES_KEY_WRAP_SHA_256: WrappingAlgorithm.ValueType  # 4
+"""RSA_AES_KEY_WRAP with SHA-256. The one-time key passes through the daemon's memory, the material does not
+unless the caller asks for level HOST.
+"""
+Global___WrappingAlgorithm: _TypeAlias = WrappingAlgorithm  # noqa: Y015
+
+class _ImportLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_LEVEL_UNSPECIFIED: _ImportLevel.ValueType  # 0
+    """In a request: what the wrapping algorithm gives. Never sent by the daemon."""
+    IMPORT_LEVEL_TOKEN: _ImportLevel.ValueType  # 1
+    """Nowhere but inside the HSM."""
+    IMPORT_LEVEL_HOST_EPHEMERAL: _ImportLevel.ValueType  # 2
+    """Inside the HSM; the one-time AES key that carried it was in the daemon's memory."""
+    IMPORT_LEVEL_HOST: _ImportLevel.ValueType  # 3
+    """In the daemon's memory."""
+
+class ImportLevel(_ImportLevel, metaclass=_ImportLevelEnumTypeWrapper):
+    """ImportLevel says where imported material was in clear on its way in."""
+
+IMPORT_LEVEL_UNSPECIFIED: ImportLevel.ValueType  # 0
+"""In a request: what the wrapping algorithm gives. Never sent by the daemon."""
+IMPORT_LEVEL_TOKEN: ImportLevel.ValueType  # 1
+"""Nowhere but inside the HSM."""
+IMPORT_LEVEL_HOST_EPHEMERAL: ImportLevel.ValueType  # 2
+"""Inside the HSM; the one-time AES key that carried it was in the daemon's memory."""
+IMPORT_LEVEL_HOST: ImportLevel.ValueType  # 3
+"""In the daemon's memory."""
+Global___ImportLevel: _TypeAlias = ImportLevel  # noqa: Y015
+
+class _ExpirationModel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExpirationModelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpirationModel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPIRATION_MODEL_UNSPECIFIED: _ExpirationModel.ValueType  # 0
+    """In a request: KEY_MATERIAL_EXPIRES. In an answer: the material is not there."""
+    EXPIRATION_MODEL_KEY_MATERIAL_EXPIRES: _ExpirationModel.ValueType  # 1
+    """At valid_to."""
+    EXPIRATION_MODEL_KEY_MATERIAL_DOES_NOT_EXPIRE: _ExpirationModel.ValueType  # 2
+    """Never."""
+
+class ExpirationModel(_ExpirationModel, metaclass=_ExpirationModelEnumTypeWrapper):
+    """ExpirationModel says whether imported material goes by itself."""
+
+EXPIRATION_MODEL_UNSPECIFIED: ExpirationModel.ValueType  # 0
+"""In a request: KEY_MATERIAL_EXPIRES. In an answer: the material is not there."""
+EXPIRATION_MODEL_KEY_MATERIAL_EXPIRES: ExpirationModel.ValueType  # 1
+"""At valid_to."""
+EXPIRATION_MODEL_KEY_MATERIAL_DOES_NOT_EXPIRE: ExpirationModel.ValueType  # 2
+"""Never."""
+Global___ExpirationModel: _TypeAlias = ExpirationModel  # noqa: Y015
+
+class _MaterialState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MaterialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MaterialState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MATERIAL_STATE_UNSPECIFIED: _MaterialState.ValueType  # 0
+    """Never sent by the daemon."""
+    MATERIAL_STATE_IMPORTED: _MaterialState.ValueType  # 1
+    """It is there."""
+    MATERIAL_STATE_REMOVED: _MaterialState.ValueType  # 2
+    """It expired or was deleted; the same material can be imported again."""
+
+class MaterialState(_MaterialState, metaclass=_MaterialStateEnumTypeWrapper):
+    """MaterialState says whether imported material is there."""
+
+MATERIAL_STATE_UNSPECIFIED: MaterialState.ValueType  # 0
+"""Never sent by the daemon."""
+MATERIAL_STATE_IMPORTED: MaterialState.ValueType  # 1
+"""It is there."""
+MATERIAL_STATE_REMOVED: MaterialState.ValueType  # 2
+"""It expired or was deleted; the same material can be imported again."""
+Global___MaterialState: _TypeAlias = MaterialState  # noqa: Y015
 
 class _KeyManager:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -446,6 +578,30 @@ MESSAGE_TYPE_DIGEST: MessageType.ValueType  # 2
 """The digest of the message by the hash of the algorithm; its length must be the hash's."""
 Global___MessageType: _TypeAlias = MessageType  # noqa: Y015
 
+class _MultiRegionKeyType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MultiRegionKeyTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MultiRegionKeyType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MULTI_REGION_KEY_TYPE_UNSPECIFIED: _MultiRegionKeyType.ValueType  # 0
+    """Not said."""
+    MULTI_REGION_KEY_TYPE_PRIMARY: _MultiRegionKeyType.ValueType  # 1
+    """It alone gets new versions."""
+    MULTI_REGION_KEY_TYPE_REPLICA: _MultiRegionKeyType.ValueType  # 2
+    """It follows the primary."""
+
+class MultiRegionKeyType(_MultiRegionKeyType, metaclass=_MultiRegionKeyTypeEnumTypeWrapper):
+    """MultiRegionKeyType is what a multi-region key is."""
+
+MULTI_REGION_KEY_TYPE_UNSPECIFIED: MultiRegionKeyType.ValueType  # 0
+"""Not said."""
+MULTI_REGION_KEY_TYPE_PRIMARY: MultiRegionKeyType.ValueType  # 1
+"""It alone gets new versions."""
+MULTI_REGION_KEY_TYPE_REPLICA: MultiRegionKeyType.ValueType  # 2
+"""It follows the primary."""
+Global___MultiRegionKeyType: _TypeAlias = MultiRegionKeyType  # noqa: Y015
+
 @_typing.final
 class KeyMetadata(_message.Message):
     """KeyMetadata describes one key. It holds no secret.
@@ -478,6 +634,9 @@ class KeyMetadata(_message.Message):
     KEY_MANAGER_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     ADOPTED_OBJECT_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    IMPORTED_MATERIAL_FIELD_NUMBER: _builtins.int
+    MULTI_REGION_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key's id: a UUID in lower case. Set by the daemon, never reused. Other forms may come
     ("mrk-" and 32 hexadecimal digits), so do not rely on its shape.
@@ -521,6 +680,8 @@ class KeyMetadata(_message.Message):
     """The token in which the key lives: "main", or the name of a further one. Fixed; never empty in an answer
     of a daemon that knows of further tokens.
     """
+    quorum: _builtins.int
+    """How many must approve what dual control guards of the key; 0: it is not protected. Never changes."""
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When the key was made."""
@@ -549,6 +710,16 @@ class KeyMetadata(_message.Message):
     def adopted_object(self) -> Global___AdoptedObject:
         """What the token says of the current version's object. Set by AdoptKey and DescribeKey, for adopted keys."""
 
+    @_builtins.property
+    def imported_material(self) -> Global___ImportedMaterial:
+        """What is known of the current version's material. Set by DescribeKey, for keys of origin EXTERNAL that ever
+        had any; ListKeyVersions tells of every version's.
+        """
+
+    @_builtins.property
+    def multi_region(self) -> Global___MultiRegionConfiguration:
+        """Of a multi-region key: what it is among its copies. Absent for every other key."""
+
     def __init__(
         self,
         *,
@@ -575,14 +746,139 @@ class KeyMetadata(_message.Message):
         key_manager: Global___KeyManager.ValueType = ...,
         token: _builtins.str = ...,
         adopted_object: Global___AdoptedObject | None = ...,
+        quorum: _builtins.int = ...,
+        imported_material: Global___ImportedMaterial | None = ...,
+        multi_region: Global___MultiRegionConfiguration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time", "deletion_time", b"deletion_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time", "deletion_time", b"deletion_time", "imported_material", b"imported_material", "multi_region", b"multi_region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adopted_object", b"adopted_object", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "origin", b"origin", "signing_algorithms", b"signing_algorithms", "state", b"state", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adopted_object", b"adopted_object", "arn", b"arn", "created_time", b"created_time", "current_version", b"current_version", "custody_mode", b"custody_mode", "custody_note", b"custody_note", "deletion_time", b"deletion_time", "description", b"description", "enabled", b"enabled", "encryption_algorithms", b"encryption_algorithms", "etag", b"etag", "exportable", b"exportable", "imported_material", b"imported_material", "key_agreement_algorithms", b"key_agreement_algorithms", "key_id", b"key_id", "key_manager", b"key_manager", "key_spec", b"key_spec", "key_usage", b"key_usage", "mac_algorithms", b"mac_algorithms", "multi_region", b"multi_region", "origin", b"origin", "quorum", b"quorum", "signing_algorithms", b"signing_algorithms", "state", b"state", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyMetadata: _TypeAlias = KeyMetadata  # noqa: Y015
+
+@_typing.final
+class MultiRegionConfiguration(_message.Message):
+    """MultiRegionConfiguration says where a multi-region key is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    PRIMARY_REGION_FIELD_NUMBER: _builtins.int
+    PRIMARY_ARN_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    type: Global___MultiRegionKeyType.ValueType
+    """What it is here."""
+    primary_region: _builtins.str
+    """Region of the house that has the primary."""
+    primary_arn: _builtins.str
+    """ARN of the primary."""
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaKey]:
+        """The replicas that this house knows of, but the one here. Set by DescribeKey."""
+
+    def __init__(
+        self,
+        *,
+        type: Global___MultiRegionKeyType.ValueType = ...,
+        primary_region: _builtins.str = ...,
+        primary_arn: _builtins.str = ...,
+        replicas: _abc.Iterable[Global___ReplicaKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["primary_arn", b"primary_arn", "primary_region", b"primary_region", "replicas", b"replicas", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MultiRegionConfiguration: _TypeAlias = MultiRegionConfiguration  # noqa: Y015
+
+@_typing.final
+class ReplicaKey(_message.Message):
+    """ReplicaKey is a replica in another house."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    ARN_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_VERSION_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    """Its region."""
+    arn: _builtins.str
+    """Its ARN."""
+    acknowledged_version: _builtins.int
+    """The newest version that it is known to have; 0 before its first receipt."""
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        arn: _builtins.str = ...,
+        acknowledged_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "arn", b"arn", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaKey: _TypeAlias = ReplicaKey  # noqa: Y015
+
+@_typing.final
+class ImportedMaterial(_message.Message):
+    """ImportedMaterial is what the daemon knows of material that was imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    IMPORTED_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRATION_MODEL_FIELD_NUMBER: _builtins.int
+    VALID_TO_FIELD_NUMBER: _builtins.int
+    REMOVED_TIME_FIELD_NUMBER: _builtins.int
+    WRAPPING_ALGORITHM_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    key_version: _builtins.int
+    """The key version that it is the material of."""
+    state: Global___MaterialState.ValueType
+    """Whether it is there."""
+    expiration_model: Global___ExpirationModel.ValueType
+    """Whether it goes by itself. UNSPECIFIED while it is not there."""
+    wrapping_algorithm: Global___WrappingAlgorithm.ValueType
+    """How it last came in."""
+    level: Global___ImportLevel.ValueType
+    """Where it was in clear on its last way in."""
+    @_builtins.property
+    def imported_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last came in."""
+
+    @_builtins.property
+    def valid_to(self) -> _timestamp_pb2.Timestamp:
+        """When it goes. Set only with KEY_MATERIAL_EXPIRES."""
+
+    @_builtins.property
+    def removed_time(self) -> _timestamp_pb2.Timestamp:
+        """When it went. Set only while it is not there."""
+
+    def __init__(
+        self,
+        *,
+        key_version: _builtins.int = ...,
+        state: Global___MaterialState.ValueType = ...,
+        imported_time: _timestamp_pb2.Timestamp | None = ...,
+        expiration_model: Global___ExpirationModel.ValueType = ...,
+        valid_to: _timestamp_pb2.Timestamp | None = ...,
+        removed_time: _timestamp_pb2.Timestamp | None = ...,
+        wrapping_algorithm: Global___WrappingAlgorithm.ValueType = ...,
+        level: Global___ImportLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported_time", b"imported_time", "removed_time", b"removed_time", "valid_to", b"valid_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expiration_model", b"expiration_model", "imported_time", b"imported_time", "key_version", b"key_version", "level", b"level", "removed_time", b"removed_time", "state", b"state", "valid_to", b"valid_to", "wrapping_algorithm", b"wrapping_algorithm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedMaterial: _TypeAlias = ImportedMaterial  # noqa: Y015
 
 @_typing.final
 class AdoptedObject(_message.Message):
@@ -673,6 +969,8 @@ class KeyVersion(_message.Message):
     CURRENT_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_FORMAT_FIELD_NUMBER: _builtins.int
     ADOPTED_OBJECT_FIELD_NUMBER: _builtins.int
+    IMPORTED_MATERIAL_FIELD_NUMBER: _builtins.int
+    PENDING_ROTATION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version's number, from 1."""
     current: _builtins.bool
@@ -681,6 +979,8 @@ class KeyVersion(_message.Message):
     """Format number of the ciphertexts that a symmetric version makes and opens (README.md): 1 is
     XAES-256-GCM, 2 AES-256-GCM, of which a version makes 2^32 at most; 0 for other keys.
     """
+    pending_rotation: _builtins.bool
+    """Of an imported key: true where the material waits for RotateKey to make it the current one."""
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """When its material was made."""
@@ -688,6 +988,10 @@ class KeyVersion(_message.Message):
     @_builtins.property
     def adopted_object(self) -> Global___AdoptedObject:
         """Of an adopted key: what the token said of this version's object when it was adopted."""
+
+    @_builtins.property
+    def imported_material(self) -> Global___ImportedMaterial:
+        """Of an imported key: what is known of this version's material."""
 
     def __init__(
         self,
@@ -697,10 +1001,12 @@ class KeyVersion(_message.Message):
         current: _builtins.bool = ...,
         ciphertext_format: _builtins.int = ...,
         adopted_object: Global___AdoptedObject | None = ...,
+        imported_material: Global___ImportedMaterial | None = ...,
+        pending_rotation: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "created_time", b"created_time", "imported_material", b"imported_material"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "ciphertext_format", b"ciphertext_format", "created_time", b"created_time", "current", b"current", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_object", b"adopted_object", "ciphertext_format", b"ciphertext_format", "created_time", b"created_time", "current", b"current", "imported_material", b"imported_material", "pending_rotation", b"pending_rotation", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
