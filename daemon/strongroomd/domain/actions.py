@@ -16,8 +16,14 @@ class Action(StrEnum):
     SCHEDULE_KEY_DELETION = "kms:ScheduleKeyDeletion"
     CANCEL_KEY_DELETION = "kms:CancelKeyDeletion"
     ROTATE_KEY = "kms:RotateKeyOnDemand"
+    ENABLE_KEY_ROTATION = "kms:EnableKeyRotation"
+    DISABLE_KEY_ROTATION = "kms:DisableKeyRotation"
+    GET_KEY_ROTATION_STATUS = "kms:GetKeyRotationStatus"
     LIST_KEY_VERSIONS = "kms:ListKeyRotations"
     GET_PUBLIC_KEY = "kms:GetPublicKey"
+    GET_PARAMETERS_FOR_IMPORT = "kms:GetParametersForImport"
+    IMPORT_KEY_MATERIAL = "kms:ImportKeyMaterial"
+    DELETE_KEY_MATERIAL = "kms:DeleteImportedKeyMaterial"
     CREATE_ALIAS = "kms:CreateAlias"
     UPDATE_ALIAS = "kms:UpdateAlias"
     DELETE_ALIAS = "kms:DeleteAlias"
@@ -115,6 +121,42 @@ class Action(StrEnum):
     UNBLOCK_EXTERNAL_KEY = "strongroom:UnblockExternalKey"
     REMOVE_EXTERNAL_KEY = "strongroom:RemoveExternalKey"
     GET_KEY_STORE_HEALTH = "strongroom:GetKeyStoreHealth"
+    LIST_HOUSE_KEYS = "strongroom:ListHouseKeys"
+    ROTATE_HOUSE_KEY = "strongroom:RotateHouseKey"
+    START_REWRAP = "strongroom:StartRewrap"
+    GET_REWRAP = "strongroom:GetRewrap"
+    CANCEL_REWRAP = "strongroom:CancelRewrap"
+    ENROL_APPROVER = "strongroom:EnrolApprover"
+    REVOKE_APPROVER = "strongroom:RevokeApprover"
+    LIST_APPROVERS = "strongroom:ListApprovers"
+    GET_QUORUM = "strongroom:GetQuorum"
+    PUT_QUORUM = "strongroom:PutQuorum"
+    ASK_APPROVAL = "strongroom:AskApproval"
+    DESCRIBE_APPROVAL = "strongroom:DescribeApproval"
+    LIST_APPROVALS = "strongroom:ListApprovals"
+    APPROVE_REQUEST = "strongroom:ApproveRequest"
+    APPROVE_ACCOUNT_REQUEST = "strongroom:ApproveAccountRequest"
+    REJECT_REQUEST = "strongroom:RejectRequest"
+    CANCEL_REQUEST = "strongroom:CancelRequest"
+    REQUEST_EXPORT = "strongroom:RequestExport"
+    EXECUTE_EXPORT = "strongroom:ExecuteExport"
+    REGISTER_WRAPPING_KEY = "strongroom:RegisterWrappingKey"
+    LIST_WRAPPING_KEYS = "strongroom:ListWrappingKeys"
+    REMOVE_WRAPPING_KEY = "strongroom:RemoveWrappingKey"
+    GET_KEY_ATTESTATION = "strongroom:GetKeyAttestation"
+    LIST_STATEMENT_KEYS = "strongroom:ListStatementKeys"
+    GET_DESTRUCTION_CERTIFICATE = "strongroom:GetDestructionCertificate"
+    REPLICATE_KEY = "kms:ReplicateKey"
+    UPDATE_PRIMARY_REGION = "kms:UpdatePrimaryRegion"
+    GET_PEER_STATEMENT = "strongroom:GetPeerStatement"
+    REGISTER_PEER = "strongroom:RegisterPeer"
+    LIST_PEERS = "strongroom:ListPeers"
+    REMOVE_PEER = "strongroom:RemovePeer"
+    GET_REPLICA_BUNDLE = "strongroom:GetReplicaBundle"
+    IMPORT_REPLICA = "strongroom:ImportReplica"
+    ACKNOWLEDGE_REPLICA = "strongroom:AcknowledgeReplica"
+    REMOVE_REPLICA = "strongroom:RemoveReplica"
+    MOVE_LOST_PRIMARY = "strongroom:MoveLostPrimary"
     CHECK_POLICY = "strongroom:CheckPolicy"
     SIMULATE_POLICY = "strongroom:SimulatePolicy"
 
@@ -189,8 +231,63 @@ KEY_STORE_CHANGES: Final[frozenset[Action]] = frozenset(
 )
 """Changing them. Adding a key to a store is decided by the key, too: it lends the key (kms:CreateGrant)."""
 
+HOUSE_READS: Final[frozenset[Action]] = frozenset({Action.LIST_HOUSE_KEYS, Action.GET_REWRAP})
+"""Looking at the daemon's own keys."""
+
+HOUSE_CHANGES: Final[frozenset[Action]] = frozenset(
+    {Action.ROTATE_HOUSE_KEY, Action.START_REWRAP, Action.CANCEL_REWRAP}
+)
+"""Giving them successors, and moving keys from one KEK to the next."""
+
+APPROVAL_READS: Final[frozenset[Action]] = frozenset(
+    {
+        Action.LIST_APPROVERS,
+        Action.GET_QUORUM,
+        Action.DESCRIBE_APPROVAL,
+        Action.LIST_APPROVALS,
+        Action.LIST_WRAPPING_KEYS,
+    }
+)
+"""Looking at approvers, approval requests and wrapping keys."""
+
+APPROVAL_CHANGES: Final[frozenset[Action]] = frozenset(
+    {
+        Action.ENROL_APPROVER,
+        Action.REVOKE_APPROVER,
+        Action.PUT_QUORUM,
+        Action.ASK_APPROVAL,
+        Action.REJECT_REQUEST,
+        Action.CANCEL_REQUEST,
+        Action.REGISTER_WRAPPING_KEY,
+        Action.REMOVE_WRAPPING_KEY,
+    }
+)
+"""Changing them. Asking, rejecting and cancelling is decided by what the request is about."""
+
+PEER_CHANGES: Final[frozenset[Action]] = frozenset({Action.REGISTER_PEER, Action.REMOVE_PEER})
+"""Saying to which other houses an account's multi-region keys may go."""
+
+REPLICA_CHANGES: Final[frozenset[Action]] = frozenset(
+    {
+        Action.REPLICATE_KEY,
+        Action.UPDATE_PRIMARY_REGION,
+        Action.GET_REPLICA_BUNDLE,
+        Action.ACKNOWLEDGE_REPLICA,
+        Action.REMOVE_REPLICA,
+        Action.MOVE_LOST_PRIMARY,
+    }
+)
+"""What is done with a primary and its replicas. But for the first two they ask for one of their rights."""
+
+ON_KEYS_OF_OURS: Final[frozenset[Action]] = frozenset(
+    {Action.REQUEST_EXPORT, Action.EXECUTE_EXPORT, Action.APPROVE_REQUEST}
+)
+"""Actions on one key that AWS lacks."""
+
 OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
     {
+        *HOUSE_READS,
+        *HOUSE_CHANGES,
         Action.CREATE_ACCOUNT,
         Action.PUT_GUARD_RAIL,
         Action.DELETE_GUARD_RAIL,
@@ -207,7 +304,7 @@ OPERATORS_ONLY: Final[frozenset[Action]] = frozenset(
 
 Guard rails bind an account's own administrators; the names in certificates are the whole daemon's: who could
 bind any of them could speak for another account's caller; an object that was in the token before us belongs
-to no account; events and compliance report tell of every account.
+to no account; events and compliance report tell of every account; house keys are the whole daemon's.
 """
 
 KEYLESS: Final[frozenset[Action]] = frozenset(
@@ -216,6 +313,14 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         *ACCESS_CHANGES,
         *KEY_STORE_READS,
         *KEY_STORE_CHANGES,
+        *HOUSE_READS,
+        *HOUSE_CHANGES,
+        *APPROVAL_READS,
+        *APPROVAL_CHANGES,
+        *PEER_CHANGES,
+        Action.LIST_PEERS,
+        Action.IMPORT_REPLICA,  # the key may not be here yet
+        Action.APPROVE_ACCOUNT_REQUEST,  # no call itself: a right that ApproveRequest asks for
         Action.CREATE_KEY,
         Action.ADOPT_KEY,
         Action.LIST_KEYS,
@@ -240,6 +345,7 @@ KEYLESS: Final[frozenset[Action]] = frozenset(
         Action.REDRIVE_DEAD_LETTER,
         Action.GET_COMPLIANCE_REPORT,
         Action.SIMULATE_POLICY,
+        Action.GET_DESTRUCTION_CERTIFICATE,  # the key and its policy are no more
     }
 )
 """Actions without one key: for the administrators that the configuration names, and `BY_IDENTITY`."""
@@ -252,6 +358,9 @@ BY_IDENTITY: Final[frozenset[Action]] = (
         Action.DELETE_LIMIT,
         Action.ANSWER_QUOTA_REQUEST,
         Action.GET_AUDIT_CHECKPOINT,
+        Action.ENROL_APPROVER,  # whose signature counts is not for those to say who could count themselves
+        Action.REVOKE_APPROVER,
+        Action.PUT_QUORUM,
     }
 )
 """Actions without one key that identity policies may allow: they concern the caller's own account."""
@@ -260,7 +369,10 @@ NEVER_DENIED: Final[frozenset[Action]] = frozenset({Action.GET_CALLER_IDENTITY})
 """Actions that no policy can take away (AWS: sts:GetCallerIdentity)."""
 
 FOR_ANYONE: Final[frozenset[Action]] = frozenset(
-    {Action.GET_CALLER_IDENTITY, Action.GENERATE_RANDOM, Action.CHECK_POLICY}
+    {
+        *(Action.GET_CALLER_IDENTITY, Action.GENERATE_RANDOM, Action.CHECK_POLICY),
+        *(Action.LIST_STATEMENT_KEYS, Action.GET_PEER_STATEMENT),
+    }
 )
 """Actions that every known principal may do: they touch nobody's key."""
 
@@ -268,6 +380,12 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
     {
         *ACCESS_CHANGES,
         *KEY_STORE_CHANGES,
+        *HOUSE_CHANGES,
+        *APPROVAL_CHANGES,
+        *ON_KEYS_OF_OURS,
+        *PEER_CHANGES,
+        *REPLICA_CHANGES,
+        Action.IMPORT_REPLICA,
         Action.CREATE_KEY,
         Action.ADOPT_KEY,
         Action.UPDATE_KEY_DESCRIPTION,
@@ -276,6 +394,11 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
         Action.SCHEDULE_KEY_DELETION,
         Action.CANCEL_KEY_DELETION,
         Action.ROTATE_KEY,
+        Action.ENABLE_KEY_ROTATION,
+        Action.DISABLE_KEY_ROTATION,
+        Action.GET_PARAMETERS_FOR_IMPORT,
+        Action.IMPORT_KEY_MATERIAL,
+        Action.DELETE_KEY_MATERIAL,
         Action.CREATE_ALIAS,
         Action.UPDATE_ALIAS,
         Action.DELETE_ALIAS,
@@ -295,7 +418,13 @@ MUTATIONS: Final[frozenset[Action]] = frozenset(
 """Actions whose intent and outcome are both audited."""
 
 NOT_ON_SERVICE_KEYS: Final[frozenset[Action]] = (
-    MUTATIONS - ACCESS_CHANGES - KEY_STORE_CHANGES - {Action.CREATE_KEY}
+    MUTATIONS
+    - ACCESS_CHANGES
+    - KEY_STORE_CHANGES
+    - HOUSE_CHANGES
+    - APPROVAL_CHANGES
+    - PEER_CHANGES
+    - {Action.CREATE_KEY, Action.IMPORT_REPLICA}
 )
 """What nobody does to a service's own key, whoever they are: every change of a key or of what is said of it.
 

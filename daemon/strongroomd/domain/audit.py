@@ -86,6 +86,8 @@ class Checkpoint:
         heads: every chain that is open or was closed since the previous checkpoint, sorted by origin.
         journal_sequence: the store's newest change.
         journal_head: chain head of the journal there (32 bytes).
+        next_key: public half (DER SubjectPublicKeyInfo) of the key that signs the following checkpoints,
+            where that is another one: whoever trusts this one's signature trusts theirs. Empty else.
     """
 
     number: int
@@ -94,6 +96,7 @@ class Checkpoint:
     heads: tuple[Head, ...]
     journal_sequence: int
     journal_head: bytes
+    next_key: bytes = b""
 
     def message(self) -> bytes:
         """Give the bytes that are signed."""
@@ -105,7 +108,7 @@ class Checkpoint:
 
     def fields(self) -> dict[str, Any]:
         """Give the checkpoint as plain JSON; bytes become hex."""
-        return {
+        fields: dict[str, Any] = {
             "number": self.number,
             "time": self.time,
             "previous": self.previous.hex(),
@@ -113,6 +116,9 @@ class Checkpoint:
             "journal_sequence": self.journal_sequence,
             "journal_head": self.journal_head.hex(),
         }
+        if self.next_key:
+            fields["next_key"] = self.next_key.hex()
+        return fields
 
 
 def parse_checkpoint(fields: Any) -> Checkpoint:  # noqa: ANN401 - what JSON gave
@@ -125,6 +131,7 @@ def parse_checkpoint(fields: Any) -> Checkpoint:  # noqa: ANN401 - what JSON gav
             heads=tuple(_head(*item) for item in fields["chains"]),
             journal_sequence=_count(fields["journal_sequence"]),
             journal_head=_digest(fields["journal_head"]),
+            next_key=_octets(fields.get("next_key", "")),
         )
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("not a checkpoint") from error
@@ -140,6 +147,7 @@ def next_checkpoint(
     time: int,
     journal_sequence: int,
     journal_head: bytes,
+    next_key: bytes = b"",
 ) -> Checkpoint:
     """Make the checkpoint that follows `before`."""
     return Checkpoint(
@@ -149,6 +157,7 @@ def next_checkpoint(
         heads=tuple(sorted(heads, key=lambda head: head.origin)),
         journal_sequence=journal_sequence,
         journal_head=journal_head,
+        next_key=next_key,
     )
 
 
@@ -162,6 +171,12 @@ def _count(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("not a count")
     return value
+
+
+def _octets(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("not hexadecimal")  # noqa: TRY004 - bad data, not a caller's mistake
+    return bytes.fromhex(value)
 
 
 def _digest(value: object) -> bytes:

@@ -1,6 +1,6 @@
 """Compliance: what is noted about a key, judged from a snapshot of it. Pure.
 
-Rotation is not judged: no schedule of rotation can be set, and a check that fails for all says nothing.
+Rotation is not judged: `strongroom_rotations_overdue` tells of schedules that are not kept.
 """
 
 import json

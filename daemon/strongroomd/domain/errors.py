@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNSUPPORTED_BY_TOKEN = "UNSUPPORTED_BY_TOKEN"  # noqa: S105 - a reason's name
     KEY_DISABLED = "KEY_DISABLED"
     KEY_PENDING_DELETION = "KEY_PENDING_DELETION"
+    KEY_PENDING_IMPORT = "KEY_PENDING_IMPORT"
     INVALID_KEY_STATE = "INVALID_KEY_STATE"
     KEY_UNAVAILABLE = "KEY_UNAVAILABLE"
     KEY_EXHAUSTED = "KEY_EXHAUSTED"
@@ -47,10 +48,18 @@ class Reason(StrEnum):
     ETAG_MISMATCH = "ETAG_MISMATCH"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     REQUEST_ANSWERED = "REQUEST_ANSWERED"
+    APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
+    APPROVAL_MISMATCH = "APPROVAL_MISMATCH"
+    APPROVAL_CLOSED = "APPROVAL_CLOSED"
+    NOT_EXPORTABLE = "NOT_EXPORTABLE"
+    ROTATION_CONFLICT = "ROTATION_CONFLICT"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"  # noqa: S105 - a reason's name, not a password
     INVALID_GRANT_TOKEN = "INVALID_GRANT_TOKEN"  # noqa: S105 - a reason's name
+    INVALID_IMPORT_TOKEN = "INVALID_IMPORT_TOKEN"  # noqa: S105 - a reason's name
+    EXPIRED_IMPORT_TOKEN = "EXPIRED_IMPORT_TOKEN"  # noqa: S105 - a reason's name
+    INCORRECT_KEY_MATERIAL = "INCORRECT_KEY_MATERIAL"
     DRY_RUN_SUCCEEDED = "DRY_RUN_SUCCEEDED"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     OVERLOADED = "OVERLOADED"
@@ -88,6 +97,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.UNSUPPORTED_BY_TOKEN: "the token lacks a mechanism that this needs",
     Reason.KEY_DISABLED: "the key is disabled",
     Reason.KEY_PENDING_DELETION: "the key is pending deletion",
+    Reason.KEY_PENDING_IMPORT: "the key waits for its material to be imported",
     Reason.INVALID_KEY_STATE: "the key's state does not allow this",
     Reason.KEY_UNAVAILABLE: "the key's material cannot be used now",
     Reason.KEY_EXHAUSTED: "the key's version has encrypted as often as it may; the key must be rotated",
@@ -101,10 +111,18 @@ MESSAGES: dict[Reason, str] = {
     Reason.ETAG_MISMATCH: "the key changed since the etag was read",
     Reason.REQUEST_ID_REUSED: "the request_id was used before with other arguments",
     Reason.REQUEST_ANSWERED: "the quota request was answered or cancelled already",
+    Reason.APPROVAL_REQUIRED: "this needs the approvals of others, and there are not enough of them",
+    Reason.APPROVAL_MISMATCH: "the approvals are for something else",
+    Reason.APPROVAL_CLOSED: "the approval request was executed, cancelled or rejected, or it has expired",
+    Reason.NOT_EXPORTABLE: "the key was not created exportable",
+    Reason.ROTATION_CONFLICT: "the key is about to be rotated automatically, or just was; try again later",
     Reason.LIMIT_EXCEEDED: "a resource limit is reached",
     Reason.QUOTA_EXCEEDED: "the request quota is used up; wait and try again",
     Reason.INVALID_PAGE_TOKEN: "the page token does not belong to this request",
     Reason.INVALID_GRANT_TOKEN: "a grant token is not one that this daemon made",
+    Reason.INVALID_IMPORT_TOKEN: "the import token is not one of this key, or was used already",
+    Reason.EXPIRED_IMPORT_TOKEN: "the import token is older than 24 hours",
+    Reason.INCORRECT_KEY_MATERIAL: "the material is not the one that was imported before",
     Reason.DRY_RUN_SUCCEEDED: "the request would have succeeded, but dry_run is set",
     Reason.DEADLINE_EXCEEDED: "the deadline passed before the work could be done",
     Reason.OVERLOADED: "the work cannot be done within the deadline; wait and try again",

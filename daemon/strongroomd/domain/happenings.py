@@ -4,12 +4,14 @@ The ledger asks this for every record that it writes, so that no use case can ch
 of callers are in `callerevents`; a test lists the fields whose change alone is no event.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from strongroomd.domain import callerevents, requestevents
+from strongroomd.domain import approvalevents, callerevents, houseevents, replicaevents, requestevents
 from strongroomd.domain.actions import Action
+from strongroomd.domain.destruction import DeletionRecord
 from strongroomd.domain.events import Draft, EventType
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
@@ -23,6 +25,8 @@ from strongroomd.domain.records import (
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.replication import CopyRecord, ReplicaRecord
+from strongroomd.domain.rotations import ScheduleRecord
 from strongroomd.domain.xks import happenings as keystoreevents
 
 Name = Callable[[str], str]
@@ -32,11 +36,16 @@ _S = KeyState
 STATE_CHANGES: Final[dict[tuple[KeyState | None, KeyState], EventType]] = {
     (None, _S.ENABLED): EventType.KEY_CREATED,
     (_S.CREATING, _S.ENABLED): EventType.KEY_CREATED,
+    (None, _S.PENDING_IMPORT): EventType.KEY_CREATED,
+    (_S.PENDING_IMPORT, _S.ENABLED): EventType.KEY_ENABLED,
+    (_S.ENABLED, _S.PENDING_IMPORT): EventType.KEY_PENDING_IMPORT,
+    (_S.DISABLED, _S.PENDING_IMPORT): EventType.KEY_PENDING_IMPORT,
     (_S.ENABLED, _S.DISABLED): EventType.KEY_DISABLED,
     (_S.DISABLED, _S.ENABLED): EventType.KEY_ENABLED,
     (_S.ENABLED, _S.PENDING_DELETION): EventType.KEY_DELETION_SCHEDULED,
     (_S.DISABLED, _S.PENDING_DELETION): EventType.KEY_DELETION_SCHEDULED,
     (_S.UNAVAILABLE, _S.PENDING_DELETION): EventType.KEY_DELETION_SCHEDULED,
+    (_S.PENDING_IMPORT, _S.PENDING_DELETION): EventType.KEY_DELETION_SCHEDULED,
     (_S.PENDING_DELETION, _S.DISABLED): EventType.KEY_DELETION_CANCELLED,
     (_S.PENDING_DELETION, _S.DESTROYED): EventType.KEY_DESTROYED,
 }
@@ -48,12 +57,16 @@ _FIELD_CHANGES: Final[dict[str, EventType]] = {
     "description": EventType.KEY_DESCRIPTION_CHANGED,
     "tags": EventType.KEY_TAGS_CHANGED,
     "current_version": EventType.KEY_ROTATED,
+    "primary_region": EventType.KEY_PRIMARY_MOVED,
 }
 
 VERSION_CHANGES: Final[dict[tuple[VersionState, VersionState], EventType]] = {
     (VersionState.ACTIVE, VersionState.MISSING): EventType.KEY_MATERIAL_MISSING,
     (VersionState.MISSING, VersionState.ACTIVE): EventType.KEY_MATERIAL_FOUND,
 }
+
+_MATERIAL_ENDS: Final[dict[str, EventType]] = {Action.DELETE_KEY_MATERIAL: EventType.KEY_MATERIAL_DELETED}
+"""How imported material went, by what took it; what nobody asked for is its expiry."""
 
 _GRANT_ENDS: Final[dict[str, EventType]] = {
     Action.RETIRE_GRANT: EventType.GRANT_RETIRED,
@@ -71,18 +84,20 @@ def happenings(before: Record | None, after: Record | None, name: Name, action: 
         name: spells ARNs of keys.
         action: what the change was made for, empty where the daemon made it by itself.
     """
-    match before or after:
-        case KeyRecord():
-            return list(_of_key(before, after, name))
-        case VersionRecord():
-            return list(_of_version(before, after, name))
-        case AliasRecord():
-            return list(_of_alias(before, after, name))
-        case LimitRecord() | QuotaRequestRecord():
-            return _of_quota(before, after, name)
-        case GrantRecord():
-            return list(_of_grant(before, after, name, action))
-    return callerevents.happenings(before, after) or keystoreevents.happenings(before, after)
+    record = before or after
+    of_kind = _OF_KIND.get(type(record))
+    if of_kind is not None:
+        return list(of_kind(before, after, name))
+    if isinstance(record, GrantRecord | MaterialRecord):
+        told = _of_grant if isinstance(record, GrantRecord) else _of_material
+        return list(told(before, after, name, action))
+    return (
+        callerevents.happenings(before, after)
+        or keystoreevents.happenings(before, after)
+        or houseevents.happenings(before, after)
+        or approvalevents.happenings(before, after)
+        or replicaevents.happenings(before, after, name)
+    )
 
 
 def _of_key(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - a key or None
@@ -119,6 +134,8 @@ def _field_facts(kind: EventType, after: KeyRecord) -> dict[str, Any]:
     match kind:
         case EventType.KEY_ROTATED:
             facts["version"] = after.current_version
+        case EventType.KEY_PRIMARY_MOVED:
+            facts |= {"primary_region": after.primary_region, "term": after.term}
         case EventType.KEY_TAGS_CHANGED:
             facts["tag_keys"] = [key for key, _ in after.tags]
     return facts
@@ -128,6 +145,43 @@ def _of_version(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa
     kind = VERSION_CHANGES.get((before.state, after.state)) if before and after else None
     if kind is not None:
         yield Draft(kind, name(after.key_id), {"version": after.version})
+
+
+def _of_schedule(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - a schedule or None
+    """Tell of what was set; that a rotation moved the next date is told by the rotation itself."""
+    if after is None or (before and before.period_days == after.period_days):
+        return
+    kind = EventType.KEY_ROTATION_ENABLED if after.enabled else EventType.KEY_ROTATION_DISABLED
+    facts = {"period_days": after.period_days, "next_rotation_at": after.next_at} if after.enabled else {}
+    yield Draft(kind, name(after.key_id), facts)
+
+
+def _of_deletion(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - a deletion or None
+    """Tell that the certificate is there; the rest is told by the key's own changes."""
+    if after and after.signer and not (before and before.signer):
+        facts = {"account": after.account, "signer": after.signer}
+        yield Draft(EventType.KEY_DESTRUCTION_CERTIFIED, name(after.key_id), facts)
+
+
+def _of_material(before: Any, after: Any, name: Name, action: str) -> Iterator[Draft]:  # noqa: ANN401 - material or None
+    """Tell of material that came in, or in again, and that went, by whose wish."""
+    if after is None:
+        return
+    if before is None or before.imported_at != after.imported_at:
+        yield Draft(EventType.KEY_MATERIAL_IMPORTED, name(after.key_id), _material_facts(after))
+    elif before.removed_at != after.removed_at:
+        kind = _MATERIAL_ENDS.get(action, EventType.KEY_MATERIAL_EXPIRED)
+        yield Draft(kind, name(after.key_id), _material_facts(after))
+
+
+def _material_facts(after: MaterialRecord) -> dict[str, Any]:
+    return {
+        "account": after.account,
+        "version": after.version,
+        "level": after.level.value,
+        "wrapping_algorithm": after.algorithm.value,
+        "expires_at": after.expires_at,
+    }
 
 
 def _of_alias(before: Any, after: Any, name: Name) -> Iterator[Draft]:  # noqa: ANN401 - an alias or None
@@ -183,10 +237,32 @@ def _grant_facts(grant: GrantRecord) -> dict[str, Any]:
     }
 
 
+_OF_KIND: Final[dict[type[Any], Callable[[Any, Any, Name], Iterable[Draft]]]] = {
+    KeyRecord: _of_key,
+    VersionRecord: _of_version,
+    AliasRecord: _of_alias,
+    ScheduleRecord: _of_schedule,
+    DeletionRecord: _of_deletion,
+    LimitRecord: _of_quota,
+    QuotaRequestRecord: _of_quota,
+}
+
+
 def key_of(record: Record) -> str:
     """Give the id of the key that a record is about; empty if it is about none."""
     match record:
-        case KeyRecord() | VersionRecord() | AliasRecord() | GrantRecord():
+        case (
+            KeyRecord()
+            | VersionRecord()
+            | AliasRecord()
+            | GrantRecord()
+            | ScheduleRecord()
+            | DeletionRecord()
+            | MaterialRecord()
+            | WrappingPairRecord()
+            | CopyRecord()
+            | ReplicaRecord()
+        ):
             return record.key_id
         case LimitRecord(scope=LimitScope.KEY) | QuotaRequestRecord(scope=LimitScope.KEY):
             return record.subject

@@ -16,14 +16,18 @@ class Act(StrEnum):
     POLICY = auto()  # put the key policy
     SWITCH = auto()  # enable and disable
     ROTATE = auto()
+    REPLICATE = auto()  # give a key to another house, or its primary away
     SCHEDULE_DELETION = auto()
     CANCEL_DELETION = auto()
+    IMPORT = auto()  # parameters for an import, and the import
+    DELETE_MATERIAL = auto()  # of imported keys
 
 
-_E, _D, _P, _C, _U, _X = (
+_E, _D, _P, _I, _C, _U, _X = (
     KeyState.ENABLED,
     KeyState.DISABLED,
     KeyState.PENDING_DELETION,
+    KeyState.PENDING_IMPORT,
     KeyState.CREATING,
     KeyState.UNAVAILABLE,
     KeyState.DESTROYED,
@@ -31,22 +35,26 @@ _E, _D, _P, _C, _U, _X = (
 
 ALLOWED: Final[dict[Act, frozenset[KeyState]]] = {
     Act.USE: frozenset({_E}),
-    Act.READ: frozenset({_E, _D, _P, _C, _U}),
-    Act.EDIT: frozenset({_E, _D, _U}),
-    Act.POLICY: frozenset({_E, _D, _P, _U}),
+    Act.READ: frozenset({_E, _D, _P, _I, _C, _U}),
+    Act.EDIT: frozenset({_E, _D, _I, _U}),
+    Act.POLICY: frozenset({_E, _D, _P, _I, _U}),
     Act.SWITCH: frozenset({_E, _D}),
     Act.ROTATE: frozenset({_E}),
-    Act.SCHEDULE_DELETION: frozenset({_E, _D, _U}),
+    Act.REPLICATE: frozenset({_E}),
+    Act.SCHEDULE_DELETION: frozenset({_E, _D, _I, _U}),
     Act.CANCEL_DELETION: frozenset({_P}),
+    Act.IMPORT: frozenset({_E, _D, _I}),
+    Act.DELETE_MATERIAL: frozenset({_E, _D, _P, _I}),
 }
 
-_NOT_SCHEDULED: Final = frozenset({_E, _D, _U})
+_NOT_SCHEDULED: Final = frozenset({_E, _D, _I, _U})
 """States in which there is no deletion to cancel: that, not the state itself, is what is wrong."""
 
 _REFUSALS: Final[dict[KeyState, Reason]] = {
     _E: Reason.INVALID_KEY_STATE,
     _D: Reason.KEY_DISABLED,
     _P: Reason.KEY_PENDING_DELETION,
+    _I: Reason.KEY_PENDING_IMPORT,
     _C: Reason.INVALID_KEY_STATE,
     _U: Reason.KEY_UNAVAILABLE,
     _X: Reason.ACCESS_DENIED,
@@ -57,8 +65,9 @@ def require(state: KeyState, act: Act) -> None:
     """Refuse an act that the state does not allow.
 
     Raises:
-        StrongroomError: KEY_DISABLED, KEY_PENDING_DELETION, KEY_UNAVAILABLE, INVALID_KEY_STATE, or
-            ACCESS_DENIED for a destroyed key, which no caller may tell from one that never was.
+        StrongroomError: KEY_DISABLED, KEY_PENDING_DELETION, KEY_PENDING_IMPORT, KEY_UNAVAILABLE,
+            INVALID_KEY_STATE, or ACCESS_DENIED for a destroyed key, which no caller may tell from one that
+            never was.
     """
     if state in ALLOWED[act]:
         return

@@ -1,7 +1,20 @@
 """The base of every record that the store keeps under a MAC made in the HSM; see `records`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
+
+SINCE: Final = "since"
+
+
+def since(revision: str) -> dict[str, str]:
+    """Give the metadata of a field that a kind did not have at first.
+
+    The field's default is what records from before it are taken to say; it never changes.
+
+    Args:
+        revision: of the store's schema, the one that added the field's column.
+    """
+    return {SINCE: revision}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,24 @@ from typing import ClassVar, Final
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.addresses import AddressesRecord
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
+from strongroomd.domain.approvalrecords import (
+    ApprovalRecord,
+    ApprovalRequestRecord,
+    ApproverRecord,
+    QuorumRecord,
+)
+from strongroomd.domain.approvals import DEFAULT_QUORUM
+from strongroomd.domain.destruction import DeletionRecord
+from strongroomd.domain.exporting import WrappingKeyRecord
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
+from strongroomd.domain.protection import SINCE, since
 from strongroomd.domain.protection import Record as Record  # noqa: PLC0414 - for whoever imports it from here
 from strongroomd.domain.quota import LimitScope as LimitScope  # noqa: PLC0414 - likewise
 from strongroomd.domain.quotarequests import QuotaRequestRecord
-from strongroomd.domain.tokens import MAIN
+from strongroomd.domain.replication import CopyRecord, MultiRegion, PeerRecord, ReplicaRecord
+from strongroomd.domain.rotations import RotationType, ScheduleRecord
+from strongroomd.domain.tokens import MAIN, spelled
 from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
-
-_SINCE: Final = "since"
 
 
 class CustodyMode(StrEnum):
@@ -38,9 +49,13 @@ class CustodyMode(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a key's material came from: EXTERNAL_KEY_STORE is AWS's name for what others made and keep."""
+    """Where a key's material came from, under AWS's names but for HSM.
+
+    EXTERNAL is imported by its owner; EXTERNAL_KEY_STORE is what others made and keep.
+    """
 
     HSM = "HSM"
+    EXTERNAL = "EXTERNAL"
     EXTERNAL_KEY_STORE = "EXTERNAL_KEY_STORE"
 
 
@@ -58,30 +73,46 @@ class KeyState(StrEnum):
     ENABLED = "Enabled"
     DISABLED = "Disabled"
     PENDING_DELETION = "PendingDeletion"
+    PENDING_IMPORT = "PendingImport"
     UNAVAILABLE = "Unavailable"
     DESTROYED = "Destroyed"
 
 
 class VersionState(StrEnum):
-    """A key version's state: wrapped versions are born ACTIVE, resident ones go through INTENT."""
+    """A key version's state: wrapped versions are born ACTIVE, resident ones go through INTENT.
+
+    Imported ones are ACTIVE while their material is there and AWAITING_IMPORT while it is not; one that is
+    PENDING_ROTATION has its material, and the next rotation makes it the current one.
+    """
 
     INTENT = "INTENT"
     ACTIVE = "ACTIVE"
     FAILED = "FAILED"
     MISSING = "MISSING"
+    AWAITING_IMPORT = "AWAITING_IMPORT"
+    PENDING_ROTATION = "PENDING_ROTATION"
     DESTROYING = "DESTROYING"
     DESTROYED = "DESTROYED"
 
 
-def since(revision: str) -> dict[str, str]:
-    """Give the metadata of a field that a kind did not have at first.
+WITH_MATERIAL: Final = (VersionState.ACTIVE, VersionState.PENDING_ROTATION)
+"""States of versions whose material is there, and has to go wherever the house's keys go."""
 
-    The field's default is what records from before it are taken to say; it never changes.
 
-    Args:
-        revision: of the store's schema, the one that added the field's column.
-    """
-    return {_SINCE: revision}
+class HouseState(StrEnum):
+    """A house key's state: announced, in the token and proved, or given up before it was."""
+
+    INTENT = "INTENT"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+
+
+class RewrapState(StrEnum):
+    """A re-wrap's state."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +130,11 @@ class KeyRecord(Record):
         tags: sorted (key, value) pairs.
         manager: who looks after it; never changes.
         token: name of the token in which its versions are made; empty for the main one.
+        quorum: how many must approve what dual control guards of it, 1 to 8; 0 for a key that is not
+            protected, and for exportable ones from before there were quorums. Never changes.
+        multi_region: whether it is one key in several houses, and which of them this is.
+        primary_region: of a multi-region key, the region of the house that has the primary; else empty.
+        term: of a multi-region key, counts the changes of that house, from 1; else 0.
     """
 
     KIND: ClassVar[str] = "key"
@@ -119,6 +155,10 @@ class KeyRecord(Record):
     tags: tuple[tuple[str, str], ...]
     manager: KeyManager = field(default=KeyManager.CUSTOMER, metadata=since("0008"))
     token: str = field(default=MAIN, metadata=since("0009"))
+    quorum: int = field(default=0, metadata=since("0013"))
+    multi_region: MultiRegion = field(default=MultiRegion.NONE, metadata=since("0019"))
+    primary_region: str = field(default="", metadata=since("0019"))
+    term: int = field(default=0, metadata=since("0019"))
     row_version: int = 1
 
     @property
@@ -147,6 +187,7 @@ class VersionRecord(Record):
             as it was found and is to be found again; an id or label that is empty is not asked for.
         uses, traits: what that object may do and how the token keeps it (`adoption.Use`, `adoption.Trait`),
             with commas between.
+        rotation: why it was made.
     """
 
     KIND: ClassVar[str] = "version"
@@ -168,6 +209,7 @@ class VersionRecord(Record):
     object_label: str = field(default="", metadata=since("0010"))
     uses: str = field(default="", metadata=since("0010"))
     traits: str = field(default="", metadata=since("0010"))
+    rotation: RotationType = field(default=RotationType.FIRST, metadata=since("0014"))
     row_version: int = 1
 
     @property
@@ -252,6 +294,9 @@ class HouseRecord(Record):
         public_key: DER SubjectPublicKeyInfo of a signing or recovery key; empty for secrets.
         check_value: compared at every start.
         token: name of the token that holds it; empty for the main one.
+        generation: counts a role's keys in a token, the first being 0; the highest active one is in use.
+        created_at: milliseconds since the Unix epoch; 0 where nobody wrote it down.
+        state: only an active key is used.
     """
 
     KIND: ClassVar[str] = "house"
@@ -260,6 +305,9 @@ class HouseRecord(Record):
     public_key: bytes
     check_value: bytes
     token: str = field(default=MAIN, metadata=since("0009"))
+    generation: int = field(default=0, metadata=since("0015"))
+    created_at: int = field(default=0, metadata=since("0015"))
+    state: HouseState = field(default=HouseState.ACTIVE, metadata=since("0015"))
     row_version: int = 1
 
     @property
@@ -270,6 +318,40 @@ class HouseRecord(Record):
         """
         name = f"{self.role}/{self.hsm_id}"
         return f"{name}/{self.token}" if self.token else name
+
+
+@dataclass(frozen=True, slots=True)
+class RewrapRecord(Record):
+    """How far a token's exportable keys have moved to its newest exportable KEK; one for each token.
+
+    Attributes:
+        token: whose; empty for the main one.
+        target: CKA_ID (hex) of the KEK that they move to.
+        total: versions under older KEKs when it began.
+        rewrapped: versions that moved so far.
+        failed: versions that could not be moved and stay where they are.
+        per_second: most versions moved in a second.
+        started_at, ended_at: milliseconds since the Unix epoch; `ended_at` is 0 while it runs.
+        started_by: ARN.
+    """
+
+    KIND: ClassVar[str] = "rewrap"
+    token: str
+    target: str
+    state: RewrapState
+    total: int
+    rewrapped: int
+    failed: int
+    per_second: int
+    started_at: int
+    ended_at: int
+    started_by: str
+    row_version: int = 1
+
+    @property
+    def record_id(self) -> str:
+        """The token as people spell it: `main` for the main one."""
+        return spelled(self.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +398,19 @@ RECORD_KINDS: Final[dict[str, type[Record]]] = {
     for cls in (
         *(KeyRecord, VersionRecord, AliasRecord, LimitRecord, HouseRecord, GrantRecord, InvocationsRecord),
         *(AccountRecord, PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord),
-        QuotaRequestRecord,
+        *(QuotaRequestRecord, ScheduleRecord, DeletionRecord),
+        RewrapRecord,
         *(StoreRecord, ExternalKeyRecord, CredentialRecord),
+        *(ApproverRecord, ApprovalRequestRecord, ApprovalRecord, QuorumRecord, WrappingKeyRecord),
+        *(WrappingPairRecord, MaterialRecord),
+        *(PeerRecord, CopyRecord, ReplicaRecord),
     )
 }
+
+
+def protection_of(key: KeyRecord) -> int:
+    """Say how many must approve what dual control guards of a key; 0 for a key that is not protected."""
+    return key.quorum or (DEFAULT_QUORUM if key.exportable else 0)
 
 
 def canonical(record: Record, *, deleted: bool = False) -> bytes:
@@ -334,7 +425,7 @@ def canonical(record: Record, *, deleted: bool = False) -> bytes:
     later = []
     for part in dataclasses.fields(record):
         value = getattr(record, part.name)
-        if _SINCE not in part.metadata:
+        if SINCE not in part.metadata:
             parts.append(_field(value))
         elif value != part.default:
             later += [part.name.encode(), _field(value)]

@@ -6,7 +6,7 @@ Records name the main token by nothing at all, as all did when there was no othe
 from dataclasses import dataclass
 from typing import Final
 
-from strongroomd.domain.errors import invalid
+from strongroomd.domain.errors import Reason, StrongroomError, invalid
 
 MAIN: Final = ""
 SPELLED_MAIN: Final = "main"
@@ -19,6 +19,12 @@ MAX_FURTHER: Final = 15
 def spelled(token: str) -> str:
     """Give a token's name as people and metrics know it."""
     return token or SPELLED_MAIN
+
+
+def demand_main(token: str) -> None:
+    """Refuse what is meant for another token, where there is only the main one. Raises HSM_UNAVAILABLE."""
+    if token:
+        raise StrongroomError(Reason.HSM_UNAVAILABLE, detail=f"token {token} is not configured")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from strongroomd.domain.records import KeyRecord, Origin
 
 Facts = Mapping[str, Value | None]
 
-_ORIGINS: Final[dict[Origin, str]] = {
+ORIGINS: Final[dict[Origin, str]] = {
     Origin.HSM: "AWS_KMS",
+    Origin.EXTERNAL: "EXTERNAL",
     Origin.EXTERNAL_KEY_STORE: "EXTERNAL_KEY_STORE",
 }
 """kms:KeyOrigin by where the material came from; a key made in the HSM is what AWS_KMS means elsewhere."""
@@ -181,9 +182,9 @@ _OF_KEY: Final[dict[str, Callable[[Target], Value | None]]] = {
     "aws:requestedregion": lambda target: target.arn.split(":")[3],
     "kms:keyspec": lambda target: target.key.spec.value,
     "kms:keyusage": lambda target: target.key.usage.value,
-    "kms:keyorigin": lambda target: _ORIGINS[target.key.origin],
+    "kms:keyorigin": lambda target: ORIGINS[target.key.origin],
     "kms:multiregion": lambda target: target.key.key_id.startswith("mrk-"),
-    "kms:multiregionkeytype": lambda _: None,  # no key here has a replica yet
+    "kms:multiregionkeytype": lambda target: target.key.multi_region.value or None,
     _ALIASES: lambda target: target.aliases,
 }
 

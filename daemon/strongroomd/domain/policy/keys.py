@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from strongroomd.domain.actions import KEYLESS, Action
+from strongroomd.domain.actions import KEYLESS, ON_KEYS_OF_OURS, Action
 
 
 class Kind(StrEnum):
@@ -50,6 +50,10 @@ def _kms(*names: str) -> frozenset[str]:
     return frozenset(f"kms:{name}" for name in names)
 
 
+def _own(*names: str) -> frozenset[str]:
+    return frozenset(f"strongroom:{name}" for name in names)
+
+
 _PAIRS: Final = _kms("GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext")
 _ENCRYPTION: Final = _PAIRS | _kms(
     *("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo"),
@@ -61,9 +65,11 @@ _MACS: Final = _kms("GenerateMac", "VerifyMac")
 _BY_NAME: Final = _ENCRYPTION | _SIGNING | _MACS | _kms("DescribeKey", "GetPublicKey", "DeriveSharedSecret")
 _ON_KEYS: Final = frozenset(
     {a.value for a in Action if a.startswith("kms:") and a not in KEYLESS} - {Action.GENERATE_RANDOM.value}
+    | ON_KEYS_OF_OURS
 ) | _kms("CreateKey", "GetParametersForImport", "ImportKeyMaterial", "ReplicateKey", "EnableKeyRotation")
-_POLICIES: Final = _kms("CreateKey", "PutKeyPolicy", "ReplicateKey")
-_TAGGING: Final = _kms("CreateKey", "TagResource", "ReplicateKey")
+_REPLICAS: Final = _own("ImportReplica")
+_POLICIES: Final = _kms("CreateKey", "PutKeyPolicy", "ReplicateKey") | _REPLICAS
+_TAGGING: Final = _kms("CreateKey", "TagResource", "ReplicateKey") | _REPLICAS
 
 _KEYS: Final = (
     # What the caller sends.
@@ -86,7 +92,8 @@ _KEYS: Final = (
     ConditionKey("kms:WrappingKeySpec", actions=_kms("GetParametersForImport")),
     ConditionKey("kms:ExpirationModel", actions=_kms("ImportKeyMaterial")),
     ConditionKey("kms:ValidTo", Kind.DATE, actions=_kms("ImportKeyMaterial")),
-    ConditionKey("kms:PrimaryRegion", actions=_kms("UpdatePrimaryRegion")),
+    ConditionKey("strongroom:ImportLevel", actions=_kms("GetParametersForImport", "ImportKeyMaterial")),
+    ConditionKey("kms:PrimaryRegion", actions=_kms("UpdatePrimaryRegion") | _REPLICAS),
     ConditionKey("kms:ReplicaRegion", actions=_kms("ReplicateKey")),
     # Grants.
     ConditionKey("kms:GrantOperations", many=True, actions=_kms("CreateGrant")),
@@ -96,12 +103,16 @@ _KEYS: Final = (
     ConditionKey(
         "kms:GrantIsForAWSResource", Kind.BOOL, actions=_kms("CreateGrant", "ListGrants", "RevokeGrant")
     ),
+    # Exports and approvals.
+    ConditionKey("strongroom:ExportLevel", actions=_own("RequestExport", "ExecuteExport")),
+    ConditionKey("strongroom:GuardedAction", actions=_own("ApproveRequest")),
+    ConditionKey("strongroom:ApproverIsRequester", Kind.BOOL, actions=_own("ApproveRequest")),
     # The key.
-    ConditionKey("kms:KeySpec", actions=_ON_KEYS),
-    ConditionKey("kms:KeyUsage", actions=_ON_KEYS),
-    ConditionKey("kms:KeyOrigin", actions=_ON_KEYS),
-    ConditionKey("kms:MultiRegion", Kind.BOOL, actions=_ON_KEYS),
-    ConditionKey("kms:MultiRegionKeyType", actions=_ON_KEYS),
+    ConditionKey("kms:KeySpec", actions=_ON_KEYS | _REPLICAS),
+    ConditionKey("kms:KeyUsage", actions=_ON_KEYS | _REPLICAS),
+    ConditionKey("kms:KeyOrigin", actions=_ON_KEYS | _REPLICAS),
+    ConditionKey("kms:MultiRegion", Kind.BOOL, actions=_ON_KEYS | _REPLICAS),
+    ConditionKey("kms:MultiRegionKeyType", actions=_ON_KEYS | _REPLICAS),
     ConditionKey("kms:ResourceAliases", many=True, actions=_ON_KEYS - _kms("CreateKey")),
     ConditionKey("aws:ResourceAccount"),
     # The caller and the call.

@@ -57,9 +57,14 @@ def store_id(text: str, field: str = "key_store") -> str:
 
 def access_key_id(text: str, field: str = "access_key_id") -> str:
     """Check the form of a credential's id: 20 to 30 characters of A-Z and 2-7."""
-    if not _ACCESS_KEY.fullmatch(text):
+    if not is_access_key_id(text):
         raise invalid(field, "must be 20 to 30 letters A to Z or digits 2 to 7")
     return text
+
+
+def is_access_key_id(text: str) -> bool:
+    """Say whether a credential can have this id at all."""
+    return _ACCESS_KEY.fullmatch(text) is not None
 
 
 def kms_key_arn(text: str, field: str = "kms_key_arn") -> str:
