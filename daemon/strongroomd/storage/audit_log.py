@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from strongroomd.domain.audit import CLOSED, OPENED
+from strongroomd.domain.audit import CLOSED, OPENED, Head
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.ports import AuditLog
 from strongroomd.storage.audit_chain import (
@@ -114,7 +114,7 @@ class FileAuditLog(AuditLog):
         """Records that wait for the disk."""
         return len(self._waiting)
 
-    async def write(self, record: Record) -> None:
+    async def write(self, record: Record) -> Head:
         """Append one record, adding `seq` and `time`.
 
         A record whose caller was cancelled or waited in vain is still written: it tells what was tried.
@@ -136,6 +136,7 @@ class FileAuditLog(AuditLog):
         if self._watchdog is None:
             self._watchdog = loop.call_at(self._waiting[0][0], self._expire)
         await future
+        return linked[1]
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.get_running_loop()

@@ -15,6 +15,8 @@ from strongroomd.storage.audit_chain import Scan, all_chains
 from strongroomd.storage.checkpoints import CheckpointFile, parse_signed
 
 SignatureCheck = Callable[[bytes, bytes], bool]
+Successor = Callable[[bytes], SignatureCheck]
+"""Makes the check for a checkpoint key that another one says comes next (DER, may be nonsense)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,17 @@ class ChainReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Outcome of a verification; good only if there is no problem."""
+    """Outcome of a verification; good only if there is no problem.
+
+    Attributes:
+        keys: the checkpoint keys (DER SubjectPublicKeyInfo) that followed the first one, in order.
+    """
 
     chains: tuple[ChainReport, ...]
     checkpoints: int
     newest: Checkpoint | None
     problems: tuple[Problem, ...]
+    keys: tuple[bytes, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -78,29 +85,39 @@ class Report:
         return sum(max(0, chain.records - chain.signed) for chain in self.chains)
 
 
-def verify(directory: Path, signature_ok: SignatureCheck, held: Checkpoint | None = None) -> Report:
+def verify(
+    directory: Path,
+    signature_ok: SignatureCheck,
+    held: Checkpoint | None = None,
+    successor: Successor | None = None,
+) -> Report:
     """Verify every chain and checkpoint of an audit directory.
 
     Args:
         directory: the audit directory, living or copied (copy `checkpoints.jsonl` first).
-        signature_ok: tells whether a signature (second) over a message (first) is the checkpoint key's.
+        signature_ok: tells whether a signature (second) over a message (first) is the first checkpoint key's.
         held: a checkpoint that the verifier kept elsewhere, already trusted.
+        successor: gives the checks of later keys; without it none is believed.
     """
     problems: list[Problem] = []
     # Checkpoints first: a living chain may only be longer than they say.
-    history = _History(signature_ok, held)
+    history = _History(signature_ok, held, successor)
     history.read(CheckpointFile(directory), problems)
     history.compare(problems)
     chains = [_check_chain(path, history.signed.get(path.stem), problems) for path in all_chains(directory)]
     _check_names(chains, set(history.signed), problems)
-    return Report(tuple(chains), history.number, history.newest, tuple(problems))
+    return Report(tuple(chains), history.number, history.newest, tuple(problems), tuple(history.keys))
 
 
 class _History:
     """The chain of checkpoints, and the newest head that it gives each chain."""
 
-    def __init__(self, signature_ok: SignatureCheck, held: Checkpoint | None) -> None:
+    def __init__(
+        self, signature_ok: SignatureCheck, held: Checkpoint | None, successor: Successor | None
+    ) -> None:
         self._signature_ok = signature_ok
+        self._successor = successor
+        self.keys: list[bytes] = []
         self._held = held
         self._at_held: Checkpoint | None = None
         self.newest: Checkpoint | None = None
@@ -144,6 +161,11 @@ class _History:
             return "does not follow the one before"
         if not self._signature_ok(checkpoint.message(), signed.signature):
             return "has a wrong signature"
+        if checkpoint.next_key:
+            if self._successor is None:
+                return "names another key, which is not followed here"
+            self._signature_ok = self._successor(checkpoint.next_key)
+            self.keys.append(checkpoint.next_key)
         return self._advance(checkpoint)
 
     def _advance(self, checkpoint: Checkpoint) -> str | None:

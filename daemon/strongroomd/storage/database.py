@@ -32,6 +32,11 @@ WAL_IS_SAFE_FROM: Final = (3, 51, 3)
 BEGIN_SECONDS: Final = 1.5  # waiting for the writer's turn, in this process and among all of them
 COMMIT_SECONDS: Final = 0.5  # waiting for readers to step aside; together the two seconds of the port
 READ_SECONDS: Final = 2.0
+FORGETS: Final = "secure_delete = ON"
+"""What is deleted or replaced is overwritten: a destroyed key's blob shall not stay in a free page.
+
+SQLite's own default differs from build to build.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +223,7 @@ def _on_connect(engine: Engine, *pragmas: str) -> None:
         # SQLAlchemy's begin event says BEGIN IMMEDIATE; the driver must not say BEGIN by itself.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout = {int(BEGIN_SECONDS * 1000)}", *pragmas):
+        for pragma in (f"busy_timeout = {int(BEGIN_SECONDS * 1000)}", FORGETS, *pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

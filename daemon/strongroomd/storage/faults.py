@@ -24,7 +24,9 @@ def translated(conflict: Reason = Reason.INTERNAL) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise _translate(error, conflict) from error
-    except (sqlite3.Error, OSError) as error:
+    except sqlite3.Error as error:
+        raise _damage(error) if _is_damage(error) else _unavailable(error) from error
+    except OSError as error:
         raise _unavailable(error) from error
 
 
@@ -33,15 +35,17 @@ def _translate(error: SQLAlchemyError, conflict: Reason) -> StrongroomError:
         return StrongroomError(conflict, detail=f"store: {_name(error)}")
     if isinstance(error, PoolTimeout) or not isinstance(error, DBAPIError):
         return _unavailable(error)
-    if _is_damage(error.orig):
-        return StrongroomError(Reason.INTEGRITY_FAILURE, detail=f"store: {_name(error)}")
-    return _unavailable(error)
+    return _damage(error) if _is_damage(error.orig) else _unavailable(error)
 
 
 def _is_damage(orig: BaseException | None) -> bool:
     # The primary code is the low byte. Text that is not UTF-8 carries no code of its own.
     code = getattr(orig, "sqlite_errorcode", 0) or 0
     return code & 0xFF in _DAMAGE or "Could not decode to UTF-8" in str(orig)
+
+
+def _damage(error: BaseException) -> StrongroomError:
+    return StrongroomError(Reason.INTEGRITY_FAILURE, detail=f"store: {_name(error)}")
 
 
 def _unavailable(error: BaseException) -> StrongroomError:

@@ -24,9 +24,18 @@ from sqlalchemy.types import TypeEngine
 
 from strongroomd.domain.accounts import AccessKeyRecord, AccountRecord, IdentityRecord, PrincipalRecord
 from strongroomd.domain.addresses import AddressesRecord
+from strongroomd.domain.approvalrecords import (
+    ApprovalRecord,
+    ApprovalRequestRecord,
+    ApproverRecord,
+    QuorumRecord,
+)
 from strongroomd.domain.compliance import Finding
 from strongroomd.domain.delivery import Delivery, SinkState
+from strongroomd.domain.destruction import DeletionRecord
 from strongroomd.domain.events import Event
+from strongroomd.domain.exporting import WrappingKeyRecord
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
@@ -36,13 +45,17 @@ from strongroomd.domain.records import (
     KeyRecord,
     LimitRecord,
     Record,
+    RewrapRecord,
     VersionRecord,
 )
+from strongroomd.domain.replication import CopyRecord, PeerRecord, ReplicaRecord
+from strongroomd.domain.rotations import ScheduleRecord
 from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 from strongroomd.ports import Answer, JournalEntry, Usage
 
 REVISIONS: Final = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"),
+    *("0012", "0013", "0014", "0015", "0017", "0019"),
 )
 """Alembic's revisions that this daemon knows, oldest first; the last is the one it needs."""
 
@@ -107,6 +120,7 @@ VERSIONS: Final = _record_table(
     _of_key("versions"),
     Index("ix_versions_key_id", "key_id", "version", unique=True),
     Index("ix_versions_hsm_id", "hsm_id"),
+    Index("ix_versions_kek_id", "kek_id", "state", "record_id"),
     Index("ix_versions_object", "object_label", "object_id"),
 )
 ALIASES: Final = _record_table(
@@ -123,6 +137,7 @@ QUOTA_REQUESTS: Final = _record_table(
     Index("ix_quota_requests_closed", "closed_at"),
 )
 HOUSE: Final = _record_table("house", HouseRecord)
+REWRAPS: Final = _record_table("rewraps", RewrapRecord)
 ACCOUNTS: Final = _record_table("accounts", AccountRecord)
 PRINCIPALS: Final = _record_table(
     "principals", PrincipalRecord, Index("ix_principals_account", "account", "record_id")
@@ -146,6 +161,12 @@ GRANTS: Final = _record_table(
 INVOCATIONS: Final = _record_table(
     "invocations", InvocationsRecord, _of_key("invocations"), Index("ix_invocations_reserved", "reserved")
 )
+SCHEDULES: Final = _record_table(
+    "schedules", ScheduleRecord, _of_key("schedules"), Index("ix_schedules_next_at", "next_at")
+)
+DELETIONS: Final = _record_table(
+    "deletions", DeletionRecord, _of_key("deletions"), Index("ix_deletions_destroyed_at", "destroyed_at")
+)
 XKS_STORES: Final = _record_table(
     "xks_stores",
     StoreRecord,
@@ -162,6 +183,44 @@ XKS_KEYS: Final = _record_table(
 XKS_CREDENTIALS: Final = _record_table(
     "xks_credentials", CredentialRecord, Index("ix_xks_credentials_store_id", "store_id", "record_id")
 )
+WRAPPING_PAIRS: Final = _record_table(
+    "wrapping_pairs",
+    WrappingPairRecord,
+    _of_key("wrapping_pairs"),
+    Index("ix_wrapping_pairs_key_id", "key_id", "record_id"),
+    Index("ix_wrapping_pairs_expires_at", "expires_at"),
+)
+MATERIALS: Final = _record_table(
+    "materials", MaterialRecord, _of_key("materials"), Index("ix_materials_expires_at", "expires_at")
+)
+
+APPROVERS: Final = _record_table(
+    "approvers", ApproverRecord, Index("ix_approvers_account", "account", "record_id")
+)
+APPROVAL_REQUESTS: Final = _record_table(
+    "approval_requests",
+    ApprovalRequestRecord,
+    Index("ix_approval_requests_account", "account", "state", "record_id"),
+    Index("ix_approval_requests_key_id", "key_id", "state"),
+    Index("ix_approval_requests_state", "state", "expires_at"),
+)
+APPROVALS: Final = _record_table(
+    "approvals", ApprovalRecord, Index("ix_approvals_approval_id", "approval_id", "record_id")
+)
+QUORUMS: Final = _record_table("quorums", QuorumRecord)
+WRAPPING_KEYS: Final = _record_table(
+    "wrapping_keys", WrappingKeyRecord, Index("ix_wrapping_keys_account", "account", "record_id")
+)
+PEERS: Final = _record_table("peers", PeerRecord, Index("ix_peers_account", "account", "record_id"))
+REPLICA_COPIES: Final = _record_table(
+    "replica_copies",
+    CopyRecord,
+    _of_key("replica_copies"),
+    Index("ix_replica_copies_key_id", "key_id", "record_id"),
+)
+REPLICAS: Final = _record_table(
+    "replicas", ReplicaRecord, _of_key("replicas"), Index("ix_replicas_key_id", "key_id", "record_id")
+)
 
 RECORD_TABLES: Final[dict[type[Record], Table]] = {
     KeyRecord: KEYS,
@@ -170,6 +229,7 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     LimitRecord: LIMITS,
     QuotaRequestRecord: QUOTA_REQUESTS,
     HouseRecord: HOUSE,
+    RewrapRecord: REWRAPS,
     AccountRecord: ACCOUNTS,
     PrincipalRecord: PRINCIPALS,
     IdentityRecord: IDENTITIES,
@@ -177,17 +237,31 @@ RECORD_TABLES: Final[dict[type[Record], Table]] = {
     AddressesRecord: ACCESS_KEY_ADDRESSES,
     GrantRecord: GRANTS,
     InvocationsRecord: INVOCATIONS,
+    ScheduleRecord: SCHEDULES,
+    DeletionRecord: DELETIONS,
     StoreRecord: XKS_STORES,
     ExternalKeyRecord: XKS_KEYS,
     CredentialRecord: XKS_CREDENTIALS,
+    ApproverRecord: APPROVERS,
+    ApprovalRequestRecord: APPROVAL_REQUESTS,
+    ApprovalRecord: APPROVALS,
+    QuorumRecord: QUORUMS,
+    WrappingKeyRecord: WRAPPING_KEYS,
+    WrappingPairRecord: WRAPPING_PAIRS,
+    MaterialRecord: MATERIALS,
+    PeerRecord: PEERS,
+    CopyRecord: REPLICA_COPIES,
+    ReplicaRecord: REPLICAS,
 }
 
 DELETABLE: Final[frozenset[type[Record]]] = frozenset(
     {AliasRecord, LimitRecord, QuotaRequestRecord, GrantRecord}
     | {PrincipalRecord, IdentityRecord, AccessKeyRecord, AddressesRecord}
-    | {StoreRecord, ExternalKeyRecord, CredentialRecord}
+    | {StoreRecord, ExternalKeyRecord, CredentialRecord, WrappingKeyRecord}
+    | {ApprovalRequestRecord, ApprovalRecord, DeletionRecord, WrappingPairRecord}
+    | {PeerRecord, CopyRecord, ReplicaRecord}
 )
-"""Kinds whose rows may go; keys, versions, their counters and house keys stay as tombstones; accounts too."""
+"""Kinds whose rows may go; keys, versions, their counters and materials, house keys and accounts stay."""
 
 JOURNAL: Final = Table("journal", METADATA, *_columns(JournalEntry, ("sequence",)))
 ANSWERS: Final = Table(

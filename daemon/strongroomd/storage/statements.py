@@ -11,6 +11,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -20,18 +21,26 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
+from strongroomd.domain.housekeys import MAC_TAG_BYTES
 from strongroomd.domain.records import KeyManager, KeyState, VersionState
+from strongroomd.domain.replication import MultiRegion
 from strongroomd.storage.schema import (
     ALIASES,
     ANSWERS,
+    APPROVAL_REQUESTS,
+    DELETIONS,
     GRANTS,
     INVOCATIONS,
     JOURNAL,
     KEYS,
     LEASES,
+    MATERIALS,
     QUOTA_REQUESTS,
+    SCHEDULES,
     USAGE,
     VERSIONS,
+    WRAPPING_PAIRS,
+    RawBytes,
 )
 
 
@@ -93,6 +102,21 @@ def removal(table: Table) -> Delete:
     )
 
 
+@cache
+def resealing(table: Table) -> Update:
+    """Give the record `old_id`, if its row_version is `old_version`, another MAC, `new_mac`."""
+    this = (table.c.record_id == bindparam("old_id")) & (table.c.row_version == bindparam("old_version"))
+    return update(table).where(this).values(mac=bindparam("new_mac"))
+
+
+@cache
+def sealed_otherwise(table: Table) -> Select[Any]:
+    """The ids of at most `limit` records behind `after` whose MAC does not begin with `tag`."""
+    mac = func.substr(table.c.mac, 1, MAC_TAG_BYTES)
+    other = (table.c.record_id > bindparam("after")) & (mac != bindparam("tag", type_=RawBytes()))
+    return select(table.c.record_id).where(other).order_by(table.c.record_id).limit(bindparam("limit"))
+
+
 VERSIONS_OF_KEY: Final = (
     select(VERSIONS).where(VERSIONS.c.key_id == bindparam("key_id")).order_by(VERSIONS.c.version)
 )
@@ -110,6 +134,14 @@ REQUESTS_CLOSED: Final = (
     select(QUOTA_REQUESTS)
     .where(QUOTA_REQUESTS.c.closed_at > 0, QUOTA_REQUESTS.c.closed_at <= bindparam("before"))
     .order_by(QUOTA_REQUESTS.c.closed_at, QUOTA_REQUESTS.c.record_id)
+    .limit(bindparam("limit"))
+)
+APPROVALS_DUE: Final = (
+    select(APPROVAL_REQUESTS)
+    .where(
+        APPROVAL_REQUESTS.c.state == bindparam("state"), APPROVAL_REQUESTS.c.expires_at <= bindparam("before")
+    )
+    .order_by(APPROVAL_REQUESTS.c.expires_at, APPROVAL_REQUESTS.c.record_id)
     .limit(bindparam("limit"))
 )
 DUE_KEYS: Final = (
@@ -140,6 +172,52 @@ AGED_VERSIONS: Final = (
         VERSIONS.c.created_at <= bindparam("before"),
     )
     .order_by(VERSIONS.c.created_at, VERSIONS.c.record_id)
+)
+DUE_SCHEDULES: Final = (
+    select(SCHEDULES)
+    .join(KEYS, SCHEDULES.c.key_id == KEYS.c.record_id)
+    .where(
+        KEYS.c.state == KeyState.ENABLED.value,
+        KEYS.c.multi_region != MultiRegion.REPLICA.value,
+        SCHEDULES.c.next_at > 0,
+        SCHEDULES.c.next_at <= bindparam("before"),
+    )
+    .order_by(SCHEDULES.c.next_at, SCHEDULES.c.record_id)
+    .limit(bindparam("limit"))
+)
+WAITING_VERSIONS: Final = (
+    select(func.count().label("count"))
+    .select_from(VERSIONS.join(KEYS, VERSIONS.c.key_id == KEYS.c.record_id))
+    .where(
+        KEYS.c.multi_region == MultiRegion.PRIMARY.value,
+        VERSIONS.c.state == VersionState.PENDING_ROTATION.value,
+        VERSIONS.c.created_at <= bindparam("before"),
+    )
+)
+UNCERTIFIED: Final = (
+    select(DELETIONS)
+    .where(
+        DELETIONS.c.destroyed_at > 0,
+        DELETIONS.c.signer == "",
+        ~exists().where(
+            VERSIONS.c.key_id == DELETIONS.c.key_id, VERSIONS.c.state == VersionState.DESTROYING.value
+        ),
+    )
+    .order_by(DELETIONS.c.destroyed_at, DELETIONS.c.record_id)
+    .limit(bindparam("limit"))
+)
+_EXPIRING: Final = MATERIALS.c.expires_at > 0
+EXPIRED_MATERIALS: Final = (
+    select(MATERIALS)
+    .where(_EXPIRING, MATERIALS.c.expires_at <= bindparam("before"))
+    .order_by(MATERIALS.c.expires_at, MATERIALS.c.record_id)
+)
+NEXT_EXPIRY: Final = select(func.min(MATERIALS.c.expires_at).label("next")).where(_EXPIRING)
+STALE_PAIRS: Final = (
+    select(WRAPPING_PAIRS)
+    .where(WRAPPING_PAIRS.c.expires_at <= bindparam("before"))
+    .order_by(WRAPPING_PAIRS.c.expires_at, WRAPPING_PAIRS.c.record_id)
+    .limit(bindparam("limit"))
 )
 ENTRIES_AFTER: Final = (
     select(JOURNAL)

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, Table
 
+from strongroomd.domain.approvalrecords import ApprovalRequestRecord
 from strongroomd.domain.compliance import Finding
+from strongroomd.domain.destruction import DeletionRecord
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     AliasRecord,
@@ -22,6 +25,7 @@ from strongroomd.domain.records import (
     Record,
     VersionRecord,
 )
+from strongroomd.domain.rotations import ScheduleRecord
 from strongroomd.ports import Answer, JournalEntry, Store, Stored, Transaction, Usage
 from strongroomd.storage import outbox, statements
 from strongroomd.storage.database import Database, StoreSettings, Turn
@@ -74,6 +78,11 @@ class SqlTransaction(Transaction):
             raise StrongroomError(Reason.INTERNAL, detail=f"store: a {record.KIND} is never deleted")
         where = {"id": record.record_id, "version": encode(record)["row_version"]}
         await self._exactly_one(statements.removal(_table(type(record))), where)
+
+    async def reseal(self, record: Record, mac: bytes) -> None:
+        """Give a record another MAC and change nothing else. Raises ETAG_MISMATCH if it changed meanwhile."""
+        where = {"old_id": record.record_id, "old_version": encode(record)["row_version"], "new_mac": mac}
+        await self._exactly_one(statements.resealing(_table(type(record))), where)
 
     async def aliases_of(self, key_id: str) -> list[Stored[Any]]:
         """List the alias records of a key."""
@@ -179,6 +188,12 @@ class SqlStore(Store):
         rows = await self._read(statements.names(_table(kind)))
         return [str(row["record_id"]) for row in rows]
 
+    async def sealed_otherwise(self, kind: type[Record], tag: bytes, after: str, limit: int) -> list[str]:
+        """List ids of records whose MAC is not of the key that a tag names."""
+        statement = statements.sealed_otherwise(_table(kind))
+        rows = await self._read(statement, tag=tag, after=after, limit=limit)
+        return [str(row["record_id"]) for row in rows]
+
     async def due(self, state: str, before: int) -> list[Stored[Any]]:
         """Read keys whose deletion is due, the longest overdue first."""
         return await self._whole(KeyRecord, statements.DUE_KEYS, state=state, before=before)
@@ -200,6 +215,11 @@ class SqlStore(Store):
         """Read quota requests that were closed long ago, the oldest first."""
         return await self._whole(QuotaRequestRecord, statements.REQUESTS_CLOSED, before=before, limit=limit)
 
+    async def approvals_due(self, state: str, before: int, limit: int) -> list[Stored[Any]]:
+        """Read approval requests in a state whose time was over before (ms), the oldest first."""
+        found = statements.APPROVALS_DUE
+        return await self._whole(ApprovalRequestRecord, found, state=state, before=before, limit=limit)
+
     async def grants_left(self, limit: int) -> list[Stored[Any]]:
         """Read grants of destroyed keys."""
         return await self._whole(GrantRecord, statements.GRANTS_LEFT, limit=limit)
@@ -211,6 +231,31 @@ class SqlStore(Store):
     async def aged(self, before: int) -> list[Stored[Any]]:
         """Read current versions of enabled service keys made before (ms), the oldest first."""
         return await self._whole(VersionRecord, statements.AGED_VERSIONS, before=before)
+
+    async def rotations_due(self, before: int, limit: int) -> list[Stored[Any]]:
+        """Read schedules of enabled keys whose rotation was due before (ms), the longest overdue first."""
+        return await self._whole(ScheduleRecord, statements.DUE_SCHEDULES, before=before, limit=limit)
+
+    async def waiting(self, before: int) -> int:
+        """Count versions of multi-region primaries, made before (ms), that wait for replicas."""
+        rows = await self._read(statements.WAITING_VERSIONS, before=before)
+        return int(rows[0]["count"])
+
+    async def uncertified(self, limit: int) -> list[Stored[Any]]:
+        """Read deletions that were carried out whole and have no certificate yet, the oldest first."""
+        return await self._whole(DeletionRecord, statements.UNCERTIFIED, limit=limit)
+
+    async def expired(self, before: int) -> list[Stored[Any]]:
+        """Read what is known of imported material that expires at `before` (ms) or earlier, in that order."""
+        return await self._whole(MaterialRecord, statements.EXPIRED_MATERIALS, before=before)
+
+    async def stale_pairs(self, before: int, limit: int) -> list[Stored[Any]]:
+        """Read wrapping pairs that expired at `before` (ms) or earlier, the oldest first."""
+        return await self._whole(WrappingPairRecord, statements.STALE_PAIRS, before=before, limit=limit)
+
+    async def next_expiry(self) -> int:
+        """Say when the next imported material expires; 0 if none does."""
+        return int((await self._read(statements.NEXT_EXPIRY))[0]["next"] or 0)
 
     async def journal(self, after: int, limit: int) -> list[JournalEntry]:
         """Read journal entries with a higher sequence number, in order."""
