@@ -17,7 +17,7 @@ from strongroomd.domain.records import VersionRecord
 from strongroomd.hsm import handles
 from strongroomd.hsm.checks import CHECK_BYTES, LABEL
 from strongroomd.hsm.faults import Fault, fault_of
-from strongroomd.hsm.handles import Session, TokenObject
+from strongroomd.hsm.handles import IV_BYTES, Session, TokenObject
 from strongroomd.hsm.packing import Packed, pack, pack_value
 from strongroomd.hsm.resident import demand_sentinel
 from strongroomd.hsm.templates import LABEL_HOUSE, LABEL_RESIDENT
@@ -31,9 +31,8 @@ _AES: Final = pack_value(Attribute.KEY_TYPE, int(KeyType.AES))
 _USES: Final = {use: Attribute[use.value] for use in Use}
 _TRAITS: Final = {trait: Attribute[trait.value] for trait in Trait}
 _TRUE: Final = b"\x01"
-_IV_BYTES: Final = 12
 _DATA_BYTES: Final = 16
-_PROOF_BYTES: Final = _IV_BYTES + _DATA_BYTES + _DATA_BYTES + 16  # IV, data, and the data sealed with its tag
+_PROOF_BYTES: Final = IV_BYTES + _DATA_BYTES + _DATA_BYTES + 16  # IV, data, and the data sealed with its tag
 
 
 def examine(session: Session, sentinel: Packed, name: ObjectName) -> AdoptedObject:
@@ -188,7 +187,7 @@ def _prove(session: Session, handle: int, uses: tuple[Use, ...], place: str) -> 
     """
     if Use.ENCRYPT not in uses:
         return _decrypted_label(session, handle) if Use.DECRYPT in uses else b""
-    iv, data = os.urandom(_IV_BYTES), os.urandom(_DATA_BYTES)
+    iv, data = os.urandom(IV_BYTES), os.urandom(_DATA_BYTES)
     try:
         proof = iv + data + handles.encrypt_gcm(session, handle, iv, b"", data)
         proved = _proves(session, handle, uses, proof)
@@ -219,7 +218,7 @@ def _proves(session: Session, handle: int, uses: tuple[Use, ...], proof: bytes) 
     """
     if len(proof) != _PROOF_BYTES:
         return False
-    iv, rest = proof[:_IV_BYTES], proof[_IV_BYTES:]
+    iv, rest = proof[:IV_BYTES], proof[IV_BYTES:]
     data, sealed = rest[:_DATA_BYTES], rest[_DATA_BYTES:]
     if Use.DECRYPT in uses:
         return hmac.compare_digest(handles.decrypt_gcm(session, handle, iv, b"", sealed), data)

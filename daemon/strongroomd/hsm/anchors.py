@@ -51,6 +51,13 @@ def remove_older(session: Session, anchor: Anchor) -> None:
             found.destroy()
 
 
+def remove_others(session: Session, anchor: Anchor) -> None:
+    """Destroy every other anchor, newer ones too: the token forgets that there ever was a later state."""
+    for found in handles.find(session, _SEARCH):
+        if decode(found) != anchor and found[Attribute.LABEL] == LABEL.encode():
+            found.destroy()
+
+
 def encode(anchor: Anchor) -> bytes:
     """Give the object's value: sequence and checkpoint as 64-bit numbers, then both hashes."""
     return _FORM.pack(anchor.sequence, anchor.checkpoint, anchor.head, anchor.checkpoint_hash)

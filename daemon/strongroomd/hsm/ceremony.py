@@ -1,28 +1,30 @@
-"""`init`: the house keys are made in a fresh token; a token that holds anything is refused."""
+"""`init`: the house keys are made in a fresh token; a token that holds anything is refused.
+
+`complete` is for a house that was founded by an earlier release: it makes the house keys that came since.
+"""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pkcs11.constants import Attribute
 from pkcs11.exceptions import PKCS11Error
-from pkcs11.mechanisms import KeyType, Mechanism
 
-from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.housekeys import active
 from strongroomd.domain.records import HouseRecord
-from strongroomd.hsm import handles
+from strongroomd.domain.tokens import MAIN
+from strongroomd.hsm import handles, housebirth
 from strongroomd.hsm.faults import Refused, code_of, fault_of
 from strongroomd.hsm.handles import Session
-from strongroomd.hsm.house import PROBE_BORN, mac_check, open_household, public_check
+from strongroomd.hsm.house import open_household
 from strongroomd.hsm.login import Login, log_in, login_lock
-from strongroomd.hsm.mechanisms import CURVES, HOUSE_MECHANISMS
+from strongroomd.hsm.mechanisms import HOUSE_MECHANISMS
 from strongroomd.hsm.module import load
 from strongroomd.hsm.observer import Observer, Silent
-from strongroomd.hsm.packing import MAPPER, pack
+from strongroomd.hsm.packing import MAPPER
 from strongroomd.hsm.pin import Pin
-from strongroomd.hsm.publickeys import public_key_of
 from strongroomd.hsm.settings import HsmSettings
-from strongroomd.hsm.templates import PUBLIC_HALF, House, house_template, roles_in
+from strongroomd.hsm.templates import House, roles_in
 
 
 def initialise(
@@ -42,9 +44,53 @@ def initialise(
     """
     if so_pin is not None:
         _set_user_pin(settings, pin, so_pin)
+    return _logged_in(settings, pin, observer, lambda login: _make_house(login, settings))
+
+
+def missing_roles(house: Sequence[HouseRecord]) -> tuple[House, ...]:
+    """Name the house keys that the main token of a founded house should have and its records do not name."""
+    present = {record.role for record in active(house)}
+    return tuple(role for role in roles_in(MAIN) if role.value not in present)
+
+
+def complete(
+    settings: HsmSettings, pin: Pin, house: Sequence[HouseRecord], observer: Observer | None = None
+) -> list[HouseRecord]:
+    """Make the house keys that a founded house lacks, and give the records that the caller must store.
+
+    Cut off before they are stored, it leaves objects that nobody knows and nobody uses.
+
+    Args:
+        settings: the main token.
+        pin: the user PIN.
+        house: the records of its house keys; each is found and proved first.
+        observer: hears of alerts.
+
+    Raises:
+        StrongroomError: CONFIGURATION or INTEGRITY_FAILURE when these are not the token's, HSM_UNAVAILABLE.
+    """
+
+    def work(login: Login) -> list[HouseRecord]:
+        roles = missing_roles(house)
+        there = [role for role in roles_in(MAIN) if role not in roles]
+        open_household(login.session, house, login.module.quirks, there)
+        made = [_make(login.session, role) for role in roles]
+        if login.guard is not None:
+            login.guard.sync()
+        return made
+
+    return _logged_in(settings, pin, observer, work)
+
+
+def _logged_in(
+    settings: HsmSettings,
+    pin: Pin,
+    observer: Observer | None,
+    work: Callable[[Login], list[HouseRecord]],
+) -> list[HouseRecord]:
     login = log_in(settings, pin, observer or Silent())
     try:
-        return _make_house(login, settings)
+        return work(login)
     except PKCS11Error as error:
         raise Refused("initialise", code_of(error), fault_of(error, doubtful=False)) from error
     finally:
@@ -85,50 +131,8 @@ def _make_house(login: Login, settings: HsmSettings) -> list[HouseRecord]:
 
 
 def _make(session: Session, role: House) -> HouseRecord:
-    identity = os.urandom(16)
-    template = pack(house_template(role, identity))
-    public_key = b""
-    if role is House.CHECKPOINT:
-        public, key = session._generate_keypair(  # noqa: SLF001 - the public method refuses EC without parameters
-            KeyType.EC,
-            capabilities=0,
-            mechanism=Mechanism.EC_KEY_PAIR_GEN,
-            public_template={**PUBLIC_HALF, **pack({Attribute.EC_PARAMS: CURVES[KeySpec.ECC_NIST_P256]})},
-            private_template=template,
-        )
-        public_key = public_key_of(KeySpec.ECC_NIST_P256, public)
-        public.destroy()
-    else:
-        kind = Mechanism.AES_KEY_GEN if role in _KEKS else Mechanism.GENERIC_SECRET_KEY_GEN
-        key = session.generate_key(
-            KeyType.GENERIC_SECRET, 256, capabilities=0, mechanism=kind, template=template
-        )
-    check = _check_value(session, role, key.handle, public_key)
-    return HouseRecord(role=role.value, hsm_id=identity.hex(), public_key=public_key, check_value=check)
-
-
-_KEKS = frozenset((House.KEK_SEALED, House.KEK_EXPORTABLE))
-
-
-def _check_value(session: Session, role: House, handle: int, public_key: bytes) -> bytes:
-    if role in _KEKS:
-        return _probe_blob(session, handle)
-    if role is House.CHECKPOINT:
-        return public_check(public_key)
-    return b"" if role is House.SENTINEL else mac_check(session, handle)
-
-
-def _probe_blob(session: Session, kek: int) -> bytes:
-    """Wrap a throw-away MAC key: the blob and that key's check value prove the KEK at every start."""
-    probe = session.generate_key(
-        KeyType.GENERIC_SECRET,
-        256,
-        capabilities=0,
-        mechanism=Mechanism.GENERIC_SECRET_KEY_GEN,
-        template=PROBE_BORN,
+    hsm_id = os.urandom(16).hex()
+    made = housebirth.make(session, role, hsm_id)
+    return HouseRecord(
+        role=role.value, hsm_id=hsm_id, public_key=made.public_key, check_value=made.check_value
     )
-    try:
-        blob = handles.wrap(session, kek, Mechanism.AES_KEY_WRAP_PAD, probe.handle)
-        return blob + mac_check(session, probe.handle)
-    finally:
-        probe.destroy()

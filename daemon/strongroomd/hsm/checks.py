@@ -27,7 +27,7 @@ from strongroomd.domain.algorithms import (
     signing_algorithms,
 )
 from strongroomd.hsm import handles
-from strongroomd.hsm.handles import Session
+from strongroomd.hsm.handles import IV_BYTES, Session
 from strongroomd.hsm.mechanisms import SIGNING
 from strongroomd.hsm.publickeys import CURVES, PublicKey, load_public_key, verifies
 from strongroomd.hsm.signatures import encode_signature
@@ -35,8 +35,7 @@ from strongroomd.hsm.templates import HMACS, MASK
 
 LABEL: Final = b"strongroom-check"  # one AES block; XAES blocks begin with two counter bytes and "X"
 CHECK_BYTES: Final = 8
-_IV_BYTES: Final = 12
-_SEALED_LABEL_BYTES: Final = _IV_BYTES + len(LABEL) + 16
+_SEALED_LABEL_BYTES: Final = IV_BYTES + len(LABEL) + 16
 
 
 def check_value(
@@ -44,7 +43,7 @@ def check_value(
 ) -> bytes:
     """Compute the check value that goes into the record at birth and is compared at each load."""
     if scheme is Scheme.AES_GCM:
-        iv = os.urandom(_IV_BYTES)
+        iv = os.urandom(IV_BYTES)
         return iv + handles.encrypt_gcm(session, handle, iv, b"", LABEL)
     if spec in HMACS:
         return handles.sign(session, handle, HMACS[spec], None, LABEL)[:CHECK_BYTES]
@@ -82,18 +81,19 @@ def matches(
         public = load_public_key(public_key)
     except ValueError:
         return False
-    return _is_pair(session, handle, spec, usage, public)
+    return is_pair(session, handle, spec, usage, public)
 
 
 def _opens(session: Session, handle: int, check: bytes) -> bool:
     if len(check) != _SEALED_LABEL_BYTES:  # python-pkcs11 fails on too few bytes with an error of its own
         return False
-    return handles.decrypt_gcm(session, handle, check[:_IV_BYTES], b"", check[_IV_BYTES:]) == LABEL
+    return handles.decrypt_gcm(session, handle, check[:IV_BYTES], b"", check[IV_BYTES:]) == LABEL
 
 
-def _is_pair(session: Session, handle: int, spec: KeySpec, usage: KeyUsage, public: PublicKey) -> bool:
+def is_pair(session: Session, handle: int, spec: KeySpec, usage: KeyUsage, public: PublicKey) -> bool:
+    """Tell whether a private key in the token belongs to a public one, by one use of it."""
     if usage is KeyUsage.SIGN_VERIFY:
-        return _signs(session, handle, signing_algorithms(spec, usage)[0], public)
+        return signs(session, handle, signing_algorithms(spec, usage)[0], public)
     if usage is KeyUsage.KEY_AGREEMENT and isinstance(public, ec.EllipticCurvePublicKey):
         return _agrees(session, handle, spec, public)
     if usage is KeyUsage.ENCRYPT_DECRYPT and isinstance(public, rsa.RSAPublicKey):
@@ -101,7 +101,8 @@ def _is_pair(session: Session, handle: int, spec: KeySpec, usage: KeyUsage, publ
     return False
 
 
-def _signs(session: Session, handle: int, algorithm: SigningAlgorithm, public: PublicKey) -> bool:
+def signs(session: Session, handle: int, algorithm: SigningAlgorithm, public: PublicKey) -> bool:
+    """Tell whether what a private key in the token signs verifies under a public one."""
     how = SIGNING[algorithm]
     size = DIGEST_BYTES[DIGESTS[algorithm]] if algorithm in DIGESTS else len(LABEL)
     data = LABEL.ljust(size, b"\0")

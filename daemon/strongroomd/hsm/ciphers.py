@@ -4,9 +4,9 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.device import Device
 from strongroomd.hsm.direct import DirectCalls
 from strongroomd.hsm.faults import Fault, Refused
+from strongroomd.hsm.handles import IV_BYTES
 from strongroomd.hsm.xaes import TAG_BYTES
 
-IV_BYTES = 12
 _FORGED = (Fault.DATA, Fault.DOUBTFUL)
 
 

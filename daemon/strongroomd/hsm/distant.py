@@ -13,9 +13,10 @@ from typing import Final, ParamSpec, TypeVar
 from strongroomd.domain.algorithms import MacAlgorithm, Scheme
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.cache import HandleCache, LoadedKey, SubKey
-from strongroomd.hsm.ciphers import IV_BYTES, Ciphers, forged
+from strongroomd.hsm.ciphers import Ciphers, forged
 from strongroomd.hsm.device import Device
 from strongroomd.hsm.direct import DirectCalls
+from strongroomd.hsm.handles import IV_BYTES
 from strongroomd.hsm.mechanisms import MACS
 from strongroomd.hsm.quick import Quick
 from strongroomd.hsm.symmetric import Symmetric

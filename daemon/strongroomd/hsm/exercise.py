@@ -7,10 +7,10 @@ from typing import Final
 from strongroomd.domain.algorithms import KeyFamily, KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.birth import generate
-from strongroomd.hsm.ciphers import IV_BYTES, Ciphers
+from strongroomd.hsm.ciphers import Ciphers
 from strongroomd.hsm.device import FIRST_PAUSE, Device
 from strongroomd.hsm.faults import Fault, Refused
-from strongroomd.hsm.handles import Session, TokenObject
+from strongroomd.hsm.handles import IV_BYTES, Session, TokenObject
 from strongroomd.hsm.packing import pack
 from strongroomd.hsm.sessions import Keeper
 from strongroomd.hsm.templates import GCM_DUTY, Life, template

@@ -202,6 +202,7 @@ class FurtherToken:
         self._pause, self._scout_pause, self._scout_due = FIRST_PAUSE, FIRST_SCOUT, 0.0
         self.wants_process = False
         self.place.vault = TokenVault(self._settings, parts, self._observer)
+        self.place.vault.housekeeping.source = self._house
         self.place.description = self.place.vault.describe()
         self._observer.back()
         self._say("")

@@ -17,6 +17,7 @@ Session = Any  # pkcs11.Session; the compiled module has no types for what is us
 TokenObject = Any  # pkcs11.Object: a handle tied to the session that made or found it
 
 _native: Any = importlib.import_module("pkcs11._pkcs11")
+IV_BYTES: Final = 12  # of AES-GCM, always
 _TAG_BITS: Final = 128
 _OAEP_SHA1: Final = None  # the library's default parameters of RSA_PKCS_OAEP: SHA-1, MGF1-SHA-1, no label
 
@@ -85,13 +86,31 @@ def wrap(session: Session, wrapping: int, mechanism: Mechanism, handle: int) -> 
     return Bound(session, wrapping).wrap_key(Bound(session, handle), mechanism, None)  # type: ignore[no-any-return]
 
 
-def unwrap(session: Session, kek: int, blob: bytes, template: Packed) -> TokenObject:
-    """AES-KWP; gives the new session object."""
+def unwrap(
+    session: Session,
+    kek: int,
+    blob: bytes,
+    template: Packed,
+    mechanism: Mechanism = Mechanism.AES_KEY_WRAP_PAD,
+) -> TokenObject:
+    """AES-KWP, or RSA_PKCS_OAEP (SHA-1, no label); gives the new session object."""
     return Bound(session, kek).unwrap_key(
         ObjectClass.SECRET_KEY,  # for the library's own check; our mapper sends the template's class
         KeyType.AES,
         blob,
-        mechanism=Mechanism.AES_KEY_WRAP_PAD,
+        mechanism=mechanism,
+        capabilities=0,
+        template=template,
+    )
+
+
+def unwrap_oaep(session: Session, private: int, blob: bytes, template: Packed) -> TokenObject:
+    """RSA-OAEP (SHA-1, no label); gives the new session object, an AES key."""
+    return Bound(session, private).unwrap_key(
+        ObjectClass.SECRET_KEY,
+        KeyType.AES,
+        blob,
+        mechanism=Mechanism.RSA_PKCS_OAEP,
         capabilities=0,
         template=template,
     )

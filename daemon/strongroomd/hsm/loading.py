@@ -1,7 +1,9 @@
 """Bringing a key version into the token's memory, or finding a resident or adopted one, and proving it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pkcs11.constants import Attribute
 
@@ -23,6 +25,7 @@ from strongroomd.hsm.sessions import Keeper
 from strongroomd.hsm.templates import Life, customer_template
 from strongroomd.hsm.xaes import mask_of
 
+T = TypeVar("T")
 _BAD_DATA = (Fault.DATA, Fault.DOUBTFUL)
 
 
@@ -59,6 +62,24 @@ class Loader:
         except Refused as refused:
             if refused.kind in _BAD_DATA:
                 raise unusable("its blob or check value does not open (integrity)") from refused
+            raise
+
+    def examine(self, bound: BoundVersion, read: Callable[[TokenObject], T]) -> T:
+        """Find the object of a resident or adopted version, prove it, and read something of it.
+
+        Raises:
+            StrongroomError: KEY_UNAVAILABLE when it is missing or not the record's, HSM_UNAVAILABLE.
+        """
+        find = self._find_adopted if bound.mode is CustodyMode.ADOPTED else self._find
+
+        def work(session: Session) -> T:
+            return read(find(session, bound).held)
+
+        try:
+            return self.plain.run_doubtful("load", work)
+        except Refused as refused:
+            if refused.kind in _BAD_DATA:
+                raise unusable("its check value does not open (integrity)") from refused
             raise
 
     def _unwrap(self, session: Session, device: Device, kek: int, bound: BoundVersion) -> LoadedKey:

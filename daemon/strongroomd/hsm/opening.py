@@ -85,6 +85,7 @@ def _prove(
 
 def _canary(house: Household) -> Callable[[Session], bool]:
     def canary(session: Session) -> bool:
-        return mac_check(session, house.health) == house.health_answer
+        handle, answer = house.canary
+        return mac_check(session, handle) == answer
 
     return canary

@@ -9,10 +9,10 @@ from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.limits import SUBKEY_MESSAGES, SUBKEY_SECONDS
 from strongroomd.hsm import handles
 from strongroomd.hsm.cache import LoadedKey, SubKey, SubKeyCache
-from strongroomd.hsm.ciphers import IV_BYTES, Ciphers, forged
+from strongroomd.hsm.ciphers import Ciphers, forged
 from strongroomd.hsm.device import Device
 from strongroomd.hsm.direct import DirectCalls
-from strongroomd.hsm.handles import Session
+from strongroomd.hsm.handles import IV_BYTES, Session
 from strongroomd.hsm.mechanisms import MACS
 from strongroomd.hsm.quick import Quick
 from strongroomd.hsm.templates import SUBKEY

@@ -13,6 +13,8 @@ from pkcs11.constants import Attribute, ObjectClass
 from pkcs11.mechanisms import KeyType, Mechanism
 
 from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage, Scheme, schemes
+from strongroomd.domain.housekeys import OF_EVERY_TOKEN, ON_DEMAND
+from strongroomd.domain.housekeys import House as House  # noqa: PLC0414 - for whoever imports it from here
 from strongroomd.hsm.packing import Packed, pack
 
 A = Attribute
@@ -24,29 +26,20 @@ class Life(StrEnum):
 
     BORN = "born"  # session object that will be wrapped at once and destroyed
     SEALED = "sealed"  # loaded from the store: can never leave the token again
-    EXPORTABLE = "exportable"  # loaded from the store: can leave under a trusted wrapping key only
+    EXPORTABLE = "exportable"  # loaded from the store for use: can leave under a trusted wrapping key only
+    LEAVING = "leaving"  # an exportable key loaded to be wrapped once more and destroyed at once
     RESIDENT = "resident"  # token object that never leaves
     HOUSE = "house"  # token object of the daemon itself: cannot be changed, copied or destroyed
     OPEN = "open"  # short-lived session object whose value is read out: that is its purpose
 
 
-class House(StrEnum):
-    """The daemon's own keys in the token."""
-
-    KEK_SEALED = "kek-sealed"
-    KEK_EXPORTABLE = "kek-exportable"
-    ROW_MAC = "row-mac"
-    CHECKPOINT = "checkpoint"
-    SENTINEL = "sentinel"
-    HEALTH = "health"
-
-
-_WITH_KEYS: Final = (House.KEK_SEALED, House.KEK_EXPORTABLE, House.SENTINEL, House.HEALTH)
+PAIRS: Final = frozenset((House.CHECKPOINT, House.STATEMENT, House.REPLICA))
+"""House keys that are key pairs."""
 
 
 def roles_in(token: str) -> tuple[House, ...]:
-    """Tell which house keys a token has: the main one all, a further one what keys need that live there."""
-    return _WITH_KEYS if token else tuple(House)
+    """Tell which house keys a token must have: a further one only what keys need that live there."""
+    return tuple(role for role in House if role not in ON_DEMAND and (role in OF_EVERY_TOKEN or not token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +72,7 @@ LIVES: Final[dict[Life, tuple[Attribute, ...]]] = {
     Life.BORN: (A.PRIVATE, A.SENSITIVE, A.EXTRACTABLE, A.DESTROYABLE),
     Life.SEALED: (A.PRIVATE, A.SENSITIVE, A.DESTROYABLE),
     Life.EXPORTABLE: (A.PRIVATE, A.SENSITIVE, A.EXTRACTABLE, A.WRAP_WITH_TRUSTED, A.DESTROYABLE),
+    Life.LEAVING: (A.PRIVATE, A.SENSITIVE, A.EXTRACTABLE, A.DESTROYABLE),
     Life.RESIDENT: (A.TOKEN, A.PRIVATE, A.SENSITIVE, A.DESTROYABLE),
     Life.HOUSE: (A.TOKEN, A.PRIVATE, A.SENSITIVE),
     Life.OPEN: (A.PRIVATE, A.EXTRACTABLE, A.DESTROYABLE),
@@ -112,20 +106,32 @@ KEY_TYPES: Final[dict[KeyFamily, tuple[ObjectClass, KeyType]]] = {
     KeyFamily.EDWARDS: (ObjectClass.PRIVATE_KEY, KeyType.EC_EDWARDS),
 }
 
+UNWRAPS_OAEP: Final = Duty((A.UNWRAP,), (M.RSA_PKCS_OAEP,))
+DECRYPTS_RAW: Final = Duty((A.DECRYPT,), (M.RSA_X_509,))
+"""What the private half of a wrapping pair may do: for OAEP with SHA-1, and for SHA-256, unpadded outside."""
+
+ARRIVING_PAIR: Final = Duty((A.SIGN, A.DERIVE), (M.ECDSA, M.ECDH1_DERIVE))
+"""What an imported curve key may do until its public half is known, whichever its usage."""
+
 HOUSE_DUTIES: Final[dict[House, tuple[KeyFamily, Duty]]] = {
     House.KEK_SEALED: (KeyFamily.AES, Duty((A.WRAP, A.UNWRAP), (M.AES_KEY_WRAP_PAD,))),
     House.KEK_EXPORTABLE: (KeyFamily.AES, Duty((A.WRAP, A.UNWRAP), (M.AES_KEY_WRAP_PAD,))),
     House.ROW_MAC: (KeyFamily.HMAC, Duty((A.SIGN,), (M.SHA256_HMAC,))),
     House.CHECKPOINT: (KeyFamily.EC, Duty((A.SIGN,), (M.ECDSA,))),
+    House.STATEMENT: (KeyFamily.EC, Duty((A.SIGN,), (M.ECDSA,))),
     House.SENTINEL: (KeyFamily.HMAC, Duty((), (M.SHA256_HMAC,))),
     House.HEALTH: (KeyFamily.HMAC, Duty((A.SIGN,), (M.SHA256_HMAC,))),
+    House.REPLICA: (KeyFamily.RSA, UNWRAPS_OAEP),
 }
 
 UNWRAP_TEMPLATES: Final[dict[House, dict[Attribute, object]]] = {
     House.KEK_SEALED: {A.SENSITIVE: True, A.EXTRACTABLE: False, A.TOKEN: False, A.PRIVATE: True},
-    House.KEK_EXPORTABLE: {A.SENSITIVE: True, A.WRAP_WITH_TRUSTED: True, A.TOKEN: False, A.PRIVATE: True},
+    House.KEK_EXPORTABLE: {A.SENSITIVE: True, A.EXTRACTABLE: True, A.TOKEN: False, A.PRIVATE: True},
 }
-"""What a key unwrapped under a KEK must be; SoftHSM refuses every other (TEMPLATE_INCONSISTENT)."""
+"""What a key unwrapped under a KEK must be; SoftHSM refuses every other (TEMPLATE_INCONSISTENT).
+
+The exportable KEK's said WRAP_WITH_TRUSTED once (ADR 0032): under such a KEK keys work, and never leave.
+"""
 
 
 def duty_of(spec: KeySpec, usage: KeyUsage, scheme: Scheme = Scheme.DEFAULT) -> Duty:
@@ -171,7 +177,7 @@ _CUSTOMER: Final[dict[tuple[KeySpec, KeyUsage, Life, Scheme], Packed]] = {
     for spec, facts in SPECS.items()
     for usage in facts.usages
     for scheme in schemes(spec)
-    for life in (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.RESIDENT)
+    for life in (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.LEAVING, Life.RESIDENT)
 }
 
 PUBLIC_HALF: Final = pack({A.TOKEN: False, A.PRIVATE: False})
@@ -183,5 +189,18 @@ SUBKEY: Final = pack(template(KeyFamily.AES, Life.SEALED, GCM_DUTY))
 MASK: Final = pack(template(KeyFamily.HMAC, Life.OPEN, Duty((), ())))
 """A secret that the host reads: L of XAES, a check value, an ECDH secret."""
 
+CARRIER: Final = pack(template(KeyFamily.AES, Life.SEALED, Duty((A.UNWRAP,), (M.AES_KEY_WRAP_PAD,))))
+"""The one-time AES key that imported material came wrapped under (RSA_AES_KEY_WRAP)."""
+
 EPHEMERAL: Final = pack(template(KeyFamily.AES, Life.BORN, Duty((A.WRAP,), (M.AES_KEY_WRAP_PAD,))))
 """The one-time AES key between the recovery public key and the material."""
+
+_DERIVES: Final = Duty((A.DERIVE,), (M.AES_ECB_ENCRYPT_DATA,))
+COPY_ROOT: Final = pack(template(KeyFamily.AES, Life.BORN, _DERIVES))
+"""The one-time root of a copy for another house, where it is made: it derives and leaves, no more."""
+
+COPY_WRAPPER: Final = pack(template(KeyFamily.AES, Life.SEALED, Duty((A.WRAP,), (M.AES_KEY_WRAP_PAD,))))
+"""What such a root derives from the binding: it wraps the material."""
+
+COPY_CARRIER: Final = pack(template(KeyFamily.AES, Life.SEALED, _DERIVES))
+"""The root of a copy where it comes in: it unwraps nothing itself."""

@@ -93,12 +93,16 @@ class TokenFileGuard:
 
 def guard_of(settings: HsmSettings, observer: Observer) -> TokenFileGuard | None:
     """Make the guard when the settings name SoftHSM's configuration file, None otherwise."""
-    if settings.softhsm_conf is None:
-        return None
-    for line in settings.softhsm_conf.read_text().splitlines():
+    tokens = None if settings.softhsm_conf is None else token_directory(settings.softhsm_conf)
+    return None if tokens is None else TokenFileGuard(tokens, settings.state / "token-objects", observer)
+
+
+def token_directory(conf: Path) -> Path | None:
+    """Read from SoftHSM's configuration where its tokens are; None if it does not say."""
+    for line in conf.read_text().splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "directories.tokendir":
-            return TokenFileGuard(Path(value.strip()), settings.state / "token-objects", observer)
+            return Path(value.strip())
     return None
 
 

@@ -5,7 +5,7 @@ names; what a house has once stays with the main token. The methods of the hot p
 over the coroutine of that token's own vault: they are no coroutines themselves.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from strongroomd.domain.adoption import AdoptedObject, ObjectName
@@ -17,7 +17,21 @@ from strongroomd.domain.algorithms import (
     SigningAlgorithm,
 )
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.keys import Anchor, BoundVersion, Material, ResidentObject
+from strongroomd.domain.exporting import ExportAlgorithm, Recipient, SharedKey
+from strongroomd.domain.housekeys import House
+from strongroomd.domain.importing import WrappingAlgorithm, WrappingKeySpec
+from strongroomd.domain.keys import (
+    NOBODY,
+    Anchor,
+    Arrival,
+    Audience,
+    BoundVersion,
+    HouseMaterial,
+    Imported,
+    Material,
+    ResidentObject,
+    WrappingPair,
+)
 from strongroomd.domain.records import CustodyMode, HouseRecord
 from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm.further import FurtherToken
@@ -56,6 +70,15 @@ class Vaults:
             holders = self._keks.get(record.hsm_id, ())
             if record.role in PROBE_LIFE and place not in holders:
                 self._keks[record.hsm_id] = (*holders, place)
+
+    def expect(self, record_id: str) -> None:
+        """Take note of where a KEK is, by the id of a house record that another worker wrote just now."""
+        role, hsm_id, *token = record_id.split("/")
+        name = "/".join(token)
+        if role in PROBE_LIFE and name in self._places:
+            holders = self._keks.get(hsm_id, ())
+            if self._places[name] not in holders:
+                self._keks[hsm_id] = (*holders, self._places[name])
 
     # --- what the worker watches ---
 
@@ -140,7 +163,7 @@ class Vaults:
         """See `Vault.placement`."""
         return self._named(token).placement(spec, usage, mode, exportable=exportable)
 
-    def generate(
+    def generate(  # noqa: PLR0913 - what a birth needs
         self,
         spec: KeySpec,
         usage: KeyUsage,
@@ -150,14 +173,50 @@ class Vaults:
         hsm_id: str,
         deadline: float,
         token: str = MAIN,
+        audience: Audience = NOBODY,
     ) -> Job[Material]:
         """See `Vault.generate`."""
         vault = self._named(token)
-        return vault.generate(spec, usage, mode, exportable=exportable, hsm_id=hsm_id, deadline=deadline)
+        return vault.generate(
+            spec, usage, mode, exportable=exportable, hsm_id=hsm_id, deadline=deadline, audience=audience
+        )
+
+    def make_wrapping_pair(
+        self, bits: WrappingKeySpec, algorithm: WrappingAlgorithm, *, deadline: float, token: str = MAIN
+    ) -> Job[WrappingPair]:
+        """See `Vault.make_wrapping_pair`."""
+        return self._named(token).make_wrapping_pair(bits, algorithm, deadline=deadline)
+
+    def import_material(
+        self, pair: WrappingPair, wrapped: bytes, arrival: Arrival, *, deadline: float, token: str = MAIN
+    ) -> Job[Imported]:
+        """See `Vault.import_material`."""
+        return self._named(token).import_material(pair, wrapped, arrival, deadline=deadline)
+
+    @property
+    def replica_key(self) -> bytes:
+        """See `Vault.replica_key`."""
+        return self._main.replica_key
+
+    def receive(
+        self,
+        version: BoundVersion,
+        copy: bytes,
+        pair: str,
+        *,
+        audience: Audience = NOBODY,
+        deadline: float,
+    ) -> Job[Material]:
+        """See `Vault.receive`."""
+        return self._main.receive(version, copy, pair, audience=audience, deadline=deadline)
 
     async def examine(self, name: ObjectName, *, deadline: float, token: str = MAIN) -> AdoptedObject:
         """See `Vault.examine`."""
         return await self._named(token).examine(name, deadline=deadline)
+
+    def traits(self, key: BoundVersion, *, deadline: float) -> Job[dict[str, bool | None]]:
+        """See `Vault.traits`."""
+        return self._of(key).traits(key, deadline=deadline)
 
     def seal(self, key: BoundVersion, plaintext: bytes, aad: bytes, *, deadline: float) -> Job[bytes]:
         """See `Vault.seal`."""
@@ -195,6 +254,12 @@ class Vaults:
         """See `Vault.agree`."""
         return self._of(key).agree(key, peer, deadline=deadline)
 
+    def export(
+        self, key: BoundVersion, recipient: Recipient, algorithm: ExportAlgorithm, *, deadline: float
+    ) -> Job[bytes]:
+        """See `Vault.export`."""
+        return self._of(key).export(key, recipient, algorithm, deadline=deadline)
+
     async def list_resident(self, token: str = MAIN) -> list[ResidentObject]:
         """See `Vault.list_resident`."""
         return await self._named(token).list_resident()
@@ -202,6 +267,28 @@ class Vaults:
     async def destroy_resident(self, hsm_id: str, token: str = MAIN) -> None:
         """See `Vault.destroy_resident`."""
         await self._named(token).destroy_resident(hsm_id)
+
+    async def make_house_key(self, role: House, hsm_id: str, token: str = MAIN) -> HouseMaterial:
+        """See `Vault.make_house_key`."""
+        return await self._named(token).make_house_key(role, hsm_id)
+
+    async def find_house_key(self, role: House, hsm_id: str, token: str = MAIN) -> HouseMaterial | None:
+        """See `Vault.find_house_key`."""
+        return await self._named(token).find_house_key(role, hsm_id)
+
+    async def house_strangers(self, known: Collection[str], token: str = MAIN) -> list[str]:
+        """See `Vault.house_strangers`."""
+        return await self._named(token).house_strangers(known)
+
+    async def take_up(self, records: Sequence[HouseRecord]) -> None:
+        """See `Vault.take_up`: in every token that is open; one that is opened later reads them then."""
+        self.learn(records)
+        for vault in self._open():
+            await vault.take_up(records)
+
+    def rewrap(self, key: BoundVersion, *, deadline: float) -> Job[Material]:
+        """See `Vault.rewrap`."""
+        return self._of(key).rewrap(key, deadline=deadline)
 
     async def exercise(self, token: str = MAIN) -> float:
         """See `Vault.exercise`."""
@@ -221,6 +308,10 @@ class Vaults:
 
     # --- Vault: what a house has once ---
 
+    def share_wrapping_key(self, public_key: bytes, *, deadline: float) -> Job[SharedKey]:
+        """See `Vault.share_wrapping_key`."""
+        return self._main.share_wrapping_key(public_key, deadline=deadline)
+
     def data_key_pair(self, spec: KeySpec, *, deadline: float) -> Job[tuple[bytearray, bytes]]:
         """See `Vault.data_key_pair`."""
         return self._main.data_key_pair(spec, deadline=deadline)
@@ -233,9 +324,49 @@ class Vaults:
         """See `Vault.row_mac`."""
         return self._main.row_mac(data)
 
-    def sign_checkpoint(self, data: bytes) -> Job[bytes]:
+    def record_mac(self, data: bytes) -> Job[bytes]:
+        """See `Vault.record_mac`."""
+        return self._main.record_mac(data)
+
+    def record_mac_matches(self, data: bytes, mac: bytes) -> Job[bool]:
+        """See `Vault.record_mac_matches`."""
+        return self._main.record_mac_matches(data, mac)
+
+    def knows_mac_key(self, mac: bytes) -> bool:
+        """See `Vault.knows_mac_key`."""
+        return self._main.knows_mac_key(mac)
+
+    def know_mac_keys(self, records: Sequence[HouseRecord]) -> Job[None]:
+        """See `Vault.know_mac_keys`."""
+        return self._main.know_mac_keys(records)
+
+    @property
+    def mac_tag(self) -> bytes:
+        """See `Vault.mac_tag`."""
+        return self._main.mac_tag
+
+    def sign_checkpoint(self, data: bytes, public_key: bytes = b"") -> Job[bytes]:
         """See `Vault.sign_checkpoint`."""
-        return self._main.sign_checkpoint(data)
+        return self._main.sign_checkpoint(data, public_key)
+
+    @property
+    def checkpoint_key(self) -> bytes:
+        """See `Vault.checkpoint_key`."""
+        return self._main.checkpoint_key
+
+    @property
+    def checkpoint_keys(self) -> tuple[bytes, ...]:
+        """See `Vault.checkpoint_keys`."""
+        return self._main.checkpoint_keys
+
+    @property
+    def statement_key(self) -> bytes:
+        """See `TokenVault.statement_key`."""
+        return self._main.statement_key
+
+    def sign_statement(self, data: bytes) -> Job[bytes]:
+        """See `TokenVault.sign_statement`."""
+        return self._main.sign_statement(data)
 
     def read_anchor(self) -> Job[Anchor | None]:
         """See `Vault.read_anchor`."""
