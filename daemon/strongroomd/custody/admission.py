@@ -213,6 +213,13 @@ class Admission:
         self._room_of(state, lane, room)
         self._admit(state, self._clock.monotonic())
 
+    def bound(self, lane: Lane, most: int) -> None:
+        """Take note of how many calls of a lane there may be, inside and waiting, on each token."""
+        self._most = {**self._most, lane: most}
+        for state in self._states(lane):
+            if state.room is None:
+                state.limit = state.places = most
+
     def inside(self, lane: Lane) -> int:
         """How many calls are in the lane now, inside or waiting, whatever the token."""
         return sum(state.inside + len(state.queue) for state in self._states(lane))

@@ -10,6 +10,7 @@ from typing import Any
 
 from strongroomd.custody import bringing
 from strongroomd.custody.admission import Lane
+from strongroomd.custody.auditfacts import note_key
 from strongroomd.custody.births import next_number
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, UseCases, gated
@@ -130,7 +131,7 @@ class Adoptions(UseCases):
         found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
         if found is not None:
             return found
-        passage.note_key(self._catalog.realm.key_arn(key.key_id, key.account))
+        note_key(passage.facts, self._catalog.realm.key_arn(key.key_id, key.account))
         examined = await self._examine(passage, name, home)
 
         async def work(change: Change) -> KeyRecord:

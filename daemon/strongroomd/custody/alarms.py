@@ -1,7 +1,8 @@
 """Alarms: what happens without changing a record, gathered in memory and written as events each second.
 
-A bucket that keeps refusing calls for a minute, an audit record that could not be written, a record whose MAC
-is wrong. Each is said at most once a minute for its subject, whichever workers see it.
+A bucket that keeps refusing calls for a minute, somebody who needs a key that waits for its deletion, an
+audit record that could not be written, a record whose MAC is wrong. Each is said at most once a minute for
+its subject, whichever workers see it.
 """
 
 from collections import Counter, OrderedDict
@@ -70,6 +71,7 @@ class Alarms:
         self._node = node
         self._streaks = Streaks()
         self._exceeded: dict[str, int] = {}
+        self._wanted: dict[str, tuple[int, str]] = {}
         self._counts: Counter[EventType] = Counter()
 
     def refused(self, error: StrongroomError) -> None:
@@ -80,6 +82,12 @@ class Alarms:
         refusals = self._streaks.note(bucket, self._clock.monotonic())
         if refusals:
             self._exceeded[bucket] = refusals
+
+    def wanted_while_pending(self, key_id: str, principal: str) -> None:
+        """Hear that somebody needs a key that waits for its deletion."""
+        times, _ = self._wanted.get(key_id, (0, ""))
+        if times or len(self._wanted) < MOST_STREAKS:
+            self._wanted[key_id] = (times + 1, principal)
 
     def audit_failed(self) -> None:
         """Hear of an audit record that could not be written."""
@@ -96,18 +104,23 @@ class Alarms:
         less than a minute ago. A full bucket is the same for all workers: who comes later adds nothing.
         """
         exceeded, self._exceeded = self._exceeded, {}
+        wanted, self._wanted = self._wanted, {}
         counts, self._counts = self._counts, Counter()
         try:
-            told = await self._announce(exceeded, counts)
+            told = await self._announce(exceeded, wanted, counts)
         except BaseException:
             self._exceeded = exceeded | self._exceeded
+            self._wanted = wanted | self._wanted
             self._counts += counts
             raise
         self._counts += Counter({type_: n for type_, n in counts.items() if type_ not in told})
 
-    async def _announce(self, exceeded: dict[str, int], counts: Counter[EventType]) -> set[str]:
+    async def _announce(
+        self, exceeded: dict[str, int], wanted: dict[str, tuple[int, str]], counts: Counter[EventType]
+    ) -> set[str]:
         """Write the events; gives the types of those that were not said just before."""
         drafts = [await self._quota(bucket, refusals) for bucket, refusals in exceeded.items()]
+        drafts += [await self._pending(key_id, *told) for key_id, told in wanted.items()]
         drafts += [Draft(type_, f"node/{self._node}", {"count": n}) for type_, n in counts.items()]
         if not drafts:
             return set()
@@ -121,6 +134,11 @@ class Alarms:
         if scope == LimitScope.KEY:
             about = self._scribe.realm.key_arn(subject, await self._account(subject))
         return Draft(EventType.QUOTA_EXCEEDED, about, facts)
+
+    async def _pending(self, key_id: str, times: int, principal: str) -> Draft:
+        about = self._scribe.realm.key_arn(key_id, await self._account(key_id))
+        facts = {"refusals": times, "last_principal": principal}
+        return Draft(EventType.KEY_WANTED_WHILE_PENDING_DELETION, about, facts)
 
     async def _account(self, key_id: str) -> str:
         """Give a key's account; empty if its record is gone or damaged, which must not silence the rest."""

@@ -9,18 +9,21 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 
 from strongroomd.custody.admission import Lane
+from strongroomd.custody.copies import audience, audience_for, keep_copies
 from strongroomd.custody.ledger import Change, Ledger
 from strongroomd.custody.mutations import Mutations
 from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.domain.keys import Material
+from strongroomd.domain.keys import NOBODY, Audience, Material
 from strongroomd.domain.limits import MAX_VERSIONS
-from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, VersionRecord, VersionState
+from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, Origin, VersionRecord, VersionState
 from strongroomd.domain.tokens import MAIN
 from strongroomd.ports import Vault
-from strongroomd.telemetry import logs
+from strongroomd.telemetry import failpoints, logs
 
 _log = logs.get("custody")
+INTENT_GRACE_MS = 60_000
+"""After so long an intent is nobody's who still works on it."""
 Commit = Callable[[Change, VersionRecord], Awaitable[KeyRecord]]
 
 
@@ -50,14 +53,20 @@ class Births:
             arguments: what the idempotency key is bound to.
             commit: stores the active version and the changed key in the last transaction; gives the answer.
         """
+        if key.origin is not Origin.HSM:
+            raise StrongroomError(Reason.INTERNAL, detail="only keys of this house get versions made here")
         await passage.intent()
         if key.mode is CustodyMode.RESIDENT:
             return await self._bear_resident(passage, key, request_id, arguments, commit)
-        material = await self._generate(passage, key, "")
+        peers = await audience(self._ledger, key)
+        material = await self._generate(passage, key, "", audience_for(key, peers))
+        failpoints.reach("birth.1")
 
         async def work(change: Change) -> KeyRecord:
             number = await next_number(change, key)
-            return await commit(change, self._version(key, number, material, VersionState.ACTIVE))
+            answer = await commit(change, self._version(key, number, material, VersionState.ACTIVE))
+            await keep_copies(change, key.key_id, number, peers, material)
+            return answer
 
         return await self._mutations.once(passage, KeyRecord, request_id, arguments, work, audited=True)
 
@@ -65,7 +74,9 @@ class Births:
         """Say whether the token in which a key's versions are made can be used now, as far as is known."""
         return self._vault.usable(key.token)
 
-    async def _generate(self, passage: Passage, key: KeyRecord, hsm_id: str) -> Material:
+    async def _generate(
+        self, passage: Passage, key: KeyRecord, hsm_id: str, houses: Audience = NOBODY
+    ) -> Material:
         job = self._vault.generate(
             key.spec,
             key.usage,
@@ -74,6 +85,7 @@ class Births:
             hsm_id=hsm_id,
             deadline=passage.deadline,
             token=key.token,
+            audience=houses,
         )
         return await passage.work(Lane.BIRTH, job, key.token)
 
@@ -102,8 +114,10 @@ class Births:
         hsm_id = (await self._vault.random(16)).hex()
         intent = await self._intend(key, hsm_id)
         settled = False
+        failpoints.reach("birth.2")
         try:
             material = await self._generate(passage, key, hsm_id)
+            failpoints.reach("birth.3")
 
             async def work(change: Change) -> KeyRecord:
                 made = self._version(key, intent.version, material, VersionState.ACTIVE)

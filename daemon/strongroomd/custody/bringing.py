@@ -5,7 +5,7 @@ grant depends on it. It brings all that its action has, with None for what this 
 nothing: what is wrong with a request is told to those only who may make it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from strongroomd.custody.asking import NOTHING_BROUGHT, Brought, pairs
@@ -22,8 +22,21 @@ from strongroomd.domain.algorithms import (
     mac_algorithms,
     signing_algorithms,
 )
+from strongroomd.domain.approvals import GuardedAction
 from strongroomd.domain.context import Context
+from strongroomd.domain.exporting import ExportLevel
 from strongroomd.domain.grants import Grant, NewGrant
+from strongroomd.domain.importing import (
+    LEVELS,
+    ExpirationModel,
+    ImportLevel,
+    WrappingAlgorithm,
+    WrappingKeySpec,
+)
+from strongroomd.domain.policy.circumstances import ORIGINS
+from strongroomd.domain.records import Origin
+from strongroomd.domain.replicastatements import Bundle
+from strongroomd.domain.replication import MultiRegion
 
 if TYPE_CHECKING:
     from strongroomd.domain.policy.request import Value
@@ -101,23 +114,107 @@ def of_policy(*, bypass: bool) -> Brought:
     return Brought({"kms:policyname": _POLICY, BYPASS: bypass})
 
 
-def new_key(spec: KeySpec, usage: KeyUsage, tags: Iterable[tuple[str, str]], *, bypass: bool) -> Brought:
+def new_key(
+    spec: KeySpec,
+    usage: KeyUsage,
+    tags: Iterable[tuple[str, str]],
+    *,
+    bypass: bool,
+    origin: Origin = Origin.HSM,
+    multi_region: bool = False,
+) -> Brought:
     """Bring what CreateKey has: the key that is to be."""
     facts: dict[str, Value | None] = {
         "kms:keyspec": spec.value,
         "kms:keyusage": usage.value,
-        "kms:keyorigin": "AWS_KMS",
-        "kms:multiregion": False,
-        "kms:multiregionkeytype": None,
+        "kms:keyorigin": ORIGINS[origin],
+        "kms:multiregion": multi_region,
+        "kms:multiregionkeytype": MultiRegion.PRIMARY.value if multi_region else None,
         "kms:policyname": _POLICY,
         BYPASS: bypass,
     }
     return Brought(facts, request_tags=dict(tags))
 
 
+def replication(region: str | None, _entry: Entry) -> Brought:
+    """Bring what ReplicateKey has; policy and tags of a replica are said where it is brought in."""
+    return Brought({"kms:replicaregion": region, BYPASS: None}, request_tags={})
+
+
+def primary_region(region: str, _entry: Entry) -> Brought:
+    """Bring what UpdatePrimaryRegion has."""
+    return Brought({"kms:primaryregion": region})
+
+
+def new_replica(bundle: Bundle | None, tags: Iterable[tuple[str, str]], *, bypass: bool) -> Brought:
+    """Bring what ImportReplica has: the key as its bundle has it; nothing of what is no bundle."""
+    facts: dict[str, Value | None] = {
+        "kms:keyspec": bundle.spec.value if bundle else None,
+        "kms:keyusage": bundle.usage.value if bundle else None,
+        "kms:keyorigin": ORIGINS[Origin.HSM],
+        "kms:multiregion": True,
+        "kms:multiregionkeytype": MultiRegion.REPLICA.value,
+        "kms:primaryregion": bundle.primary if bundle else None,
+        "kms:policyname": _POLICY,
+        BYPASS: bypass,
+    }
+    return Brought(facts, request_tags=dict(tags))
+
+
+def import_parameters(
+    algorithm: WrappingAlgorithm, wrapping_key: WrappingKeySpec, level: ImportLevel | None, _entry: Entry
+) -> Brought:
+    """Bring what GetParametersForImport has."""
+    return Brought(
+        {
+            "kms:wrappingalgorithm": algorithm.value,
+            "kms:wrappingkeyspec": wrapping_key.value,
+            "strongroom:importlevel": (level or LEVELS[algorithm][0]).value,
+        }
+    )
+
+
+def import_material(
+    model: ExpirationModel | None, valid_to: int, level: ImportLevel | None, _entry: Entry
+) -> Brought:
+    """Bring what ImportKeyMaterial has; the level is None where the import token is not good."""
+    return Brought(
+        {
+            "kms:expirationmodel": (model or ExpirationModel.KEY_MATERIAL_EXPIRES).value,
+            "kms:validto": valid_to / 1000 if valid_to else None,
+            "strongroom:importlevel": level.value if level else None,
+        }
+    )
+
+
 def deletion(days: int, _entry: Entry) -> Brought:
     """Bring what ScheduleKeyDeletion has."""
     return Brought({"kms:schedulekeydeletionpendingwindowindays": days})
+
+
+def rotation(days: int, _entry: Entry) -> Brought:
+    """Bring what EnableKeyRotation has."""
+    return Brought({"kms:rotationperiodindays": days})
+
+
+def export(level: ExportLevel, _entry: Entry) -> Brought:
+    """Bring what RequestExport and ExecuteExport have."""
+    return Brought({"strongroom:exportlevel": level.value})
+
+
+def approving(action: GuardedAction, *, own: bool) -> Callable[[Entry], Brought]:
+    """Bring what ApproveRequest has: what is to be approved, and whether the caller asked for it."""
+    facts: dict[str, Value | None] = {
+        "strongroom:guardedaction": action.value,
+        "strongroom:approverisrequester": own,
+    }
+    return lambda _entry: Brought(facts)
+
+
+def whose_request(*, own: bool) -> Callable[[Entry], Brought]:
+    """Bring what a list of a key's requests has: it is about no single one."""
+    facts: dict[str, Value | None] = {"strongroom:guardedaction": None, "strongroom:approverisrequester": own}
+    return lambda _entry: Brought(facts)
 
 
 def new_tags(tags: Iterable[tuple[str, str]], _entry: Entry) -> Brought:

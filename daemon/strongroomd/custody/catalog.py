@@ -168,7 +168,7 @@ class Catalog:
         return bound
 
 
-_NEVER_WAS = frozenset({VersionState.INTENT, VersionState.FAILED})
+_NEVER_WAS = frozenset({VersionState.INTENT, VersionState.FAILED, VersionState.PENDING_ROTATION})
 
 
 def _remember(memory: OrderedDict[str, V], key: str, value: V, most: int) -> None:

@@ -1,6 +1,6 @@
-"""What the daemon does to keys of itself, written down before and after, as callers' mutations are."""
+"""What the daemon does of itself, written down before and after, as callers' mutations are."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -58,9 +58,14 @@ class Diary:
         """
         key = await self._ledger.read(KeyRecord, key_id)
         arn = self._catalog.realm.key_arn(key_id, key.account if key else "")
-        told: dict[str, Any] = {**BY_UPKEEP, "action": action, "key": arn}
-        if version:
-            told["version"] = version
+        facts: dict[str, Any] = {"key": arn} | ({"version": version} if version else {})
+        async with self.noted(action, facts) as told:
+            yield told
+
+    @asynccontextmanager
+    async def noted(self, action: str, facts: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Do the same of anything that facts name; none of them a secret."""
+        told: dict[str, Any] = {**BY_UPKEEP, "action": action, **facts}
         await self._audit.write({**told, "kind": "intent", "outcome": "PENDING"})
         try:
             yield told

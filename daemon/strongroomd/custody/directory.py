@@ -166,6 +166,10 @@ class Directory:
             raise denied("the principal is disabled")
         return principal
 
+    def is_configured(self, arn: str) -> bool:
+        """Say whether the configuration names a principal, which then needs no record."""
+        return arn in self._configured
+
     def is_operator(self, arn: str) -> bool:
         """Say whether the configuration names a principal as an operator."""
         configured = self._configured.get(arn)

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from strongroomd.custody import closing
 from strongroomd.custody.admission import Admission, Lane
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.judging import Judge
@@ -37,6 +38,10 @@ class GateMeter(Protocol):
 
     def refused(self, error: StrongroomError) -> None:
         """Count one refusal."""
+        ...
+
+    def wanted_while_pending(self, key_id: str, principal: str) -> None:
+        """Hear of a call by somebody who may use a key that waits for its deletion."""
         ...
 
 
@@ -130,19 +135,19 @@ def gated(
                     await self.gate.judge.heed(caller.grant_tokens)
                 result = await use_case(self, passage, *args, **kwargs)
             except asyncio.CancelledError:
-                passage.cancelled()
+                closing.cancelled(passage)
                 raise
             except StrongroomError as error:
-                answer = await passage.refuse(error)
+                answer = await closing.refuse(passage, error)
                 if answer is error:
                     raise
                 raise answer from error  # for doors that tell why, and not only to slow down
             except Exception as error:
                 _log.exception("use case failed", action=action.value, request_id=caller.request_id)
                 failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)
-                await passage.refuse(failure)
+                await closing.refuse(passage, failure)
                 raise failure from error
-            await passage.end()
+            await closing.end(passage)
             return result
 
         @functools.wraps(use_case)

@@ -1,5 +1,7 @@
 """Before the doors open: the audit log's checkpoints are the ones that the token remembers, or newer ones."""
 
+from collections.abc import Iterable
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,15 +24,25 @@ def signature_ok(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-async def verify_history(anchor: Anchor | None, trail: AuditTrail, public_key: bytes) -> None:
+def signer_of(public_keys: Iterable[bytes], message: bytes, signature: bytes) -> bytes | None:
+    """Find the checkpoint key (DER SubjectPublicKeyInfo) that made a signature; None if none of these did."""
+    return next((key for key in public_keys if signature_ok(key, message, signature)), None)
+
+
+async def verify_history(anchor: Anchor | None, trail: AuditTrail, public_keys: Iterable[bytes]) -> None:
     """Hold the audit log against the token's anchor.
+
+    Args:
+        anchor: what the token remembers.
+        trail: the log.
+        public_keys: all keys that the house signed checkpoints with (DER SubjectPublicKeyInfo).
 
     Raises:
         StrongroomError: INTEGRITY_FAILURE when the log is older than the token remembers, is another one, or
             its newest checkpoint was not signed by this token.
     """
     newest = await trail.newest()
-    if newest is not None and not signature_ok(public_key, newest[0].message(), newest[1]):
+    if newest is not None and signer_of(public_keys, newest[0].message(), newest[1]) is None:
         raise _failure("the newest checkpoint was not signed by this token")
     if anchor is None or anchor.checkpoint == 0:
         return

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from strongroomd.domain import names
-from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, KeyUsage
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.limits import (
+    DELETION_WINDOW_MAX,
+    DELETION_WINDOW_MIN,
     MAX_TAG_KEY,
     MAX_TAG_VALUE,
     MAX_TAGS,
@@ -15,6 +17,7 @@ from strongroomd.domain.records import (
     KeyManager,
     KeyRecord,
     KeyState,
+    Origin,
 )
 
 Tags = tuple[tuple[str, str], ...]
@@ -99,6 +102,31 @@ def settle_usage(spec: KeySpec, usage: KeyUsage | None) -> KeyUsage:
     if chosen not in usages:
         raise invalid("key_usage", "does not go with this key spec")
     return chosen
+
+
+def is_imported(wanted: NewKey, origin: Origin) -> bool:
+    """Say whether a new key is to have its material imported, and refuse what then cannot be.
+
+    Raises:
+        StrongroomError: INVALID_FIELD (`origin`, `custody_mode`), UNSUPPORTED_BY_TOKEN for Ed25519.
+    """
+    if origin is Origin.HSM:
+        return False
+    if origin is not Origin.EXTERNAL:
+        raise invalid("origin", "must be HSM or EXTERNAL: AdoptKey makes keys of objects of others")
+    if wanted.mode not in {None, CustodyMode.WRAPPED}:
+        raise invalid("custody_mode", "must be WRAPPED, or not set: imported material is kept wrapped")
+    if SPECS[wanted.spec].family is KeyFamily.EDWARDS:
+        text = "Ed25519 keys cannot be imported: CKM_AES_KEY_WRAP_PAD of SoftHSM does not unwrap them"
+        raise StrongroomError(Reason.UNSUPPORTED_BY_TOKEN, text, field="key_spec")
+    return True
+
+
+def check_window(days: int) -> int:
+    """Check for how many days a key waits for its deletion. Raises INVALID_FIELD."""
+    if not DELETION_WINDOW_MIN <= days <= DELETION_WINDOW_MAX:
+        raise invalid("pending_window_days", f"must be from {DELETION_WINDOW_MIN} to {DELETION_WINDOW_MAX}")
+    return days
 
 
 def check_tags(tags: Tags) -> Tags:

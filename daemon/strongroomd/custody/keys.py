@@ -1,16 +1,26 @@
 """Use cases of keys: create, describe, list, switch, rotate, schedule deletion, policy, tags, usage."""
 
 import dataclasses
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from strongroomd.custody import bringing, pages
-from strongroomd.custody.births import Births, born
+from strongroomd.custody.births import Births
 from strongroomd.custody.catalog import Catalog, Entry
+from strongroomd.custody.destructions import forget_deletion, note_deletion
+from strongroomd.custody.dualcontrol import DualControl
 from strongroomd.custody.gate import Gate, UseCases, gated
-from strongroomd.custody.judging import Bring
+from strongroomd.custody.importedkeys import turn
+from strongroomd.custody.keyedits import (
+    KeyEdit,
+    KeyEdits,
+    described,
+    doomed,
+    spared,
+    switched,
+    tagged,
+    untagged,
+)
 from strongroomd.custody.keyforms import (
     KeyFilter,
     NewKey,
@@ -18,28 +28,26 @@ from strongroomd.custody.keyforms import (
     check_etag,
     check_tag_key,
     check_tags,
+    check_window,
     filter_binding,
     is_wanted,
-    settle_usage,
     where,
 )
+from strongroomd.custody.keyguards import KeyGuards
 from strongroomd.custody.keypolicies import settle_policy
 from strongroomd.custody.ledger import Change
 from strongroomd.custody.mutations import Mutations
+from strongroomd.custody.newkeys import NewKeys, Order
 from strongroomd.custody.passage import Passage
 from strongroomd.custody.rotation import succession
+from strongroomd.custody.schedules import SHOWN, Demand, refuse_made_by_others
 from strongroomd.domain import names, policy
 from strongroomd.domain.actions import Action
 from strongroomd.domain.algorithms import SPECS, KeyFamily
+from strongroomd.domain.approvals import check_optional_id
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.lifecycle import Act, require
-from strongroomd.domain.limits import (
-    DELETION_WINDOW_DEFAULT,
-    DELETION_WINDOW_MAX,
-    DELETION_WINDOW_MIN,
-    MAX_TAGS,
-)
-from strongroomd.domain.policy import Resource
+from strongroomd.domain.limits import DELETION_WINDOW_DEFAULT, MAX_TAGS
 from strongroomd.domain.policy.circumstances import Target
 from strongroomd.domain.records import (
     CustodyMode,
@@ -47,12 +55,14 @@ from strongroomd.domain.records import (
     KeyState,
     Origin,
     VersionRecord,
-    VersionState,
 )
-from strongroomd.domain.tokens import MAIN, TokenNames
+from strongroomd.domain.replication import MultiRegion, ReplicaRecord
+from strongroomd.domain.tokens import TokenNames
 from strongroomd.ports import Store, Usage, Vault
+from strongroomd.telemetry import failpoints
 
 _DAY_MS = 24 * 3600 * 1000
+_MOST_REPLICAS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,11 @@ class Keys(UseCases):
         births: new material.
         store: lists keys.
         vault: random ids and placement.
+        control: dual control over protected keys.
         tokens: where new keys may go.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a key's life needs
         self,
         gate: Gate,
         catalog: Catalog,
@@ -103,6 +114,7 @@ class Keys(UseCases):
         births: Births,
         store: Store,
         vault: Vault,
+        control: DualControl,
         tokens: TokenNames | None = None,
     ) -> None:
         super().__init__(gate)
@@ -110,64 +122,43 @@ class Keys(UseCases):
         self._mutations = mutations
         self._births = births
         self._store = store
-        self._vault = vault
-        self._tokens = tokens or TokenNames()
+        self._guards = KeyGuards(control, catalog.realm)
+        self._new = NewKeys(gate, mutations, births, vault, control, tokens or TokenNames())
+        self._edits = KeyEdits(mutations)
+        self._demand = Demand(mutations.ledger, store, mutations.clock)
 
     @gated(Action.CREATE_KEY)
     async def create(
-        self, passage: Passage, wanted: NewKey, request_id: str = "", token: str = ""
+        self,
+        passage: Passage,
+        wanted: NewKey,
+        request_id: str = "",
+        token: str = "",
+        quorum: int = 0,
+        origin: Origin = Origin.HSM,
+        *,
+        multi_region: bool = False,
     ) -> KeyRecord:
-        """Create a key and its first version, in the token of that name."""
-        usage = settle_usage(wanted.spec, wanted.usage)
-        brought = bringing.new_key(wanted.spec, usage, wanted.tags, bypass=wanted.bypass_lockout_check)
-        passage.claim_keyless(brought=brought)
-        home = self._tokens.settle(token)
-        # What was asked for before there were several tokens is still the same request.
-        arguments = [wanted, token] if token else wanted
-        key_id = str(uuid.UUID(bytes=await self._vault.random(16), version=4))
-        account = passage.caller.principal.account
-        name = Resource(self._catalog.realm.key_arn(key_id, account), account)
-        key_policy = settle_policy(self.gate.judge, passage.caller, wanted.policy, name, brought)
-        found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
-        if found is not None:
-            return found
-        mode, note = self._vault.placement(
-            wanted.spec, usage, wanted.mode, exportable=wanted.exportable, token=home
-        )
-        key = KeyRecord(
-            key_id=key_id,
-            account=account,
-            spec=wanted.spec,
-            usage=usage,
-            mode=mode,
-            custody_note=note,
-            origin=Origin.HSM,
-            exportable=wanted.exportable,
-            state=KeyState.CREATING,
-            description=names.description(wanted.description),
-            created_at=self._mutations.clock.wall_ms(),
-            deletion_at=0,
-            current_version=1,
-            policy=key_policy,
-            tags=check_tags(wanted.tags),
-            token=home,
-        )
-        passage.note_key(name.arn)
-        if home != MAIN:
-            passage.facts["token"] = home
+        """Create a key in the token of that name: with its first version, or for material to be imported.
 
-        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
-            made = born(key)
-            await change.put(made)
-            await change.put(version)
-            return made
-
-        return await self._births.bear(passage, key, request_id, arguments, commit)
+        A quorum protects it for ever. A multi-region key is a primary, which can be replicated to the peers
+        that its account has now.
+        """
+        order = Order(wanted, token, quorum, origin, multi_region=multi_region)
+        return await self._new.make(passage, order, request_id)
 
     @gated(Action.DESCRIBE_KEY)
     async def describe(self, passage: Passage, key: str) -> KeyRecord:
         """Describe a key."""
         return (await passage.claim(key, Act.READ)).key
+
+    async def replicas(self, key: KeyRecord) -> list[ReplicaRecord]:
+        """Give the replicas that are known of a key that was described, by region."""
+        if key.multi_region is MultiRegion.NONE:
+            return []
+        where = {"key_id": key.key_id}
+        found, _ = await self._mutations.ledger.page(ReplicaRecord, where, after="", limit=_MOST_REPLICAS)
+        return found
 
     @gated(Action.LIST_KEYS)
     async def list_keys(self, passage: Passage, wanted: KeyFilter, size: int = 0, token: str = "") -> KeyPage:
@@ -192,72 +183,55 @@ class Keys(UseCases):
         found = found[:limit]
         return KeyPage(found, pages.encode(found[-1].key_id, *binding) if more else "")
 
-    async def _change(  # noqa: PLR0913, PLR0917 - what all changes of a key have
-        self,
-        passage: Passage,
-        key: str,
-        act: Act,
-        edit: Callable[[KeyRecord], KeyRecord],
-        etag: str,
-        request_id: str,
-        arguments: object = None,
-        bring: Bring = bringing.nothing,
-    ) -> KeyRecord:
-        """Change one key's record: right, first answer, state, etag, edit; in that order."""
-        entry = await passage.claim(key, Act.READ, bring=bring)
-        key_id = entry.key.key_id
-
-        async def work(change: Change) -> KeyRecord:
-            current = await change.get(KeyRecord, key_id)
-            if current is None:
-                raise StrongroomError(Reason.ACCESS_DENIED)
-            require(current.state, act)
-            check_etag(current.row_version, etag)
-            edited = dataclasses.replace(edit(current), row_version=current.row_version + 1)
-            await change.put(edited)
-            return edited
-
-        return await self._mutations.once(passage, KeyRecord, request_id, [key_id, etag, arguments], work)
-
     @gated(Action.UPDATE_KEY_DESCRIPTION)
     async def update_description(
         self, passage: Passage, key: str, text: str, etag: str = "", request_id: str = ""
     ) -> KeyRecord:
         """Replace a key's description."""
         checked = names.description(text)
-
-        def edit(current: KeyRecord) -> KeyRecord:
-            return dataclasses.replace(current, description=checked)
-
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked)
+        edit = KeyEdit(Act.EDIT, partial(described, checked), checked)
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.ENABLE_KEY)
     async def enable(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
-        """Let a disabled key be used again."""
-        return await self._change(passage, key, Act.SWITCH, _to(KeyState.ENABLED), etag, request_id)
+        """Let a disabled key be used again; one whose imported material is away waits for that first."""
+        edit = KeyEdit(Act.SWITCH, partial(switched, KeyState.ENABLED))
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.DISABLE_KEY)
     async def disable(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
         """Stop a key from being used; in every worker within a second."""
-        return await self._change(passage, key, Act.SWITCH, _to(KeyState.DISABLED), etag, request_id)
+        edit = KeyEdit(Act.SWITCH, partial(switched, KeyState.DISABLED))
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.SCHEDULE_KEY_DELETION)
     async def schedule_deletion(
-        self, passage: Passage, key: str, days: int = 0, etag: str = "", request_id: str = ""
+        self,
+        passage: Passage,
+        key: str,
+        days: int = 0,
+        etag: str = "",
+        request_id: str = "",
+        approval_id: str = "",
     ) -> KeyRecord:
-        """Let a key be destroyed after 7 to 30 days (0: 30); it cannot be used meanwhile."""
-        window = days or DELETION_WINDOW_DEFAULT
-        if not DELETION_WINDOW_MIN <= window <= DELETION_WINDOW_MAX:
-            raise invalid(
-                "pending_window_days", f"must be from {DELETION_WINDOW_MIN} to {DELETION_WINDOW_MAX}"
-            )
-        due = self._mutations.clock.wall_ms() + window * _DAY_MS
+        """Let a key be destroyed after 7 to 30 days (0: 30); it cannot be used meanwhile.
 
-        def edit(current: KeyRecord) -> KeyRecord:
-            return dataclasses.replace(current, state=KeyState.PENDING_DELETION, deletion_at=due)
-
-        bring = partial(bringing.deletion, window)
-        found = await self._change(passage, key, Act.SCHEDULE_DELETION, edit, etag, request_id, window, bring)
+        Raises:
+            StrongroomError: APPROVAL_REQUIRED, APPROVAL_MISMATCH, APPROVAL_CLOSED for a protected key;
+                INVALID_KEY_STATE for a primary that has replicas.
+        """
+        check_optional_id(approval_id)
+        window = check_window(days or DELETION_WINDOW_DEFAULT)
+        now = self._mutations.clock.wall_ms()
+        edit = KeyEdit(
+            Act.SCHEDULE_DELETION,
+            partial(doomed, now + window * _DAY_MS),
+            window,
+            bring=partial(bringing.deletion, window),
+            guard=self._guards.deletion(window, approval_id),
+            besides=partial(note_deletion, passage.caller, now),
+        )
+        found = await self._edits.make(passage, key, edit, etag, request_id)
         if found.mode is CustodyMode.ADOPTED:
             passage.facts["object_stays_in_token"] = True
         return found
@@ -267,11 +241,8 @@ class Keys(UseCases):
         self, passage: Passage, key: str, etag: str = "", request_id: str = ""
     ) -> KeyRecord:
         """Take a scheduled deletion back; the key is then disabled."""
-
-        def edit(current: KeyRecord) -> KeyRecord:
-            return dataclasses.replace(current, state=KeyState.DISABLED, deletion_at=0)
-
-        return await self._change(passage, key, Act.CANCEL_DELETION, edit, etag, request_id)
+        edit = KeyEdit(Act.CANCEL_DELETION, spared, besides=forget_deletion)
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.ROTATE_KEY)
     async def rotate(self, passage: Passage, key: str, etag: str = "", request_id: str = "") -> KeyRecord:
@@ -281,11 +252,35 @@ class Keys(UseCases):
         found = await self._mutations.earlier(passage, KeyRecord, request_id, arguments)
         if found is not None:
             return found
-        _refuse_adopted(entry.key)
+        refuse_made_by_others(entry.key)
+        if entry.key.origin is Origin.EXTERNAL:
+            return await self._turn(passage, entry.key.key_id, etag, request_id, arguments)
         require(entry.key.state, Act.ROTATE)
         check_etag(entry.key.row_version, etag)
-        commit = succession(entry.key.key_id, etag)
-        return await self._births.bear(passage, entry.key, request_id, arguments, commit)
+        await self._demand.require(entry.key)
+        succeed = succession(entry.key.key_id, etag)
+
+        async def commit(change: Change, version: VersionRecord) -> KeyRecord:
+            await self._demand.require_within(change, entry.key.key_id)
+            return await succeed(change, version)
+
+        rotated = await self._births.bear(passage, entry.key, request_id, arguments, commit)
+        failpoints.reach("rotate.3")
+        return rotated
+
+    async def _turn(
+        self, passage: Passage, key_id: str, etag: str, request_id: str, arguments: object
+    ) -> KeyRecord:
+        """Rotate an imported key to the material that waits for it."""
+
+        async def work(change: Change) -> KeyRecord:
+            rotated = await turn(change, key_id, etag, self._demand.require_within)
+            failpoints.reach("rotate-imported.1")
+            return rotated
+
+        rotated = await self._mutations.once(passage, KeyRecord, request_id, arguments, work)
+        failpoints.reach("rotate-imported.2")
+        return rotated
 
     @gated(Action.LIST_KEY_VERSIONS)
     async def versions(self, passage: Passage, key: str, size: int = 0, token: str = "") -> VersionPage:
@@ -295,7 +290,7 @@ class Keys(UseCases):
         after = pages.decode_number(token, *binding)
         stored = await self._store.versions(entry.key.key_id)
         records = [await self._mutations.ledger.verify(s) for s in stored]
-        shown = [r for r in records if r.state in _SHOWN and r.version > after]
+        shown = [r for r in records if r.state in SHOWN and r.version > after]
         more = len(shown) > limit
         next_token = pages.encode(str(shown[limit - 1].version), *binding) if more else ""
         return VersionPage(entry.key, shown[:limit], next_token)
@@ -323,23 +318,35 @@ class Keys(UseCases):
         text: str,
         etag: str = "",
         request_id: str = "",
+        approval_id: str = "",
         *,
         bypass: bool = False,
     ) -> KeyRecord:
-        """Replace a key's policy; in force in every worker within a second."""
+        """Replace a key's policy; in force in every worker within a second.
+
+        Raises:
+            StrongroomError: APPROVAL_REQUIRED, APPROVAL_MISMATCH, APPROVAL_CLOSED for a protected key whose
+                policy may become looser by this.
+        """
         if not text:
             raise invalid("policy", "must not be empty")
         policy.parse(text)
+        check_optional_id(approval_id)
+        edit = KeyEdit(
+            Act.POLICY,
+            partial(self._with_policy, passage, text, bypass),
+            [text, bypass],
+            bring=partial(bringing.new_policy, bypass),
+            guard=self._guards.policy(text, approval_id, bypass=bypass),
+        )
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
-        def edit(current: KeyRecord) -> KeyRecord:
-            # Not earlier: whoever may not put this policy at all shall hear of nothing else.
-            target = Target(self._catalog.realm.key_arn(current.key_id, current.account), current)
-            brought = bringing.of_policy(bypass=bypass)
-            settled = settle_policy(self.gate.judge, passage.caller, text, target, brought)
-            return dataclasses.replace(current, policy=settled)
-
-        bring = partial(bringing.new_policy, bypass)
-        return await self._change(passage, key, Act.POLICY, edit, etag, request_id, [text, bypass], bring)
+    def _with_policy(self, passage: Passage, text: str, bypass: bool, current: KeyRecord) -> KeyRecord:  # noqa: FBT001 - bound by position
+        """Settle a key's new policy; not earlier: who may not put it at all shall hear of nothing else."""
+        arn = self._catalog.realm.key_arn(current.key_id, current.account)
+        brought = bringing.of_policy(bypass=bypass)
+        settled = settle_policy(self.gate.judge, passage.caller, text, Target(arn, current), brought)
+        return dataclasses.replace(current, policy=settled)
 
     @gated(Action.TAG_KEY)
     async def tag(
@@ -349,17 +356,9 @@ class Keys(UseCases):
         if not tags:
             raise invalid("tags", "must not be empty")
         checked = check_tags(tags)
-
-        def edit(current: KeyRecord) -> KeyRecord:
-            merged = dict(current.tags) | dict(checked)
-            if len(merged) > MAX_TAGS:
-                raise StrongroomError(
-                    Reason.LIMIT_EXCEEDED, f"a key has at most {MAX_TAGS} tags", field="tags"
-                )
-            return dataclasses.replace(current, tags=tuple(sorted(merged.items())))
-
         bring = partial(bringing.new_tags, checked)
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, checked, bring)
+        edit = KeyEdit(Act.EDIT, partial(tagged, checked), checked, bring=bring)
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.UNTAG_KEY)
     async def untag(
@@ -372,13 +371,9 @@ class Keys(UseCases):
             raise too_large("tag_keys", MAX_TAGS, "tags")
         for number, tag_key in enumerate(tag_keys):
             check_tag_key(f"tag_keys[{number}]", tag_key)
-        unwanted = frozenset(tag_keys)
-
-        def edit(current: KeyRecord) -> KeyRecord:
-            return dataclasses.replace(current, tags=tuple(t for t in current.tags if t[0] not in unwanted))
-
-        bring = partial(bringing.old_tags, tag_keys)
-        return await self._change(passage, key, Act.EDIT, edit, etag, request_id, sorted(unwanted), bring)
+        unwanted, bring = frozenset(tag_keys), partial(bringing.old_tags, tag_keys)
+        edit = KeyEdit(Act.EDIT, partial(untagged, unwanted), sorted(unwanted), bring=bring)
+        return await self._edits.make(passage, key, edit, etag, request_id)
 
     @gated(Action.LIST_TAGS)
     async def tags(self, passage: Passage, key: str) -> KeyRecord:
@@ -390,22 +385,3 @@ class Keys(UseCases):
         """Say how often and when a key was used, by operation; other workers' counts lag some seconds."""
         entry = await passage.claim(key, Act.READ)
         return entry, await self.gate.usage.read(entry.key.key_id)
-
-
-_SHOWN = frozenset({VersionState.ACTIVE, VersionState.MISSING})
-
-
-def _refuse_adopted(key: KeyRecord) -> None:
-    """Refuse to make a version of a key whose versions are other people's objects."""
-    if key.mode is CustodyMode.ADOPTED:
-        raise StrongroomError(
-            Reason.INVALID_KEY_STATE,
-            "the daemon makes no versions of an adopted key: adopt another object as its next one",
-        )
-
-
-def _to(state: KeyState) -> Callable[[KeyRecord], KeyRecord]:
-    def edit(current: KeyRecord) -> KeyRecord:
-        return dataclasses.replace(current, state=state)
-
-    return edit

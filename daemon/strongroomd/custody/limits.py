@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from strongroomd.custody import pages
+from strongroomd.custody.auditfacts import note_key, note_name
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, UseCases, gated
 from strongroomd.custody.keyforms import check_etag
@@ -68,9 +69,9 @@ class Limits(UseCases):
             entry = await self._catalog.find(passage.caller.principal.account, text, "subject")
             _require_account(passage, entry.key.account)
         except StrongroomError as error:
-            passage.note_name(error, text)
+            note_name(passage.facts, error, text)
             raise
-        passage.note_key(entry.arn)
+        note_key(passage.facts, entry.arn)
         if is_fixed(entry.key, passage.action):
             raise StrongroomError(Reason.SERVICE_MANAGED_KEY, field="subject")
         return entry.key.key_id

@@ -6,7 +6,6 @@ neither. Only the caller's own answers are found again, and only for the same me
 
 import dataclasses
 import hashlib
-import hmac
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import cache
@@ -20,7 +19,7 @@ from strongroomd.custody.passage import Passage
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Cause
 from strongroomd.domain.records import Record
-from strongroomd.ports import Answer, Store, Vault
+from strongroomd.ports import Answer, RowMacs, Store
 
 R = TypeVar("R", bound=Record)
 
@@ -35,7 +34,7 @@ class Mutations:
         clock: when answers were given.
     """
 
-    def __init__(self, ledger: Ledger, store: Store, vault: Vault, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, store: Store, vault: RowMacs, clock: Clock) -> None:
         self.ledger = ledger
         self.clock = clock
         self._store = store
@@ -57,7 +56,7 @@ class Mutations:
     ) -> R | None:
         if answer is None:  # never given, or purged after its day
             return None
-        if not hmac.compare_digest(await self._vault.row_mac(_answer_bytes(answer)), answer.mac):
+        if not await self._vault.record_mac_matches(_answer_bytes(answer), answer.mac):
             raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="idempotency answer was edited")
         if answer.fingerprint != _fingerprint(passage, arguments):
             raise StrongroomError(Reason.REQUEST_ID_REUSED, field="request_id")
@@ -116,7 +115,7 @@ class Mutations:
             created_at=self.clock.wall_ms(),
             mac=b"",
         )
-        return dataclasses.replace(unsigned, mac=await self._vault.row_mac(_answer_bytes(unsigned)))
+        return dataclasses.replace(unsigned, mac=await self._vault.record_mac(_answer_bytes(unsigned)))
 
 
 def note_changes(passage: Passage, change: Change) -> None:

@@ -16,7 +16,9 @@ from strongroomd.domain.algorithms import (
     KeySpec,
     SigningAlgorithm,
 )
-from strongroomd.domain.errors import Reason, StrongroomError, invalid
+from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
+from strongroomd.domain.exporting import MAX_RECIPIENT_BITS, MIN_RECIPIENT_BITS
+from strongroomd.domain.limits import MAX_PUBLIC_KEY
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -41,6 +43,30 @@ def load(spki: bytes) -> PublicKey:
     if not isinstance(key, PublicKey):
         raise StrongroomError(Reason.INTEGRITY_FAILURE, detail="stored public key is of another kind")
     return key
+
+
+def recipient(spki: bytes, field: str) -> bytes:
+    """Check the public key that a key is to leave under: RSA of 2,048 to 8,192 bits, in its one encoding.
+
+    Raises:
+        StrongroomError: INVALID_FIELD, FIELD_TOO_LARGE.
+    """
+    if len(spki) > MAX_PUBLIC_KEY:
+        raise too_large(field, MAX_PUBLIC_KEY)
+    try:
+        key = serialization.load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, rsa.RSAPublicKey) or not MIN_RECIPIENT_BITS <= key.key_size <= MAX_RECIPIENT_BITS:
+        raise invalid(field, "must be the DER SubjectPublicKeyInfo of an RSA key of 2,048 to 8,192 bits")
+    exponent = key.public_numbers().e
+    if not _EXPONENTS[0] <= exponent <= _EXPONENTS[1] or key.public_bytes(*_SPKI) != spki:
+        raise invalid(field, "must be in DER, with a public exponent from 65,537 (NIST SP 800-56B, 6.2)")
+    return spki
+
+
+_EXPONENTS: Final = (65_537, 1 << 256)
+_SPKI: Final = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def pem(spki: bytes) -> str:

@@ -5,7 +5,6 @@ daemon's own events from what somebody wrote into the database; that none was ta
 can show.
 """
 
-import hmac
 import uuid
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,7 +14,7 @@ import orjson
 from strongroomd.custody.clock import Clock
 from strongroomd.domain.events import BY_DAEMON, Cause, Draft, Event
 from strongroomd.domain.names import Realm
-from strongroomd.ports import Store, Transaction, Vault
+from strongroomd.ports import RowMacs, Store, Transaction
 
 
 class EventMeter(Protocol):
@@ -60,7 +59,7 @@ class Scribe:
         meter: counts.
     """
 
-    def __init__(self, vault: Vault, realm: Realm, clock: Clock, meter: EventMeter) -> None:
+    def __init__(self, vault: RowMacs, realm: Realm, clock: Clock, meter: EventMeter) -> None:
         self.realm = realm
         self._vault = vault
         self._clock = clock
@@ -84,7 +83,7 @@ class Scribe:
                 request_id=cause.request_id,
                 data=orjson.dumps(dict(draft.data), option=orjson.OPT_SORT_KEYS).decode(),
             )
-            await transaction.put_event(event, await self._vault.row_mac(event.signed_form()))
+            await transaction.put_event(event, await self._vault.record_mac(event.signed_form()))
             written.append(event)
         return written
 
@@ -95,7 +94,7 @@ class Scribe:
 
     async def is_ours(self, event: Event, mac: bytes) -> bool:
         """Say whether the daemon wrote an event as it is."""
-        return hmac.compare_digest(await self._vault.row_mac(event.signed_form()), mac)
+        return await self._vault.record_mac_matches(event.signed_form(), mac)
 
     async def announce(
         self, store: Store, drafts: Sequence[Draft], cause: Cause = BY_DAEMON, *, quiet_ms: int = 0

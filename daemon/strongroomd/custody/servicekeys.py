@@ -9,6 +9,7 @@ import dataclasses
 import uuid
 from functools import partial
 
+from strongroomd.custody.auditfacts import note_key
 from strongroomd.custody.births import Births, born
 from strongroomd.custody.catalog import Catalog, Entry
 from strongroomd.custody.diary import settled
@@ -182,7 +183,7 @@ class ServiceKeys:
         key = dataclasses.replace(key, mode=mode, custody_note=note)
         self._gate.quotas.spend(caller.principal, "", QuotaClass.MANAGEMENT, 1)
         passage = Passage(self._gate, caller, Action.CREATE_KEY)
-        passage.note_key(self._catalog.realm.key_arn(key.key_id, key.account))
+        note_key(passage.facts, self._catalog.realm.key_arn(key.key_id, key.account))
         passage.facts["alias"] = name.alias
         async with settled(passage, lost=Reason.ALREADY_EXISTS):
             await self._births.bear(passage, key, "", None, partial(self._commit, key, name))

@@ -20,7 +20,7 @@ from strongroomd.custody.directory import Directory
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_SESSION_TOKEN, SESSIONS_REMEMBERED
 from strongroomd.domain.principals import Principal, RoleSession
-from strongroomd.ports import Vault
+from strongroomd.ports import RowMacs
 
 _LABEL: Final = b"strongroom.role-session.v1"
 _MAC: Final = 32
@@ -35,7 +35,7 @@ class Sessions:
         clock: ends sessions.
     """
 
-    def __init__(self, vault: Vault, directory: Directory, clock: Clock) -> None:
+    def __init__(self, vault: RowMacs, directory: Directory, clock: Clock) -> None:
         self._vault = vault
         self._directory = directory
         self._clock = clock

@@ -24,7 +24,7 @@ from strongroomd.domain.algorithms import (
 from strongroomd.domain.errors import Reason, StrongroomError, invalid, too_large
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.limits import MAX_MAC, MAX_MESSAGE, MAX_PUBLIC_KEY, MAX_SIGNATURE
-from strongroomd.ports import Vault
+from strongroomd.ports import KeyUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class SharedSecret:
 class Signing(UseCases):
     """Sign, verify, make and verify MACs, agree on secrets."""
 
-    def __init__(self, gate: Gate, vault: Vault, catalog: Catalog) -> None:
+    def __init__(self, gate: Gate, vault: KeyUse, catalog: Catalog) -> None:
         super().__init__(gate)
         self._vault = vault
         self._catalog = catalog

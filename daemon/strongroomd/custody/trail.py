@@ -1,13 +1,14 @@
 """Use cases of the audit log, for administrators: list, follow, take the newest signed checkpoint away."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from strongroomd.custody import pages
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.gate import Gate, UseCases, gated
+from strongroomd.custody.history import signer_of
 from strongroomd.custody.passage import Passage
 from strongroomd.domain.actions import Action
 from strongroomd.domain.audit import Checkpoint
@@ -63,12 +64,17 @@ class Trail(UseCases):
     """Reading the audit log: an operator all of it, an administrator what concerns their own account."""
 
     def __init__(
-        self, gate: Gate, catalog: Catalog, trail: AuditTrail, checkpoint_key: bytes, page_key: bytes
+        self,
+        gate: Gate,
+        catalog: Catalog,
+        trail: AuditTrail,
+        checkpoint_keys: Callable[[], Iterable[bytes]],
+        page_key: bytes,
     ) -> None:
         super().__init__(gate)
         self._catalog = catalog
         self._trail = trail
-        self._checkpoint_key = checkpoint_key
+        self._checkpoint_keys = checkpoint_keys
         self._tokens = pages.SealedTokens(page_key)
 
     async def _wanted(self, passage: Passage, question: Question) -> AuditWanted:
@@ -130,7 +136,12 @@ class Trail(UseCases):
         newest = await self._trail.newest()
         if newest is None:
             raise StrongroomError(Reason.AUDIT_UNAVAILABLE, "no checkpoint was signed yet", retry_after=1.0)
-        return SignedCheckpoint(newest[0], newest[1], self._checkpoint_key)
+        signer = signer_of(self._checkpoint_keys(), newest[0].message(), newest[1])
+        if signer is None:  # made by another worker under a key that this one has not taken up yet
+            raise StrongroomError(
+                Reason.AUDIT_UNAVAILABLE, "the checkpoint key just changed", retry_after=1.0
+            )
+        return SignedCheckpoint(newest[0], newest[1], signer)
 
 
 def _check(question: Question) -> None:

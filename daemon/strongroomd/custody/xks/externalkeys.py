@@ -115,19 +115,7 @@ class ExternalKeys(UseCases):
         claimed = await self._desk.claim(passage, store)
         passage.facts["external_key"] = name
         entry = await self._lend(passage, claimed, key)
-        draft = form.applied(self._draft(claimed, name, entry))
-
-        async def work(change: Change) -> ExternalKeyRecord:
-            await current(passage, change, claimed.store_id)
-            if await change.get(ExternalKeyRecord, draft.record_id) is not None:
-                raise StrongroomError(Reason.ALREADY_EXISTS, field="external_key_id")
-            where = {"store_id": claimed.store_id}
-            if await change.transaction.how_many(ExternalKeyRecord, where) >= MAX_EXTERNAL_KEYS:
-                text = f"a key store has at most {MAX_EXTERNAL_KEYS} external keys"
-                raise StrongroomError(Reason.LIMIT_EXCEEDED, text)
-            await change.put(draft)
-            return draft
-
+        work = partial(_add, passage, form.applied(self._draft(claimed, name, entry)))
         bound = [claimed.store_id, name, entry.key.key_id, form]
         return await self._named(await self._desk.once(passage, ExternalKeyRecord, request_id, bound, work))
 
@@ -256,6 +244,19 @@ class ExternalKeys(UseCases):
 
         bound = [claimed.store_id, record_id, etag]
         return await self._named(await self._desk.once(passage, ExternalKeyRecord, request_id, bound, work))
+
+
+async def _add(passage: Passage, draft: ExternalKeyRecord, change: Change) -> ExternalKeyRecord:
+    """Store an external key that is new, in a store that has room for one more."""
+    await current(passage, change, draft.store_id)
+    if await change.get(ExternalKeyRecord, draft.record_id) is not None:
+        raise StrongroomError(Reason.ALREADY_EXISTS, field="external_key_id")
+    where = {"store_id": draft.store_id}
+    if await change.transaction.how_many(ExternalKeyRecord, where) >= MAX_EXTERNAL_KEYS:
+        text = f"a key store has at most {MAX_EXTERNAL_KEYS} external keys"
+        raise StrongroomError(Reason.LIMIT_EXCEEDED, text)
+    await change.put(draft)
+    return draft
 
 
 async def _current(change: Change, record_id: str, etag: str) -> ExternalKeyRecord:

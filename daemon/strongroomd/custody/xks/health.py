@@ -12,7 +12,7 @@ from typing import Final
 from strongroomd.custody.clock import Clock
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.tokens import MAIN, spelled
-from strongroomd.ports import Vault
+from strongroomd.ports import Tokens
 from strongroomd.telemetry import logs
 
 LOOK_SECONDS: Final = 5.0
@@ -86,7 +86,7 @@ class HealthBoard:
         fleet: what is said of the daemon.
     """
 
-    def __init__(self, vault: Vault, clock: Clock, fleet: Fleet) -> None:
+    def __init__(self, vault: Tokens, clock: Clock, fleet: Fleet) -> None:
         self.fleet = fleet
         self._vault = vault
         self._clock = clock

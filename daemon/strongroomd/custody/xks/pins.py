@@ -1,8 +1,8 @@
 """Binding external keys to KMS keys: so that no other KMS key gets at what one has encrypted.
 
 An external key that serves several KMS keys is a confused deputy's chance (specification, authorization). A
-pin to the first use is durable before that use is answered; of two first uses at once one wins, and the other
-is refused.
+pin to the first use is made once that use has succeeded, and is durable before it is answered: what fails
+binds nobody. Of two first uses at once one wins, and the other is refused.
 """
 
 import dataclasses

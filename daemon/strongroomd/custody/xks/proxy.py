@@ -202,9 +202,11 @@ class Proxy(UseCases):
         if integrity:
             _require(key, Use.DECRYPT)
             require_use(bound, Use.DECRYPT)
-        return await self._sealer.seal(
+        sealed = await self._sealer.seal(
             passage, bound, entry.key.token, plaintext, aad or b"", integrity=integrity
         )
+        await self._pins.settle(passage, key, call.metadata.kms_key_arn)
+        return sealed
 
     @gated(Action.DECRYPT)
     async def decrypt(self, passage: Passage, call: XksCall, parts: SealedParts, aad: bytes | None) -> bytes:
@@ -212,7 +214,9 @@ class Proxy(UseCases):
         check_sizes(parts.ciphertext, "ciphertext", aad)
         key, entry = await self._claim(passage, call, Operation.DECRYPT)
         _require(key, Use.DECRYPT)
-        return await self._sealer.open(passage, entry, parts, aad, compatible=key.compatible)
+        plaintext = await self._sealer.open(passage, entry, parts, aad, compatible=key.compatible)
+        await self._pins.settle(passage, key, call.metadata.kms_key_arn)
+        return plaintext
 
     # --- who may
 
@@ -251,7 +255,6 @@ class Proxy(UseCases):
         )
         if not looks:
             _require_symmetric(entry)
-            await self._pins.settle(passage, key, call.metadata.kms_key_arn)
         return key, entry
 
 

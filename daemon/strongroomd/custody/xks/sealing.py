@@ -13,7 +13,7 @@ from strongroomd.domain.errors import Reason, StrongroomError, too_large
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.domain.xks import layout
 from strongroomd.domain.xks.layout import LAYOUTS, SealedParts
-from strongroomd.ports import Vault
+from strongroomd.ports import KeyUse
 
 
 class PartsSealer:
@@ -25,7 +25,7 @@ class PartsSealer:
         invocations: counts what AES-GCM keys encrypt.
     """
 
-    def __init__(self, vault: Vault, catalog: Catalog, invocations: Invocations) -> None:
+    def __init__(self, vault: KeyUse, catalog: Catalog, invocations: Invocations) -> None:
         self._vault = vault
         self._catalog = catalog
         self._invocations = invocations
