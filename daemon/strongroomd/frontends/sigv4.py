@@ -25,7 +25,6 @@ SKEW_SECONDS: Final = 300
 MAX_AUTHORIZATION: Final = 2_048  # bytes; KMS's has about 250
 _MOST_KEYS: Final = 1_024  # signing keys remembered; one for each credential, day and Region
 _SECRET: Final = range(43, 65)  # characters of a secret access key
-_ACCESS_KEY_ID: Final = re.compile(r"[A-Z2-7]{20,30}")
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
 _AUTHORIZATION: Final = re.compile(
@@ -108,11 +107,6 @@ class Claim:
     def scope(self) -> str:
         """The credential scope."""
         return f"{self.day}/{self.region}/{self.service}/{_TERMINATOR}"
-
-    @property
-    def possible(self) -> bool:
-        """Whether an access key can have this id at all."""
-        return _ACCESS_KEY_ID.fullmatch(self.access_key_id) is not None
 
 
 def refuse(detail: str, message: str = _MESSAGE) -> NoReturn:

@@ -11,13 +11,33 @@ import google_crc32c
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, quota_pb2, types_pb2
+from strongroom.v1 import (
+    access_pb2,
+    approvals_pb2,
+    crypto_pb2,
+    export_pb2,
+    key_stores_pb2,
+    material_pb2,
+    quota_pb2,
+    types_pb2,
+)
 from strongroomd.custody import publickeys
 from strongroomd.domain import adoption
 from strongroomd.domain import algorithms as alg
 from strongroomd.domain.accounts import PrincipalKind
+from strongroomd.domain.approvals import ApprovalState, GuardedAction
 from strongroomd.domain.context import EMPTY, Context, parse_context
 from strongroomd.domain.errors import Reason, StrongroomError, invalid
+from strongroomd.domain.exporting import ExportAlgorithm, ExportLevel, WrappingKeyKind
+from strongroomd.domain.importing import (
+    ExpirationModel,
+    ImportLevel,
+    ImportType,
+    WrappingAlgorithm,
+    WrappingKeySpec,
+    model_of,
+)
+from strongroomd.domain.materials import MaterialRecord, MaterialState
 from strongroomd.domain.names import Realm
 from strongroomd.domain.quotarequests import Decision, RequestState
 from strongroomd.domain.records import (
@@ -29,7 +49,9 @@ from strongroomd.domain.records import (
     LimitScope,
     Origin,
     VersionRecord,
+    protection_of,
 )
+from strongroomd.domain.replication import MultiRegion, ReplicaRecord
 from strongroomd.domain.tokens import spelled
 from strongroomd.domain.xks.records import Pinning
 
@@ -52,8 +74,20 @@ _ENUMS: Final[list[tuple[type[StrEnum], Any, str]]] = [
     (Decision, quota_pb2.QuotaDecision, "QUOTA_DECISION_"),
     (PrincipalKind, access_pb2.PrincipalKind, "PRINCIPAL_KIND_"),
     (Pinning, key_stores_pb2.Pinning, "PINNING_"),
+    (GuardedAction, approvals_pb2.GuardedAction, "GUARDED_ACTION_"),
+    (ApprovalState, approvals_pb2.ApprovalState, "APPROVAL_STATE_"),
+    (WrappingKeyKind, approvals_pb2.WrappingKeyKind, "WRAPPING_KEY_KIND_"),
+    (ExportLevel, export_pb2.ExportLevel, "EXPORT_LEVEL_"),
+    (ExportAlgorithm, export_pb2.ExportAlgorithm, "EXPORT_ALGORITHM_"),
+    (WrappingAlgorithm, types_pb2.WrappingAlgorithm, "WRAPPING_ALGORITHM_"),
+    (WrappingKeySpec, material_pb2.WrappingKeySpec, "WRAPPING_KEY_SPEC_"),
+    (ExpirationModel, types_pb2.ExpirationModel, "EXPIRATION_MODEL_"),
+    (ImportType, material_pb2.ImportType, "IMPORT_TYPE_"),
+    (ImportLevel, types_pb2.ImportLevel, "IMPORT_LEVEL_"),
+    (MaterialState, types_pb2.MaterialState, "MATERIAL_STATE_"),
+    (MultiRegion, types_pb2.MultiRegionKeyType, "MULTI_REGION_KEY_TYPE_"),
 ]
-_NOT_ON_THE_WIRE: Final = {KeyState.DESTROYED}
+_NOT_ON_THE_WIRE: Final = {KeyState.DESTROYED, MultiRegion.NONE}
 
 
 def _table(kind: type[StrEnum], wire: EnumTypeWrapper, prefix: str) -> dict[int, StrEnum]:
@@ -132,8 +166,49 @@ def timestamp(milliseconds: int) -> Timestamp | None:
     return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
 
 
-def metadata(key: KeyRecord, realm: Realm, version: VersionRecord | None = None) -> types_pb2.KeyMetadata:
-    """Describe a key; of an adopted one the object that its current version is, if that is given."""
+def milliseconds(stamp: Timestamp, present: bool, field: str) -> int:  # noqa: FBT001 - mirrors HasField
+    """Turn a Timestamp into milliseconds since the Unix epoch, rounded down; 0 where it is absent.
+
+    Raises:
+        StrongroomError: INVALID_FIELD for what is no time after the epoch.
+    """
+    if not present:
+        return 0
+    if not (0 < stamp.seconds < _LATEST and 0 <= stamp.nanos < 1_000_000_000):
+        raise invalid(field, "must be a time between 1970 and 9999")
+    return stamp.seconds * 1000 + stamp.nanos // 1_000_000
+
+
+_LATEST: Final = 253_402_300_800  # the year 10000 (google/protobuf/timestamp.proto)
+
+
+_NO_MODEL: Final = types_pb2.EXPIRATION_MODEL_UNSPECIFIED
+
+
+def imported_material(record: MaterialRecord | None) -> types_pb2.ImportedMaterial | None:
+    """Describe what is known of imported material; None where there is none."""
+    if record is None:
+        return None
+    return types_pb2.ImportedMaterial(
+        key_version=record.version,
+        state=to_wire(record.state),
+        imported_time=timestamp(record.imported_at),
+        expiration_model=_NO_MODEL if record.removed_at else to_wire(model_of(record.expires_at)),
+        valid_to=timestamp(record.expires_at),
+        removed_time=timestamp(record.removed_at),
+        wrapping_algorithm=to_wire(record.algorithm),
+        level=to_wire(record.level),
+    )
+
+
+def metadata(
+    key: KeyRecord,
+    realm: Realm,
+    version: VersionRecord | None = None,
+    material: MaterialRecord | None = None,
+    replicas: Iterable[ReplicaRecord] = (),
+) -> types_pb2.KeyMetadata:
+    """Describe a key; of an adopted or imported one its current version's object or material, if given."""
     return types_pb2.KeyMetadata(
         key_id=key.key_id,
         arn=realm.key_arn(key.key_id, key.account),
@@ -158,6 +233,32 @@ def metadata(key: KeyRecord, realm: Realm, version: VersionRecord | None = None)
         key_manager=to_wire(key.manager),
         token=spelled(key.token),
         adopted_object=adopted_object(version) if version else None,
+        quorum=protection_of(key),
+        imported_material=imported_material(material),
+        multi_region=multi_region(key, realm, replicas),
+    )
+
+
+def multi_region(
+    key: KeyRecord, realm: Realm, replicas: Iterable[ReplicaRecord]
+) -> types_pb2.MultiRegionConfiguration | None:
+    """Say where a multi-region key is, and its replicas if given; None for any other key."""
+    if key.multi_region is MultiRegion.NONE:
+        return None
+
+    def arn(region: str) -> str:
+        return Realm(region, realm.account).key_arn(key.key_id, key.account)
+
+    return types_pb2.MultiRegionConfiguration(
+        type=to_wire(key.multi_region),
+        primary_region=key.primary_region,
+        primary_arn=arn(key.primary_region),
+        replicas=[
+            types_pb2.ReplicaKey(
+                region=each.region, arn=arn(each.region), acknowledged_version=each.acknowledged
+            )
+            for each in replicas
+        ],
     )
 
 
@@ -196,3 +297,4 @@ def tags(pairs: Iterable[tuple[str, str]]) -> list[types_pb2.Tag]:
 
 
 pem = publickeys.pem
+rsa_recipient = publickeys.recipient

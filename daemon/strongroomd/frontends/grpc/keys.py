@@ -1,11 +1,15 @@
 """KeyService on the wire."""
 
+from typing import Final
+
 from strongroom.v1 import keys_pb2 as pb
 from strongroom.v1 import types_pb2
 from strongroomd.custody.adoptions import Adoptions, NewAdoption
 from strongroomd.custody.aliases import Aliases
 from strongroomd.custody.keyforms import KeyFilter, NewKey
 from strongroomd.custody.keys import Keys
+from strongroomd.custody.materials import Materials
+from strongroomd.custody.schedules import Schedules
 from strongroomd.domain import names
 from strongroomd.domain.algorithms import (
     SPECS,
@@ -18,7 +22,16 @@ from strongroomd.domain.algorithms import (
 )
 from strongroomd.domain.envelope import FORMATS
 from strongroomd.domain.names import Realm
-from strongroomd.domain.records import CustodyMode, KeyManager, KeyRecord, KeyState, VersionRecord
+from strongroomd.domain.records import (
+    CustodyMode,
+    KeyManager,
+    KeyRecord,
+    KeyState,
+    Origin,
+    VersionRecord,
+    VersionState,
+)
+from strongroomd.domain.rotations import RotationType
 from strongroomd.frontends.grpc import convert
 from strongroomd.frontends.grpc.door import Call
 
@@ -26,8 +39,18 @@ from strongroomd.frontends.grpc.door import Call
 class KeyServicer:
     """Turns KeyService messages into use cases and back; one method an RPC."""
 
-    def __init__(self, keys: Keys, aliases: Aliases, adoptions: Adoptions, realm: Realm) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        aliases: Aliases,
+        adoptions: Adoptions,
+        schedules: Schedules,
+        materials: Materials,
+        realm: Realm,
+    ) -> None:
+        self._materials = materials
         self._keys = keys
+        self._schedules = schedules
         self._aliases = aliases
         self._adoptions = adoptions
         self._realm = realm
@@ -45,7 +68,16 @@ class KeyServicer:
             tags=tuple((tag.key, tag.value) for tag in request.tags),
         )
         request_id = names.request_id(request.request_id)
-        key = await self._keys.create(call.caller, wanted, request_id, request.token)
+        origin = convert.from_wire(Origin, request.origin, "origin") or Origin.HSM
+        key = await self._keys.create(
+            call.caller,
+            wanted,
+            request_id,
+            request.token,
+            request.quorum,
+            origin,
+            multi_region=request.multi_region,
+        )
         return pb.CreateKeyResponse(metadata=convert.metadata(key, self._realm))
 
     async def AdoptKey(self, request: pb.AdoptKeyRequest, call: Call) -> pb.AdoptKeyResponse:
@@ -69,7 +101,11 @@ class KeyServicer:
         key = await self._keys.describe(call.caller, request.key)
         adopted = key.mode is CustodyMode.ADOPTED
         version = await self._adoptions.version(key) if adopted else None
-        return pb.DescribeKeyResponse(metadata=convert.metadata(key, self._realm, version))
+        material = await self._materials.of(key)
+        replicas = await self._keys.replicas(key)
+        return pb.DescribeKeyResponse(
+            metadata=convert.metadata(key, self._realm, version, material, replicas)
+        )
 
     async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
         """List keys."""
@@ -112,7 +148,12 @@ class KeyServicer:
         """Schedule a key's deletion."""
         request_id = names.request_id(request.request_id)
         key = await self._keys.schedule_deletion(
-            call.caller, request.key, request.pending_window_days, request.etag, request_id
+            call.caller,
+            request.key,
+            request.pending_window_days,
+            request.etag,
+            request_id,
+            request.approval_id,
         )
         return pb.ScheduleKeyDeletionResponse(metadata=convert.metadata(key, self._realm))
 
@@ -130,13 +171,79 @@ class KeyServicer:
         key = await self._keys.rotate(call.caller, request.key, request.etag, request_id)
         return pb.RotateKeyResponse(metadata=convert.metadata(key, self._realm))
 
+    async def EnableKeyRotation(
+        self, request: pb.EnableKeyRotationRequest, call: Call
+    ) -> pb.EnableKeyRotationResponse:
+        """Rotate a key automatically."""
+        request_id = names.request_id(request.request_id)
+        schedule = await self._schedules.enable(
+            call.caller, request.key, request.rotation_period_days, request_id
+        )
+        return pb.EnableKeyRotationResponse(
+            rotation_period_days=schedule.period_days,
+            next_rotation_time=convert.timestamp(schedule.next_at),
+        )
+
+    async def DisableKeyRotation(
+        self, request: pb.DisableKeyRotationRequest, call: Call
+    ) -> pb.DisableKeyRotationResponse:
+        """Rotate a key no more."""
+        await self._schedules.disable(call.caller, request.key, names.request_id(request.request_id))
+        return pb.DisableKeyRotationResponse()
+
+    async def GetKeyRotationStatus(
+        self, request: pb.GetKeyRotationStatusRequest, call: Call
+    ) -> pb.GetKeyRotationStatusResponse:
+        """Say how a key is rotated."""
+        found = await self._schedules.status(call.caller, request.key)
+        schedule = found.schedule
+        return pb.GetKeyRotationStatusResponse(
+            key_arn=found.arn,
+            rotation_enabled=schedule is not None and schedule.enabled,
+            rotation_period_days=schedule.period_days if schedule else 0,
+            next_rotation_time=convert.timestamp(schedule.next_at) if schedule else None,
+            on_demand_rotations=found.on_demand,
+            current_version=found.key.current_version,
+            current_version_time=convert.timestamp(found.last.created_at) if found.last else None,
+        )
+
+    async def ListKeyRotations(
+        self, request: pb.ListKeyRotationsRequest, call: Call
+    ) -> pb.ListKeyRotationsResponse:
+        """List rotations."""
+        page = await self._schedules.rotations(
+            call.caller, request.key, request.page_size, request.page_token
+        )
+        rotations = [
+            pb.KeyRotation(
+                version=version.version,
+                time=convert.timestamp(version.created_at),
+                type=_ROTATION_TYPES[version.rotation],
+                current=version.version == page.key.current_version,
+            )
+            for version in page.versions
+        ]
+        return pb.ListKeyRotationsResponse(rotations=rotations, next_page_token=page.next_token)
+
     async def ListKeyVersions(
         self, request: pb.ListKeyVersionsRequest, call: Call
     ) -> pb.ListKeyVersionsResponse:
         """List versions."""
         page = await self._keys.versions(call.caller, request.key, request.page_size, request.page_token)
-        versions = [_version(record, page.key) for record in page.versions]
+        versions = [await self._version(record, page.key) for record in page.versions]
         return pb.ListKeyVersionsResponse(versions=versions, next_page_token=page.next_token)
+
+    async def _version(self, record: VersionRecord, key: KeyRecord) -> types_pb2.KeyVersion:
+        symmetric = SPECS[key.spec].family is KeyFamily.AES
+        return types_pb2.KeyVersion(
+            version=record.version,
+            created_time=convert.timestamp(record.created_at),
+            current=record.version == key.current_version,
+            ciphertext_format=FORMATS[record.scheme] if symmetric else 0,
+            adopted_object=convert.adopted_object(record),
+            imported_material=convert.imported_material(await self._materials.of(key, record.version)),
+            pending_rotation=record.state is VersionState.PENDING_ROTATION,
+        )
 
     async def GetPublicKey(self, request: pb.GetPublicKeyRequest, call: Call) -> pb.GetPublicKeyResponse:
         """Give a public key as DER and PEM."""
@@ -213,6 +320,7 @@ class KeyServicer:
             request.policy,
             request.etag,
             names.request_id(request.request_id),
+            request.approval_id,
             bypass=request.bypass_policy_lockout_safety_check,
         )
         return pb.PutKeyPolicyResponse(metadata=convert.metadata(key, self._realm))
@@ -230,12 +338,8 @@ class KeyServicer:
         )
 
 
-def _version(record: VersionRecord, key: KeyRecord) -> types_pb2.KeyVersion:
-    symmetric = SPECS[key.spec].family is KeyFamily.AES
-    return types_pb2.KeyVersion(
-        version=record.version,
-        created_time=convert.timestamp(record.created_at),
-        current=record.version == key.current_version,
-        ciphertext_format=FORMATS[record.scheme] if symmetric else 0,
-        adopted_object=convert.adopted_object(record),
-    )
+_ROTATION_TYPES: Final = {
+    RotationType.FIRST: pb.ROTATION_TYPE_UNSPECIFIED,
+    RotationType.AUTOMATIC: pb.ROTATION_TYPE_AUTOMATIC,
+    RotationType.ON_DEMAND: pb.ROTATION_TYPE_ON_DEMAND,
+}

@@ -16,14 +16,20 @@ from grpc_reflection.v1alpha import reflection
 
 from strongroom.v1 import (
     access_pb2,
+    approvals_pb2,
+    attestation_pb2,
     audit_pb2,
     crypto_pb2,
     events_pb2,
+    export_pb2,
     grants_pb2,
+    keks_pb2,
     key_stores_pb2,
     keys_pb2,
+    material_pb2,
     policies_pb2,
     quota_pb2,
+    replicas_pb2,
 )
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_REQUEST_NATIVE
@@ -32,13 +38,19 @@ from strongroomd.frontends.grpc.door import Door, generic_handler
 T = TypeVar("T")
 SERVICES: Final[dict[str, ServiceDescriptor]] = {
     "keys": keys_pb2.DESCRIPTOR.services_by_name["KeyService"],
+    "material": material_pb2.DESCRIPTOR.services_by_name["MaterialService"],
     "crypto": crypto_pb2.DESCRIPTOR.services_by_name["CryptoService"],
     "quota": quota_pb2.DESCRIPTOR.services_by_name["QuotaService"],
+    "attestation": attestation_pb2.DESCRIPTOR.services_by_name["AttestationService"],
     "audit": audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
     "grants": grants_pb2.DESCRIPTOR.services_by_name["GrantService"],
     "access": access_pb2.DESCRIPTOR.services_by_name["AccessService"],
     "policies": policies_pb2.DESCRIPTOR.services_by_name["PolicyService"],
     "key_stores": key_stores_pb2.DESCRIPTOR.services_by_name["KeyStoreService"],
+    "keks": keks_pb2.DESCRIPTOR.services_by_name["KekService"],
+    "approvals": approvals_pb2.DESCRIPTOR.services_by_name["ApprovalService"],
+    "export": export_pb2.DESCRIPTOR.services_by_name["ExportService"],
+    "replicas": replicas_pb2.DESCRIPTOR.services_by_name["ReplicaService"],
     "events": events_pb2.DESCRIPTOR.services_by_name["EventService"],
 }
 _HANDOVER_SECONDS: Final = 0.02

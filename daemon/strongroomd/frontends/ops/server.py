@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroomd.telemetry import logs
-from strongroomd.telemetry.metrics import CONTENT_TYPE
+from strongroomd.telemetry.series import CONTENT_TYPE
 
 MAX_REQUEST: Final = 8_192  # bytes of request line and headers
 MAX_CONNECTIONS: Final = 8  # served at once; further ones are closed

@@ -35,6 +35,14 @@ def checkpoint_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
     return partial(signature_ok, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
+def successor_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
+    """Make the same check for a key (DER) that a checkpoint names; what is no P-256 key verifies nothing."""
+    try:
+        return checkpoint_verifier(public_key)
+    except StrongroomError:
+        return lambda _message, _signature: False
+
+
 def public_key_pem(der: bytes) -> bytes:
     """Spell a DER SubjectPublicKeyInfo as PEM."""
     return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

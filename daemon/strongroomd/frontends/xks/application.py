@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroomd.frontends.sigv4 import HttpParts
-from strongroomd.frontends.xks.connection import Connection, told
+from strongroomd.frontends.xks import routes
+from strongroomd.frontends.xks.connection import Connection, enter, leave, told
 from strongroomd.frontends.xks.door import Exchange, Reply, Request
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class Application:
 
     async def __call__(self, scope: Any, receive: _Receive, send: _Send) -> None:  # noqa: ANN401 - ASGI's own
         """Serve one request."""
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            leave(self._server.door.crowd, scope)
+
+    async def _serve(self, scope: Any, receive: _Receive, send: _Send) -> None:  # noqa: ANN401 - ASGI's own
         probe = self._server.probes.get(scope["path"])
         if probe is not None and scope["method"] in {"GET", "HEAD"}:
             status, text = probe()
@@ -42,12 +49,24 @@ class Application:
             return
         connection: Connection = told(scope, "connection")
         door, request = self._server.door, _request(scope, body)
-        reply = door.shed(request) or await _in_time(door.open(request))
+        reply = self._shed(scope, request)
+        if reply is None:
+            enter(door.crowd, scope)
+            reply = await _in_time(door.open(request))
         if reply.authenticated:
             connection.known = True
             self._server.proved(connection)
         allow = [(b"allow", reply.allow.encode())] if reply.allow else []
         await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
+        if reply.rest:
+            connection.rest(reply.rest)
+
+    def _shed(self, scope: Any, request: Request) -> Reply | None:  # noqa: ANN401 - ASGI's own
+        """Look at what was not looked at when it came: whatever way a request took, its store counts."""
+        if told(scope, "route") is not None:
+            return None
+        route = scope["state"]["route"] = routes.find(request.parts.path)
+        return self._server.door.shed(route, request.arrived)
 
     async def _write(
         self, send: _Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]], *, last: bool = False

@@ -7,6 +7,7 @@ bodies that are too large and to what stands around them, a time for each phase,
 
 import asyncio
 import logging
+import random
 import time
 from enum import Enum, auto
 from http import HTTPStatus
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from strongroomd.frontends.xks import errors, heads
+from strongroomd.frontends.xks import early, errors, heads, routes
+from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.errors import ErrorName
+from strongroomd.frontends.xks.restraint import Restraint
 from strongroomd.frontends.xks.transports import GONE, Answer
 
 if TYPE_CHECKING:
+    from strongroomd.frontends.xks.routes import Route
     from strongroomd.frontends.xks.server import Server
 
 MAX_HEAD: Final = 16_384  # bytes of request line and headers
@@ -26,6 +30,8 @@ MAX_HEADERS: Final = 64
 MAX_BODY: Final = 65_536  # bytes; the largest legal request has about 21,000
 MAX_WIRE: Final = 8 * MAX_BODY  # bytes of a body with its chunks' sizes, extensions and trailers
 MAX_WAITING: Final = 8  # pipelined requests that wait for the one before them: KMS sends none
+_BUFFERED_SECONDS: Final = 0.002  # in which the loop reads what was there before
+_SPREAD: Final = 0.4  # of a rest, which so lasts 140 ms at most where a caller is to be answered in time
 _HIGH_WATER: Final = 32_768  # bytes that wait to be taken; the largest answer has about 11,000
 
 # What uvicorn warns of is what strangers send: they shall not fill the log.
@@ -67,6 +73,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._body_bytes = self._wire_bytes = 0
         self._in_head = self._in_body = False
         self._ended = False
+        self._route: Route | None = None
+        self._restraint = Restraint()
 
     # --- the transport
 
@@ -91,9 +99,58 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._ended:
-            self._now = time.monotonic()
+            self._now = self._restraint.since or time.monotonic()
+            if self._shed(data):
+                return
             super().data_received(data)
         self._weigh(len(data))
+
+    def _shed(self, data: bytes) -> bool:
+        """Send a whole request away before it is parsed, if the door would not serve it."""
+        path = early.path_of(data) if self._may_shed else None
+        route = None if path is None else routes.find(path)
+        if route is None:
+            return False
+        reply = self._owner.door.shed(route, self._now)
+        if reply is None:
+            self._route = route
+            self._restraint.lift()
+            return False
+        self._unset_keepalive_if_required()
+        self.transport.write(_head(reply.status, len(reply.body)) + reply.body)
+        self.rest(reply.rest)
+        return True
+
+    @property
+    def _may_shed(self) -> bool:
+        """Whether others are shed, and an answer can be given here."""
+        owner = self._owner
+        return (
+            self._is_between
+            and owner.door.is_shedding(self._now)
+            and not (self.flow.write_paused or owner.is_draining)
+        )
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether the last request is answered and the next one has not begun."""
+        return not (self.busy or self._in_head or self._in_body)
+
+    def rest(self, most: float) -> None:
+        """Read nothing for a while, at most about so many seconds, unless something is under way already."""
+        if not self._is_between or self._ended or self.transport.is_closing():
+            return
+        self.since = now = time.monotonic()
+        self.flow.pause_reading()
+        # Those who were refused together shall not come back together.
+        seconds = self._restraint.begin(now, most) * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
+        self.loop.call_later(seconds, self._read_again)
+
+    def _read_again(self) -> None:
+        """Read what came in the meantime, and then what comes."""
+        self._restraint.end()
+        self.flow.resume_reading()
+        self.loop.call_later(_BUFFERED_SECONDS, self._restraint.forget)
 
     def _weigh(self, size: int) -> None:
         """Bound what is read of one request before it is whole, and after the end."""
@@ -126,7 +183,14 @@ class Connection(HttpToolsProtocol):
         if not self.busy:
             self._enter(Phase.READING)
         # Each request's own dictionary: what the application is told besides the request.
-        self.scope["state"] = {"connection": self, "arrived": self._now, "too_large": False}
+        self.scope["state"] = {
+            "connection": self,
+            "arrived": self._now,
+            "too_large": False,
+            "route": self._route,
+            "inside": False,
+        }
+        self._route = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what comes after the body (a trailer) counts for nothing."""
@@ -168,6 +232,8 @@ class Connection(HttpToolsProtocol):
         """Note that the request is whole."""
         self._in_body = False
         if not self._ended:
+            if self.busy and told(self.scope, "route") is not None:
+                enter(self._owner.door.crowd, self.scope)
             self._enter(Phase.ANSWERING if self.busy else self._waiting)
             super().on_message_complete()
 
@@ -205,10 +271,7 @@ class Connection(HttpToolsProtocol):
             self.abort()
             return
         body = errors.spelt(ErrorName.VALIDATION, HTTPStatus(status).phrase)
-        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
-        self.transport.write(
-            f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-        )
+        self.transport.write(_head(status, len(body), "Connection: close\r\n") + body)
         self._disconnect()
         self.linger()
 
@@ -270,6 +333,31 @@ class Connection(HttpToolsProtocol):
         if phase is not self.phase:
             self.phase = phase
             self.since = time.monotonic()
+
+
+def _head(status: int, length: int, more: str = "") -> bytes:
+    """Spell the head of an answer that is JSON."""
+    line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+    return f"{line}Content-Length: {length}\r\n{more}\r\n".encode()
+
+
+def enter(crowd: Crowd, scope: Any) -> None:  # noqa: ANN401 - ASGI's dictionaries
+    """Count a whole request in that is not shed, once."""
+    if not told(scope, "inside"):
+        scope["state"]["inside"] = True
+        crowd.enter(_store(scope))
+
+
+def leave(crowd: Crowd, scope: Any) -> None:  # noqa: ANN401 - ASGI's dictionaries
+    """Count it out, if it was counted in."""
+    if told(scope, "inside"):
+        crowd.leave(_store(scope))
+
+
+def _store(scope: Any) -> str:  # noqa: ANN401 - ASGI's dictionaries
+    """Give the path prefix of the store whose call it is, if that was looked at when it came."""
+    route: Route | None = told(scope, "route")
+    return "" if route is None else route.prefix
 
 
 def told(scope: Any, name: str) -> Any:  # noqa: ANN401 - ASGI's dictionaries

@@ -8,6 +8,7 @@ gate is written down by `custody.threshold`. KMS gives up after 250 ms: `Exchang
 
 import asyncio
 import itertools
+import math
 import secrets
 import time
 from collections import Counter
@@ -20,12 +21,15 @@ from strongroomd.custody.xks.proxy import Proxy, XksCall
 from strongroomd.custody.xks.shelf import KeyStore
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.principals import Caller
+from strongroomd.domain.xks import names
 from strongroomd.frontends.sigv4 import Claim, HttpParts, Verifier
 from strongroomd.frontends.xks import errors, replies, requests, routes
+from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.errors import NAMES, ErrorName
 from strongroomd.frontends.xks.interfaces import Meter
 from strongroomd.frontends.xks.routes import Operation, Route
 from strongroomd.telemetry import logs
+from strongroomd.telemetry.lag import Lag
 
 SERVICE: Final = "kms-xks-proxy"
 DOOR: Final = "xks"
@@ -36,6 +40,9 @@ _LEEWAY_SECONDS: Final = (
 )
 _LATEST_SECONDS: Final = KMS_SECONDS - 0.005
 _RETRY_SECONDS: Final = 0.1
+_REST: Final = 0.1  # so that what waits in a connection at rest is still answered before KMS gives up
+_FLOOD_SECONDS: Final = 1.0
+_LONG_REST: Final = 6.4  # where the worker cannot even refuse all that comes, and most of it is never read
 _PROCESS: Final = secrets.token_hex(8)
 _REQUEST_IDS: Final = (f"{_PROCESS}{number:08x}" for number in itertools.count())
 _UNKNOWN: Final = "Unknown"
@@ -78,12 +85,14 @@ class Reply:
         body: JSON.
         authenticated: whether the request's signature was good.
         allow: the only method allowed, for status 405.
+        rest: seconds, at most, that a connection whose call was shed need not be read.
     """
 
     status: int
     body: bytes
     authenticated: bool = False
     allow: str = ""
+    rest: float = 0.0
 
 
 class Door:
@@ -98,7 +107,9 @@ class Door:
         most: how many calls may be served at once.
 
     Attributes:
-        in_flight: calls being served.
+        in_flight: calls being served, those included that were answered as late and have not ended yet.
+        crowd: requests being answered, those included that will be refused. A late one leaves with its
+            answer: this bounds what the loop has to do, and `in_flight` what the core has.
         require_time: refuses a deadline that the worker is too late for already. Raises OVERLOADED.
     """
 
@@ -118,8 +129,10 @@ class Door:
         self.deadline = deadline
         self.most = most
         self.in_flight = 0
+        self.crowd = Crowd(Lag(), most)
         self.require_time: Callable[[float], None] = _enough
         self._of_stores: Counter[str] = Counter()
+        self._shed_last = -math.inf
         self._threshold = threshold
         self._pending: set[asyncio.Task[StrongroomError]] = set()
 
@@ -127,25 +140,45 @@ class Door:
         """Begin a call."""
         return Exchange(self, request)
 
-    def shed(self, request: Request) -> Reply | None:
+    def is_shedding(self, now: float) -> bool:
+        """Say whether calls are or will be shed; while none are, it is not worth looking for more."""
+        crowd = self.crowd
+        return now - self._shed_last < _FLOOD_SECONDS or 2 * crowd.inside > crowd.limit
+
+    def shed(self, route: Route | None, arrived: float) -> Reply | None:
         """Answer a call that could not be done in time anyway, before any work on it; None for any other.
 
         Under a flood most calls end here: to look at a signature first would cost those that can be done.
         What is shed is counted, and not written down one by one.
+
+        Args:
+            route: where it goes, if anywhere.
+            arrived: `time.monotonic()` seconds of its first byte.
         """
-        parts, deadline = request.parts, request.arrived + self.deadline
-        route = routes.find(parts.path)
+        rest = _LONG_REST if self.crowd.is_cut else _REST
         try:
-            self.require_time(deadline)
-            store = None if route is None else self.proxy.store(route.prefix)
-            if route is not None and store is not None and route.operation in _WORK:
-                self.proxy.require_turn(store, deadline)
+            self._require_room("" if route is None else route.prefix, arrived)
+            rest = _REST
+            self._require_turn(route, arrived + self.deadline)
         except StrongroomError as error:
             name = NAMES[error.reason]
             operation = _UNKNOWN if route is None else route.operation.value
-            self.meter.finished(operation, "", name.wire, time.monotonic() - request.arrived)
-            return Reply(name.status, errors.body_of(error))
+            self._shed_last = time.monotonic()
+            self.meter.finished(operation, "", name.wire, self._shed_last - arrived)
+            return Reply(name.status, errors.body_of(error), rest=rest)
         return None
+
+    def _require_room(self, prefix: str, arrived: float) -> None:
+        if time.monotonic() >= arrived + self.deadline:
+            raise StrongroomError(Reason.DEADLINE_EXCEEDED)
+        self.require_time(arrived + self.deadline)
+        if self.crowd.is_full(prefix):
+            raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
+
+    def _require_turn(self, route: Route | None, deadline: float) -> None:
+        store = None if route is None else self.proxy.store(route.prefix)
+        if route is not None and store is not None and route.operation in _WORK:
+            self.proxy.require_turn(store, deadline)
 
     def take(self, store_id: str) -> None:
         """Take a place for a store's call; once half of all are taken no store may have more than half.
@@ -277,7 +310,8 @@ class Exchange:
         """Find who signed the request. Raises UNAUTHENTICATED_PEER."""
         door, request = self._door, self._request
         claim = door.verifier.read(request.parts)
-        signer = await door.proxy.secrets(store, claim.access_key_id) if claim.possible else None
+        possible = names.is_access_key_id(claim.access_key_id)
+        signer = await door.proxy.secrets(store, claim.access_key_id) if possible else None
         door.verifier.verify(request.parts, claim, signer)
         self._caller = Caller(
             store.principal,

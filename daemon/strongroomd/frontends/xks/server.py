@@ -36,6 +36,10 @@ _HANDSHAKE_SECONDS: Final = 5.0
 _SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _LAST_REQUESTS_SECONDS: Final = 1.0  # a draining worker's peers may still send so long, and learn of the end
+_PACE_SECONDS: Final = (
+    0.004  # between two newcomers while there is somebody to serve: each costs several calls
+)
+_LATE_PACE_SECONDS: Final = 0.01  # the same while the loop is late
 _PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _log = logs.get("xks")
@@ -207,6 +211,7 @@ class Server:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(self._pace())
             try:
                 peer, _ = await loop.sock_accept(listener)
             except OSError as error:
@@ -216,6 +221,15 @@ class Server:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             self._welcome(peer)
+
+    def _pace(self) -> float:
+        """Say how many seconds to leave to those who are here before a newcomer's handshake.
+
+        At 0, too, the loop goes round once: a full backlog shall not be taken in at one go.
+        """
+        if self.door.crowd.is_late:
+            return _LATE_PACE_SECONDS
+        return _PACE_SECONDS if self._known else 0.0
 
     def _welcome(self, peer: socket.socket) -> None:
         if self.connections >= self._settings.max_connections and not self._made_room():
@@ -274,18 +288,26 @@ class Server:
     # --- time
 
     async def _sweep(self) -> None:
-        """End what takes too long, twice a second."""
+        """End what takes too long, twice a second; calls are served between one end and the next."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = time.monotonic()
             for connection in (*self._strangers, *self._known):
-                allowed = self._allowed.get(connection.phase, math.inf)
-                if now - connection.since > allowed:
-                    self._overdue(connection)
-                elif (
-                    connection.stalled_since and now - connection.stalled_since > self._settings.stall_seconds
-                ):
-                    connection.abort()
+                if self._is_here(connection) and self._ended_late(connection):
+                    await asyncio.sleep(0)
+
+    def _ended_late(self, connection: Connection) -> bool:
+        """End a connection that takes too long; says whether it did."""
+        now = time.monotonic()
+        if now - connection.since > self._allowed.get(connection.phase, math.inf):
+            self._overdue(connection)
+        elif connection.stalled_since and now - connection.stalled_since > self._settings.stall_seconds:
+            connection.abort()
+        else:
+            return False
+        return True
+
+    def _is_here(self, connection: Connection) -> bool:
+        return connection in self._strangers or connection in self._known
 
     def _overdue(self, connection: Connection) -> None:
         if connection.phase is Phase.READING:

@@ -1,0 +1,90 @@
+"""How many requests a worker may be answering while its loop is late.
+
+A call that needs no thread waits nowhere but in the loop itself: each request that is taken in makes all
+others later. So when the loop is late, the number inside is brought down to what would have made it `TARGET`
+late, and let up again one by one. Without such a number a loop that is late refuses all that it reads, is in
+time then, takes all in, and is late again.
+"""
+
+import math
+from collections import Counter
+from typing import Final
+
+from strongroomd.telemetry.lag import Lag
+
+TARGET: Final = 0.04  # seconds: a call passes the loop three times, and KMS waits 250 ms
+LATE: Final = 0.01
+LEAST: Final = 32
+REMEMBERED: Final = 10.0
+"""Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
+_MOST_CUT: Final = 0.3
+_LEAST_CUT: Final = 0.9
+
+
+class Crowd:
+    """The requests inside one worker, by store. Belongs to its loop.
+
+    Args:
+        lag: how late the loop is.
+        most: requests that may be inside at any time.
+
+    Attributes:
+        inside: how many are.
+        limit: how many may be now.
+    """
+
+    def __init__(self, lag: Lag, most: int) -> None:
+        self.inside = 0
+        self.limit = float(most)
+        self._lag = lag
+        self._most = most
+        self._seen = lag.due
+        self._cut_at = -math.inf
+        self._peak = 0
+        self._of_stores: Counter[str] = Counter()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the loop is so late that there is more to do than to take in strangers."""
+        return self._lag.last > LATE
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether fewer may be inside than configured, or might lately: the processor is the bottleneck."""
+        return self.limit < self._most or self._lag.due - self._cut_at < REMEMBERED
+
+    def resize(self, most: int) -> None:
+        """Let another number be inside at most."""
+        self._most = most
+        self.limit = min(self.limit, most)
+
+    def is_full(self, store: str) -> bool:
+        """Say whether one more of a store is too many; no store keeps the others out of the second half."""
+        if self._lag.due != self._seen:
+            self._adapt()
+        half = self.limit / 2
+        return self.inside >= self.limit or (self.inside > half and self._of_stores[store] >= half)
+
+    def enter(self, store: str) -> None:
+        """Count a request in."""
+        self.inside += 1
+        self._of_stores[store] += 1
+        self._peak = max(self._peak, self.inside)
+
+    def leave(self, store: str) -> None:
+        """Count it out."""
+        self.inside -= 1
+        self._of_stores[store] -= 1
+        if not self._of_stores[store]:
+            del self._of_stores[store]
+
+    def _adapt(self) -> None:
+        """Once for each look at the loop: cut at once by as much as it was late, or let one more in."""
+        late = self._lag.last
+        if late > TARGET:
+            cut = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))
+            self.limit = min(self._most, max(LEAST, min(self.limit, self._peak) * cut))
+            self._cut_at = self._lag.due
+        elif late < TARGET / 2:
+            self.limit = min(self.limit + 1, self._most)
+        self._seen, self._peak = self._lag.due, self.inside
