@@ -1,6 +1,5 @@
 """`strongroomd audit`: verify the log, and take the newest checkpoint away from this machine."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,8 @@ from strongroomd.cli.common import DEFAULT_CONFIG, Config, fail, reported, setti
 from strongroomd.config import ExitCode
 
 if TYPE_CHECKING:
-    from strongroomd.domain.audit import Checkpoint
     from strongroomd.storage.audit_reader import Report
+    from strongroomd.storage.checkpoints import SignedCheckpoint
 
 app = typer.Typer(help="Verify the audit log; print its newest signed checkpoint.", no_args_is_help=True)
 Directory = Annotated[Path | None, typer.Option(help="The audit directory, if not the configuration's.")]
@@ -29,7 +28,7 @@ def verify(
     ] = None,
 ) -> None:
     """Verify every chain and checkpoint; exits with 1 if anything is wrong."""
-    from strongroomd.frontends.ops.signatures import checkpoint_verifier  # noqa: PLC0415
+    from strongroomd.frontends.ops.signatures import checkpoint_verifier, successor_verifier  # noqa: PLC0415
     from strongroomd.storage.audit_reader import verify as verify_directory  # noqa: PLC0415
 
     if directory is None or public_key is None:
@@ -38,10 +37,15 @@ def verify(
         public_key = public_key or settings.checkpoint_public_key
     with reported():
         signature_ok = checkpoint_verifier(_read(public_key))
-        held = None if checkpoint is None else _held(checkpoint, signature_ok)
+        held = None if checkpoint is None else _held(checkpoint)
         if not directory.is_dir():
             fail("the audit directory does not exist", ExitCode.REFUSED)
-        report = verify_directory(directory, signature_ok, held)
+        report = verify_directory(
+            directory, signature_ok, held.checkpoint if held else None, successor_verifier
+        )
+        checks = [signature_ok, *map(successor_verifier, report.keys)]
+        if held is not None and not any(ok(held.checkpoint.message(), held.signature) for ok in checks):
+            fail("--checkpoint: its signature is not this daemon's", 1)
     _print(report)
     if not report.ok:
         raise typer.Exit(1)
@@ -60,17 +64,14 @@ def newest(config: Config = DEFAULT_CONFIG, directory: Directory = None) -> None
     typer.echo(signed.line(), nl=False)
 
 
-def _held(path: Path, signature_ok: Callable[[bytes, bytes], bool]) -> "Checkpoint":
-    """Read the verifier's own checkpoint, trusting it only for its signature."""
+def _held(path: Path) -> "SignedCheckpoint":
+    """Read the verifier's own checkpoint; it is trusted only for its signature, by any key of this log."""
     from strongroomd.storage.checkpoints import parse_signed  # noqa: PLC0415
 
     try:
-        signed = parse_signed(_read(path))
+        return parse_signed(_read(path))
     except ValueError:
         fail("--checkpoint: this is no signed checkpoint", 1)
-    if not signature_ok(signed.checkpoint.message(), signed.signature):
-        fail("--checkpoint: its signature is not this daemon's", 1)
-    return signed.checkpoint
 
 
 def _read(path: Path) -> bytes:
@@ -88,4 +89,6 @@ def _print(report: "Report") -> None:
         f"{report.records} records in {len(report.chains)} chains, {report.checkpoints} checkpoints; "
         f"{report.unsigned} records are newer than the newest checkpoint and not signed yet"
     )
+    if report.keys:
+        typer.echo(f"the checkpoint key was replaced {len(report.keys)} times, each time by the one before")
     typer.echo("the log is whole" if report.ok else f"{len(report.problems)} problems")

@@ -46,6 +46,14 @@ def reported() -> Iterator[None]:
         fail(f"{error.reason}: {place}{error.message}{detail}", code)
 
 
+def demand_settled(settings: Settings) -> None:
+    """Exit with 78 while a restore is half put in place: nothing else may be there before it is finished."""
+    from strongroomd.storage.placing import is_unfinished  # noqa: PLC0415 - the supervisor loads no storage
+
+    if is_unfinished(settings.daemon.state_dir):
+        fail("a restore was cut off: run `strongroomd restore` again, which finishes it", ExitCode.REFUSED)
+
+
 def say(text: str) -> None:
     """Tell the operator something on standard error; unprintable characters are escaped."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)

@@ -1,16 +1,18 @@
-"""Founding an installation: `wiring.initialise`, and the one public fact that auditors need of it."""
+"""Founding an installation: `wiring.initialise`, and the public keys that others verify its word with."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 from strongroomd.config import Settings
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.records import HouseRecord
 
-CHECKPOINT_ROLE = "checkpoint"
+CHECKPOINT_ROLE, STATEMENT_ROLE = "checkpoint", "statement"
 
 
 def found(settings: Settings, so_pin_file: Path | None = None) -> None:
-    """Make house keys and store, and write down the public half of the checkpoint key.
+    """Make house keys and store, and write down the public halves of the keys that sign.
 
     Args:
         settings: names token and store, both fresh.
@@ -20,14 +22,39 @@ def found(settings: Settings, so_pin_file: Path | None = None) -> None:
         StrongroomError: CONFIGURATION for a used token or store; what token and store raise.
     """
     from strongroomd import wiring  # noqa: PLC0415 - it loads every room
-    from strongroomd.frontends.ops.signatures import public_key_pem  # noqa: PLC0415
     from strongroomd.hsm.pin import PinSource  # noqa: PLC0415
 
     settings.daemon.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     so_pin = None if so_pin_file is None else PinSource(file=so_pin_file).read()
-    for record in asyncio.run(wiring.initialise(settings, so_pin=so_pin)):
-        if record.role == CHECKPOINT_ROLE:
-            _write(settings.checkpoint_public_key, public_key_pem(record.public_key))
+    _publish(settings, asyncio.run(wiring.initialise(settings, so_pin=so_pin)))
+
+
+def complete(settings: Settings) -> int:
+    """Make the house keys that came after this house was founded; returns how many there were.
+
+    Args:
+        settings: names token and store; the store is at this version's schema.
+
+    Raises:
+        StrongroomError: what token and store raise.
+    """
+    from strongroomd import wiring  # noqa: PLC0415 - it loads every room
+
+    made = asyncio.run(wiring.complete_house(settings))
+    _publish(settings, made)
+    return len(made)
+
+
+def _publish(settings: Settings, made: Iterable[HouseRecord]) -> None:
+    from strongroomd.frontends.ops.signatures import public_key_pem  # noqa: PLC0415 - it loads cryptography
+
+    places = {
+        CHECKPOINT_ROLE: settings.checkpoint_public_key,
+        STATEMENT_ROLE: settings.statement_public_key,
+    }
+    for record in made:
+        if record.role in places:
+            _write(places[record.role], public_key_pem(record.public_key))
 
 
 def found_token(settings: Settings, name: str, so_pin_file: Path | None = None) -> None:
@@ -52,5 +79,5 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        detail = f"the checkpoint key's public half cannot be written, errno {error.errno}"
+        detail = f"{path.name} cannot be written, errno {error.errno}"
         raise StrongroomError(Reason.CONFIGURATION, field="daemon.state_dir", detail=detail) from error

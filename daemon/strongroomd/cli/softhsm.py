@@ -54,7 +54,7 @@ def make_token(folder: Path, label: str) -> tuple[Path, Path]:
         f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
     )
     so_pin, pin = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    _initialise(conf, label, so_pin, pin)
+    initialise_token(conf, label, so_pin, pin)
     for name, value in (("so-pin", so_pin), ("pin", pin)):
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         with os.fdopen(descriptor, "w") as file:
@@ -62,8 +62,12 @@ def make_token(folder: Path, label: str) -> tuple[Path, Path]:
     return conf, folder / "pin"
 
 
-def _initialise(conf: Path, label: str, so_pin: str, pin: str) -> None:
-    """Answer softhsm2-util's questions on a terminal of its own: it takes PINs only there or in argv."""
+def initialise_token(conf: Path, label: str, so_pin: str, pin: str) -> None:
+    """Answer softhsm2-util's questions on a terminal of its own: it takes PINs only there or in argv.
+
+    Raises:
+        StrongroomError: HSM_UNAVAILABLE if softhsm2-util fails.
+    """
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(  # noqa: S603 - fixed arguments

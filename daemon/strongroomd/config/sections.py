@@ -53,7 +53,8 @@ def _path(value: object, info: ValidationInfo) -> Path:
     return Path(os.path.normpath(base / value))
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
+    """Refuse text with control characters."""
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         raise ValueError("must not hold control characters")
     return value
@@ -77,7 +78,7 @@ def _arn(value: str) -> str:
 
 Bind = Annotated[Address, BeforeValidator(_address)]
 Location = Annotated[Path, BeforeValidator(_path)]
-Text = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(_plain)]
+Text = Annotated[str, Field(min_length=1, max_length=1_024), AfterValidator(plain)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Arn = Annotated[str, AfterValidator(_arn)]
 
@@ -145,8 +146,8 @@ class TokenSection(Section):
 
     name: Annotated[str, Field(pattern=PATTERN)]
     module: Location | None = None
-    token_label: Annotated[str, Field(max_length=32), AfterValidator(_plain)] = ""
-    token_serial: Annotated[str, Field(max_length=16), AfterValidator(_plain)] = ""
+    token_label: Annotated[str, Field(max_length=32), AfterValidator(plain)] = ""
+    token_serial: Annotated[str, Field(max_length=16), AfterValidator(plain)] = ""
     pin_file: Location | None = None
     pin_fd: Annotated[int, Field(ge=3, le=1_023)] | None = None
     pin_credential: Name | None = None
@@ -159,8 +160,8 @@ class HsmSection(Section):
     """[hsm]: which token, how to log in, how much to hold of it."""
 
     module: Location
-    token_label: Annotated[str, Field(max_length=32), AfterValidator(_plain)] = ""
-    token_serial: Annotated[str, Field(max_length=16), AfterValidator(_plain)] = ""
+    token_label: Annotated[str, Field(max_length=32), AfterValidator(plain)] = ""
+    token_serial: Annotated[str, Field(max_length=16), AfterValidator(plain)] = ""
     pin_file: Location | None = None
     pin_fd: Annotated[int, Field(ge=3, le=1_023)] | None = None
     pin_credential: Name | None = None
@@ -193,7 +194,7 @@ class AuditSection(Section):
     directory: Location | None = None
     max_file_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 256 << 20
     plain_context_keys: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=512), AfterValidator(plain)], ...],
         Field(strict=False, max_length=64),
     ] = ()
 
@@ -249,7 +250,7 @@ def _networks(value: str) -> str:
     return value
 
 
-Words = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_plain)]
+Words = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(plain)]
 Patterns = Annotated[tuple[Words, ...], Field(strict=False, max_length=50)]
 
 
@@ -311,6 +312,31 @@ class ServiceKeysSection(Section):
     rotation_days: Annotated[int, Field(ge=90, le=2_560)] = 365
 
 
+class ApprovalsSection(Section):
+    """[approvals]: dual control, where no key's policy says how."""
+
+    requester_counts: bool = True
+
+
+class ExportSection(Section):
+    """[export]: how exportable keys may leave."""
+
+    least_level: Literal["token", "host-ephemeral", "host"] = "token"
+
+
+class MaterialSection(Section):
+    """[material]: keys whose material comes from outside."""
+
+    least_import_level: Literal["token", "host-ephemeral", "host"] = "host"
+
+
+class BackupSection(Section):
+    """[backup]: where `strongroomd backup` puts its sets, and who can open them."""
+
+    directory: Location | None = None
+    recipients_file: Location | None = None
+
+
 class Identity(Section):
     """One [[identities]] entry: the certificates that speak for a principal."""
 
@@ -339,6 +365,10 @@ class Settings(Section):
     events: EventsSection
     compliance: ComplianceSection
     service_keys: ServiceKeysSection
+    approvals: ApprovalsSection
+    export: ExportSection
+    material: MaterialSection
+    backup: BackupSection
     identities: tuple[Identity, ...]
 
     @property
@@ -355,6 +385,20 @@ class Settings(Section):
     def checkpoint_public_key(self) -> Path:
         """Where `init` leaves the checkpoint key's public half (PEM), for whoever verifies the audit log."""
         return self.daemon.state_dir / "checkpoint-public-key.pem"
+
+    @property
+    def statement_public_key(self) -> Path:
+        """Where the public half (PEM) of the statement key in use is, for those who verify."""
+        return self.daemon.state_dir / "statement-public-key.pem"
+
+    def retired_statement_key(self, key_id: str) -> Path:
+        """Where that of one that was replaced is, by its id: what it signed is still verified with it."""
+        return self.daemon.state_dir / f"statement-public-key.retired-{key_id}.pem"
+
+    @property
+    def last_backup(self) -> Path:
+        """What `strongroomd backup` says of the newest set that it finished (JSON)."""
+        return self.daemon.state_dir / "last-backup.json"
 
     @property
     def audit_directory(self) -> Path:
@@ -378,4 +422,8 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "events": EventsSection,
     "compliance": ComplianceSection,
     "service_keys": ServiceKeysSection,
+    "approvals": ApprovalsSection,
+    "export": ExportSection,
+    "material": MaterialSection,
+    "backup": BackupSection,
 }

@@ -1,38 +1,28 @@
 """Every metric of the daemon, in one place, so that dashboards and alerts can be held to it.
 
 Names begin with `strongroom_`, units are base units, label sets are fixed and small; no key id and no
-principal is ever a label (they are many, and they are sensitive). Workers share a folder of memory-mapped
-files, named by the supervisor in PROMETHEUS_MULTIPROC_DIR before this module is imported; any worker then
-answers for all. Files are named by the worker's index, not its pid: a successor goes on counting in its
-predecessor's file, so their number is bounded however often workers are replaced.
+principal is ever a label (they are many, and they are sensitive). `series` has how they are shared and shown.
 """
 
 import json
-import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-import prometheus_client.values
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from strongroomd import __version__
+from strongroomd.telemetry.series import PREFIX, Series
 from strongroomd.telemetry.tally import CounterTally, HistogramTally
 
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5)
 CALL_BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0)
 WAIT_BUCKETS: Final = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 RETRY_BUCKETS: Final = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0)
-
-_Mode = Literal["livesum", "livemax", "livemin", "liveall", "mostrecent"]
-_PREFIX: Final = "strongroom_"
 
 
 class RpcMeter:
@@ -64,7 +54,7 @@ class RpcMeter:
             counter.flush()
 
 
-class Metrics:
+class Metrics(Series):
     """All metrics of one process. Make one per process, before anything is measured.
 
     Args:
@@ -72,16 +62,18 @@ class Metrics:
     """
 
     def __init__(self, index: int | None = None) -> None:
-        self._directory = os.environ.get(DIRECTORY_VARIABLE) if index is not None else None
-        if self._directory is not None and index is not None:
-            _name_files_by(index, Path(self._directory))
-        self.registry = CollectorRegistry()
+        super().__init__(index)
         self._rpcs: dict[str, RpcMeter] = {}
         self._requests()
-        self._hsm()
+        self._tokens()
+        self._hsm_calls()
         self._quota()
         self._integrity()
-        self._house()
+        self._audit()
+        self._keys()
+        self._versions()
+        self._house_keys()
+        self._process()
         self._events()
         self._key_stores()
 
@@ -104,25 +96,7 @@ class Metrics:
             extra: collectors of values that no worker keeps, such as `SupervisorCollector`.
         """
         self.flush()
-        registry = self.registry
-        if self._directory is not None:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, self._directory)  # type: ignore[no-untyped-call]
-        output = generate_latest(registry)
-        for collector in extra:
-            output += generate_latest(_Only(collector))
-        return output
-
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(_PREFIX + name, text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, mode: _Mode, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(_PREFIX + name, text, labels, registry=self.registry, multiprocess_mode=mode)
-
-    def _histogram(
-        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> Histogram:
-        return Histogram(_PREFIX + name, text, labels, registry=self.registry, buckets=buckets)
+        return self.rendered(extra)
 
     def _requests(self) -> None:
         """Rate, errors, duration of the doors, and what admission turned away."""
@@ -145,14 +119,35 @@ class Metrics:
             "connections_refused_total", "Peers whose certificate names no principal.", ("cause",)
         )
 
-    def _hsm(self) -> None:
-        """Utilisation, saturation and errors of the tokens; `token` is a name of the configuration."""
+    def _tokens(self) -> None:
+        """How the tokens are; `token` is a name of the configuration."""
         self.hsm_sessions_used = self._gauge(
             "hsm_sessions_used", "PKCS#11 sessions in use.", "livesum", ("token",)
         )
         self.hsm_sessions_max = self._gauge(
             "hsm_sessions_max", "PKCS#11 sessions allowed.", "livesum", ("token",)
         )
+        self.hsm_breaker_state = self._gauge(
+            "hsm_breaker_state",
+            "Worst breaker: 0 closed, 1 half open, 2 open or away.",
+            "livemax",
+            ("token",),
+        )
+        self.hsm_logged_in = self._gauge(
+            "hsm_logged_in", "1 while every worker is logged in to the token.", "livemin", ("token",)
+        )
+        self.hsm_sentinel_ok = self._gauge(
+            "hsm_sentinel_ok", "1 while every worker sees the token's sentinel object.", "livemin", ("token",)
+        )
+        self.hsm_pin_failures = self._counter(
+            "hsm_pin_failures_total", "Logins refused for their PIN.", ("token",)
+        )
+        self.hsm_token_repairs = self._counter(
+            "hsm_token_repairs_total", "Times that a damaged token file was restored from its copy."
+        )
+
+    def _hsm_calls(self) -> None:
+        """Utilisation, saturation and errors of the calls into tokens."""
         self.hsm_queue_depth = self._gauge("hsm_queue_depth", "Operations waiting for the HSM.", "livesum")
         self.hsm_queue_wait_seconds = self._histogram(
             "hsm_queue_wait_seconds", "Wait of an operation for a session.", WAIT_BUCKETS
@@ -167,27 +162,9 @@ class Metrics:
             ("token",),
         )
         self.hsm_errors = self._counter("hsm_errors_total", "Failed PKCS#11 calls.", ("ckr", "token"))
-        self.hsm_breaker_state = self._gauge(
-            "hsm_breaker_state",
-            "Worst breaker: 0 closed, 1 half open, 2 open or away.",
-            "livemax",
-            ("token",),
-        )
-        self.hsm_logged_in = self._gauge(
-            "hsm_logged_in", "1 while every worker is logged in to the token.", "livemin", ("token",)
-        )
-        self.hsm_sentinel_ok = self._gauge(
-            "hsm_sentinel_ok", "1 while every worker sees the token's sentinel object.", "livemin", ("token",)
-        )
         self.hsm_cached_keys = self._gauge("hsm_cached_keys", "Keys loaded into the token.", "livesum")
         self.hsm_cache_lookups = self._counter("hsm_cache_lookups_total", "Handle lookups.", ("outcome",))
         self.hsm_unwraps = self._counter("hsm_unwraps_total", "Keys unwrapped into the token.")
-        self.hsm_pin_failures = self._counter(
-            "hsm_pin_failures_total", "Logins refused for their PIN.", ("token",)
-        )
-        self.hsm_token_repairs = self._counter(
-            "hsm_token_repairs_total", "Times that a damaged token file was restored from its copy."
-        )
 
     def _quota(self) -> None:
         """What is throttled, and how full the account classes are."""
@@ -201,15 +178,21 @@ class Metrics:
         self.retry_after_seconds = self._histogram(
             "retry_after_seconds", "Waits that throttled callers were told.", RETRY_BUCKETS
         )
+        self.quota_requests_pending = self._gauge(
+            "quota_requests_pending", "Quota requests that nobody answered yet.", "mostrecent"
+        )
 
     def _integrity(self) -> None:
-        """Whether store, token and audit log still tell the same story."""
+        """Whether store and token still tell the same story."""
         self.row_mac_failures = self._counter(
             "row_mac_failures_total", "Stored records that failed their integrity check.", ("kind",)
         )
         self.reconcile_items = self._counter(
             "reconcile_items_total", "Differences between store and token that were dealt with.", ("kind",)
         )
+
+    def _audit(self) -> None:
+        """Whether the audit log is written, whole and signed."""
         self.audit_queue = self._gauge("audit_queue", "Audit records not yet durable.", "livesum")
         self.audit_write_seconds = self._histogram(
             "audit_write_seconds", "Time until an audit record is durable.", WAIT_BUCKETS
@@ -225,11 +208,24 @@ class Metrics:
             "When the newest checkpoint was signed (Unix).",
             "mostrecent",
         )
+
+    def _keys(self) -> None:
+        """What keys there are, and which of them somebody should look at."""
         self.keys = self._gauge("keys", "Keys by state.", "mostrecent", ("state",))
         self.pending_deletions = self._gauge("pending_deletions", "Keys waiting for deletion.", "mostrecent")
-        self.quota_requests_pending = self._gauge(
-            "quota_requests_pending", "Quota requests that nobody answered yet.", "mostrecent"
+        self.wanted_while_pending = self._counter(
+            "pending_deletion_refusals_total",
+            "Calls for keys that wait for their deletion, by who may use them.",
         )
+        self.material_expiry_seconds = self._gauge(
+            "imported_material_expiry_seconds",
+            "Time until the next imported key material expires; +Inf while none will.",
+            "mostrecent",
+        )
+        self.exports = self._counter("exports_total", "Keys that left under dual control.", ("level",))
+
+    def _versions(self) -> None:
+        """How worn versions are, and which are late."""
         self.worn_keys = self._gauge(
             "worn_keys",
             "Keys whose version used so many hundredths of its 2^32 invocations.",
@@ -239,12 +235,41 @@ class Metrics:
         self.invocation_blocks = self._counter(
             "invocation_blocks_total", "Blocks of invocations reserved for AES-GCM keys."
         )
-        self.clock_steps = self._counter("clock_step_total", "Steps of the wall clock over two seconds.")
+        self.rotations_overdue = self._gauge(
+            "rotations_overdue", "Keys whose automatic rotation was due over an hour ago.", "mostrecent"
+        )
+        self.replica_versions_waiting = self._gauge(
+            "replica_versions_waiting",
+            "Versions of multi-region keys that wait for replicas since over a day.",
+            "mostrecent",
+        )
 
-    def _house(self) -> None:
-        """The process itself: build, certificates, store, reloads, recycling."""
+    def _house_keys(self) -> None:
+        """The daemon's own keys, and what moves between them."""
+        self.house_key_age = self._gauge(
+            "house_key_age_seconds", "Age of the daemon's own keys in use.", "mostrecent", ("role", "token")
+        )
+        self.kek_versions = self._gauge(
+            "kek_versions",
+            "Key versions wrapped under each KEK.",
+            "mostrecent",
+            ("role", "token", "generation"),
+        )
+        self.rewrap_left = self._gauge(
+            "rewrap_left", "Key versions that a running re-wrap has not moved yet.", "mostrecent", ("token",)
+        )
+        self.rewrap_failed = self._gauge(
+            "rewrap_failed", "Key versions that the last re-wrap could not move.", "mostrecent", ("token",)
+        )
+        self.rewrapped = self._counter("rewrapped_total", "Key versions moved to another KEK.")
+
+    def _process(self) -> None:
+        """The process itself: build, certificates, clock, store, reloads, recycling."""
         self.cert_expiry_seconds = self._gauge(
             "cert_expiry_seconds", "Time until a certificate in use expires.", "livemin", ("certificate",)
+        )
+        self.backup_age_seconds = self._gauge(
+            "backup_age_seconds", "Time since the newest backup set; 0 where no folder is named.", "livemin"
         )
         self.store_seconds = self._histogram(
             "store_transaction_seconds", "Time of a writing transaction.", REQUEST_BUCKETS
@@ -253,6 +278,7 @@ class Metrics:
         self.reloads = self._counter(
             "config_reloads_total", "Reloads of configuration or files.", ("outcome",)
         )
+        self.clock_steps = self._counter("clock_step_total", "Steps of the wall clock over two seconds.")
         self.upkeep_leader = self._gauge("upkeep_leader", "Workers that hold the upkeep lease.", "livesum")
         self.resident_bytes = self._gauge(
             "worker_resident_bytes", "Resident memory by worker index.", "liveall"
@@ -335,45 +361,29 @@ class SupervisorCollector(Collector):
             refused = int(daemon["refused_reloads"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
-        workers = GaugeMetricFamily(_PREFIX + "workers", "Workers by state.", labels=("state",))
+        workers = GaugeMetricFamily(PREFIX + "workers", "Workers by state.", labels=("state",))
         for state in ("starting", "ready", "draining"):
             workers.add_metric((state,), states.count(state))
         yield workers
         restarts = CounterMetricFamily(
-            _PREFIX + "worker_restarts", "Workers replaced, by cause.", labels=("cause",)
+            PREFIX + "worker_restarts", "Workers replaced, by cause.", labels=("cause",)
         )
         for cause, count in causes.items():
             restarts.add_metric((cause,), count)
         yield restarts
         reloads = CounterMetricFamily(
-            _PREFIX + "config_refused", "Changed configurations that the supervisor refused."
+            PREFIX + "config_refused", "Changed configurations that the supervisor refused."
         )
         reloads.add_metric((), refused)
         yield reloads
 
 
-class _Only:
-    """The one method of a registry that rendering needs, around a single collector."""
-
-    def __init__(self, collector: Collector) -> None:
-        self.collect: Callable[[], Iterable[Metric]] = collector.collect
-
-
 def exported_names() -> frozenset[str]:
     """List every series name that a scrape can show, for the contract tests of dashboards and alerts."""
-    names = {_PREFIX + "workers", _PREFIX + "worker_restarts_total", _PREFIX + "config_refused_total"}
+    names = {PREFIX + "workers", PREFIX + "worker_restarts_total", PREFIX + "config_refused_total"}
     for metric in Metrics().registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
             metric.type, ("",)
         )
         names.update(metric.name + suffix for suffix in suffixes)
     return frozenset(names)
-
-
-def _name_files_by(index: int, directory: Path) -> None:
-    """Make this process's metric files those of the worker index, without the predecessor's live gauges."""
-    for stale in directory.glob(f"gauge_live*_{index}.db"):
-        stale.unlink(missing_ok=True)
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(  # type: ignore[no-untyped-call]
-        process_identifier=lambda: index
-    )

@@ -24,8 +24,6 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Pattern
 from strongroomd.domain.rules import HOUR_MS, Rule, RuleAction
 from strongroomd.events.broken import Broken
-from strongroomd.events.jetstream import JetStream, NatsSettings
-from strongroomd.events.webhook import Webhook, WebhookSettings
 from strongroomd.ports import Outbox, Sink, Store, Vault
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.metrics import Metrics
@@ -161,6 +159,8 @@ def _sink(entry: SinkSection, source: str) -> Sink:
 
 
 def _webhook(entry: SinkSection, source: str) -> Sink:
+    from strongroomd.events.webhook import Webhook, WebhookSettings  # noqa: PLC0415 - httpx: slow to load, rarely used
+
     field = f"events.sinks.{entry.name}.secret_file"
     secret = _secret(entry.secret_file, field)
     if len(secret) < LEAST_SECRET:
@@ -179,6 +179,8 @@ def _webhook(entry: SinkSection, source: str) -> Sink:
 
 
 def _nats(entry: SinkSection, source: str) -> Sink:
+    from strongroomd.events.jetstream import JetStream, NatsSettings  # noqa: PLC0415 - nats-py: likewise
+
     field = f"events.sinks.{entry.name}.token_file"
     return JetStream(
         NatsSettings(

@@ -42,7 +42,7 @@ async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[H
                 Reason.CONFIGURATION, "the store belongs to a token already", field="store.path"
             )
         hsm, pin = rooms.hsm_settings(settings), rooms.pin_source(settings).read()
-        house = ceremony.initialise(hsm, pin, so_pin=so_pin)
+        house = dated(ceremony.initialise(hsm, pin, so_pin=so_pin))
         vault = open_vault(hsm, pin, house)
         try:
             await _record(store, vault, house, await first_callers(settings, vault, Clock().wall_ms()))
@@ -51,6 +51,45 @@ async def initialise(settings: Settings, *, so_pin: Pin | None = None) -> list[H
         return house
     finally:
         await store.close()
+
+
+async def complete_house(settings: Settings) -> list[HouseRecord]:
+    """Make and record the house keys that a house of an earlier release lacks; gives what was made.
+
+    Nothing is done, and the token not asked, for a store that was never founded or lacks none. The daemon
+    must not serve meanwhile.
+
+    Raises:
+        StrongroomError: what the token raises; CONFIGURATION or INTEGRITY_FAILURE when store and token do not
+            belong together.
+    """
+    store = open_store(rooms.store_settings(settings))
+    try:
+        house = records_in(MAIN, [stored.record for stored in await store.all(HouseRecord)])
+        if not house or not ceremony.missing_roles(house):
+            return []
+        hsm, pin = rooms.hsm_settings(settings), rooms.pin_source(settings).read()
+        made = dated(ceremony.complete(hsm, pin, house))
+        vault = open_vault(hsm, pin, [*house, *made])
+        try:
+            ledger = Ledger(store, vault)
+            await ledger.start()
+            for record in house:
+                await ledger.read(HouseRecord, record.record_id)
+            async with ledger.change() as change:
+                for record in made:
+                    await change.put(record)
+        finally:
+            vault.close()
+        return made
+    finally:
+        await store.close()
+
+
+def dated(house: Sequence[HouseRecord]) -> list[HouseRecord]:
+    """Say of new house keys when they were made."""
+    now = Clock().wall_ms()
+    return [dataclasses.replace(record, created_at=now) for record in house]
 
 
 async def initialise_token(settings: Settings, name: str, *, so_pin: Pin | None = None) -> None:
@@ -82,7 +121,7 @@ async def initialise_token(settings: Settings, name: str, *, so_pin: Pin | None 
             for record in mine:
                 await ledger.read(HouseRecord, record.record_id)
             pin = rooms.pin_source(settings, None, plan).read()
-            made = ceremony.initialise(rooms.hsm_settings(settings, plan), pin, so_pin=so_pin)
+            made = dated(ceremony.initialise(rooms.hsm_settings(settings, plan), pin, so_pin=so_pin))
             await _add(ledger, name, made)
         finally:
             vault.close()

@@ -1,16 +1,20 @@
 """What is measured by looking, now and then, rather than when it happens."""
 
+import math
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from strongroomd.config import Settings, token_plans
 from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.housekeys import HouseKey
 from strongroomd.custody.quotas import Quotas
 from strongroomd.custody.xks.health import HealthBoard, Status
 from strongroomd.custody.xks.shelf import Shelf
 from strongroomd.domain.algorithms import QuotaClass
+from strongroomd.domain.housekeys import KEKS
 from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
-from strongroomd.domain.records import KeyState, LimitScope
+from strongroomd.domain.records import HouseState, KeyState, LimitScope, RewrapRecord, RewrapState
 from strongroomd.domain.tokens import spelled
 from strongroomd.frontends.grpc import pki
 from strongroomd.frontends.grpc.server import Certificates
@@ -41,6 +45,7 @@ class Gauges:
         self._admission = admission
         self._quotas = quotas
         self._store = store
+        self._backups = _backup_marks(settings)
         self._drift = time.time() - time.monotonic()
         for plan in token_plans(settings):
             metrics.hsm_sessions_max.labels(spelled(plan.name)).set(settings.hsm.sessions)
@@ -66,8 +71,27 @@ class Gauges:
         for state in KeyState:
             self._metrics.keys.labels(state.value).set(counts.get(state.value, 0))
         self._metrics.pending_deletions.set(counts.get(KeyState.PENDING_DELETION.value, 0))
+        expiry = await self._store.next_expiry()
+        left = expiry / 1000 - time.time() if expiry else math.inf
+        self._metrics.material_expiry_seconds.set(left)
         waiting = await self._store.how_many(QuotaRequestRecord, {"state": RequestState.PENDING.value})
         self._metrics.quota_requests_pending.set(waiting)
+
+    def house(self, house: Iterable[HouseKey], jobs: Iterable[RewrapRecord]) -> None:
+        """Look at the daemon's own keys, and at what moves between them."""
+        for key in house:
+            record, token = key.record, spelled(key.record.token)
+            if key.in_use and record.created_at:
+                age = time.time() - record.created_at / 1000
+                self._metrics.house_key_age.labels(record.role, token).set(max(age, 0.0))
+            if record.role in KEKS and record.state is HouseState.ACTIVE:
+                labels = (record.role, token, str(record.generation))
+                self._metrics.kek_versions.labels(*labels).set(key.versions)
+        for job in jobs:
+            left = max(job.total - job.rewrapped - job.failed, 0)
+            running = job.state is RewrapState.RUNNING
+            self._metrics.rewrap_left.labels(spelled(job.token)).set(left if running else 0)
+            self._metrics.rewrap_failed.labels(spelled(job.token)).set(job.failed)
 
     def key_stores(self, shelf: Shelf, board: HealthBoard, tokens: Iterable[str]) -> None:
         """Look at external key stores and the tokens behind them."""
@@ -83,8 +107,21 @@ class Gauges:
             for state in Status:
                 self._metrics.xks_token_state.labels(spelled(token), state.value).set(state is now)
 
+    def backups(self) -> None:
+        """Note how old the newest backup set is, or, as long as there is none, the house."""
+        made = (path.stat().st_mtime for path in self._backups if path.exists())
+        age = time.time() - next(made, time.time())
+        self._metrics.backup_age_seconds.set(max(age, 0.0))
+
     def certificates(self, used: Certificates) -> None:
         """Note when the certificates in use expire."""
         for name, pem in (("server", used.chain), ("client_ca", used.client_ca)):
             left = pki.expires_at(pem) - time.time()
             self._metrics.cert_expiry_seconds.labels(name).set(left)
+
+
+def _backup_marks(settings: Settings) -> tuple[Path, ...]:
+    """Name the files whose age tells how long ago there was a backup, the best first."""
+    if settings.backup.directory is None:
+        return ()
+    return settings.last_backup, settings.checkpoint_public_key

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from strongroomd.custody.admission import Lane
+from strongroomd.custody.alarms import Alarms
+from strongroomd.domain.audit import Head
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.exporting import ExportLevel
 from strongroomd.domain.records import LimitScope
 from strongroomd.domain.tokens import MAIN, spelled
 from strongroomd.frontends.xks.errors import ErrorName
@@ -23,19 +26,24 @@ _log = logs.get("hsm")
 class GateMetrics:
     """Counts the gate's refusals, and tells of each."""
 
-    def __init__(self, metrics: Metrics, tell: Callable[[StrongroomError], None]) -> None:
+    def __init__(self, metrics: Metrics, alarms: Alarms) -> None:
         self._metrics = metrics
-        self._tell = tell
+        self._alarms = alarms
 
     def refused(self, error: StrongroomError) -> None:
         """Count one refusal."""
-        self._tell(error)
+        self._alarms.refused(error)
         if error.reason is Reason.QUOTA_EXCEEDED:
             self._throttled(error)
         elif error.reason is Reason.STORE_UNAVAILABLE:
             self._metrics.store_errors.labels("request").inc()
         elif error.reason in _SHED:
             self._metrics.shed.labels(_SHED[error.reason]).inc()
+
+    def wanted_while_pending(self, key_id: str, principal: str) -> None:
+        """Count one call for a key that waits for its deletion."""
+        self._metrics.wanted_while_pending.inc()
+        self._alarms.wanted_while_pending(key_id, principal)
 
     def _throttled(self, error: StrongroomError) -> None:
         """Count a refusal by its bucket's scope and class; a key's or principal's bucket has no class."""
@@ -75,6 +83,17 @@ class UpkeepMetrics:
         self._metrics.audit_chain_ok.set(ok)
 
 
+class RewrapMetrics:
+    """Counts key versions that moved to another KEK."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def moved(self, versions: int) -> None:
+        """Count some."""
+        self._metrics.rewrapped.inc(versions)
+
+
 class WearMetrics:
     """Counts reservations of invocations, and the keys that used most of theirs."""
 
@@ -88,6 +107,14 @@ class WearMetrics:
     def worn(self, percent: int, keys: int) -> None:
         """Note how many keys are worn so far."""
         self._metrics.worn_keys.labels(str(percent)).set(keys)
+
+    def overdue(self, keys: int) -> None:
+        """Note how many keys wait for their automatic rotation."""
+        self._metrics.rotations_overdue.set(keys)
+
+    def waiting(self, versions: int) -> None:
+        """Note how many versions have waited long for replicas."""
+        self._metrics.replica_versions_waiting.set(versions)
 
 
 class HsmMetrics:
@@ -214,20 +241,32 @@ class MeteredAuditLog:
         self._seconds = HistogramTally(metrics.audit_write_seconds)
         self._failures = metrics.audit_failures
 
-    async def write(self, record: dict[str, Any]) -> None:
+    async def write(self, record: dict[str, Any]) -> Head:
         """Append one record."""
         start = time.perf_counter()
         try:
-            await self._log.write(record)
+            head = await self._log.write(record)
         except StrongroomError:
             self._failures.inc()
             self.tell()
             raise
         self._seconds.observe(time.perf_counter() - start)
+        return head
 
     def flush(self) -> None:
         """Hand over what was counted."""
         self._seconds.flush()
+
+
+class ExportMetrics:
+    """Counts keys that left."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._exports = metrics.exports
+
+    def exported(self, level: ExportLevel) -> None:
+        """Count one."""
+        self._exports.labels(level=level.value).inc()
 
 
 class LedgerMetrics:

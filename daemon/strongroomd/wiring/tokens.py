@@ -30,6 +30,14 @@ def records_in(token: str, house: Iterable[HouseRecord]) -> list[HouseRecord]:
     return [record for record in house if record.token == token]
 
 
+def house_names(house: Iterable[HouseRecord], ledger: Ledger) -> set[str]:
+    """Name the main token's house records: those that the store has, and those that it should have."""
+    of_main = {
+        name for name in ledger.known(HouseRecord) if name.count("/") == 1
+    }  # others end in a token's name
+    return of_main | {record.record_id for record in house}
+
+
 async def further_house(store: Store, ledger: Ledger) -> list[HouseRecord]:
     """Read the house records of all further tokens; what cannot be believed is left out."""
     found = []

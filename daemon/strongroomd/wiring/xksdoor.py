@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from strongroomd.config import Settings, WorkerPlace
 from strongroomd.frontends.sigv4 import Verifier
+from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.door import SERVICE, Door
 from strongroomd.frontends.xks.server import Server
 from strongroomd.frontends.xks.tls import Tls
@@ -51,6 +52,7 @@ class XksDoor:
         self.server.use(tls)
         self.server.door.deadline = settings.xks.deadline_ms / 1000
         self.server.door.most = settings.xks.max_in_flight
+        self.server.door.crowd.resize(settings.xks.max_in_flight)
 
 
 def open_xks(
@@ -73,6 +75,7 @@ def open_xks(
         most=xks.max_in_flight,
     )
     door.require_time = core.admission.require_time
+    door.crowd = Crowd(core.admission.lag, xks.max_in_flight)
     tls = rooms.xks_tls(settings)
     opened = XksDoor(Server(rooms.xks_server(settings, place.xks), tls, door, ready), meter, metrics, tls)
     opened.look()
