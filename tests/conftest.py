@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tests.hsmkeys import OpenedVault
 from tests.softhsm import TokenFactory, make_token_by_tool, make_token_here, write_conf
@@ -10,6 +11,10 @@ from tests.softhsm import TokenFactory, make_token_by_tool, make_token_here, wri
 from strongroomd.hsm.ceremony import initialise
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.opening import open_vault
+
+# How long an example takes is the machine's affair; nothing is timed in tests.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

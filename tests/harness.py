@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands import command
 
 from strongroom import Client
 from strongroom.errors import Conflict, StrongroomError
@@ -157,19 +158,17 @@ def make_folder(folder: Path, workers: int = 2, edit: Callable[[str], str] | Non
 
     The quotas are roomy, deadlines patient, and `other` is a third identity, of another account.
     """
-    script = (
-        "import sys; from pathlib import Path; from strongroomd.cli.dev import prepare;"
-        f"prepare(Path(sys.argv[1]), 0, 0, {workers})"
-    )
-    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, capture_output=True)
+    _done(command("prepare-folder", str(folder), str(workers)))
     reissue(folder)
     config = folder / "strongroomd.toml"
     text = config.read_text().replace("reflection = true", BIRTH_PATIENCE) + ROOMY + OTHER_IDENTITY
     config.write_text(text if edit is None else edit(text))
-    init = [sys.executable, "-m", "strongroomd", "init", "--config", str(config)]
-    done = subprocess.run(init, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    _done(command("init", "--config", str(config)))
     return folder
+
+
+def _done(made: subprocess.CompletedProcess[str]) -> None:
+    assert made.returncode == 0, made.stderr
 
 
 BUSY = frozenset({"AUDIT_UNAVAILABLE", "OVERLOADED", "DEADLINE_EXCEEDED"})

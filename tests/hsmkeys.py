@@ -14,6 +14,7 @@ from tests.softhsm import TestToken
 
 from strongroomd.domain.adoption import ObjectName, joined
 from strongroomd.domain.algorithms import SPECS, KeySpec, KeyUsage, Scheme
+from strongroomd.domain.housekeys import House
 from strongroomd.domain.keys import BoundVersion, Material
 from strongroomd.domain.records import CustodyMode, HouseRecord, VersionRecord, VersionState
 from strongroomd.hsm.keystore import TokenVault
@@ -31,6 +32,16 @@ class OpenedVault:
     vault: TokenVault
     token: TestToken
     house: list[HouseRecord]
+
+
+async def of_role(opened: OpenedVault, role: House) -> HouseRecord:
+    """The record of a house key; one that a house has on demand only is made now."""
+    found = next((record for record in opened.house if record.role == role), None)
+    if found is not None:
+        return found
+    hsm_id = os.urandom(16).hex()
+    made = await opened.vault.make_house_key(role, hsm_id)
+    return HouseRecord(role.value, hsm_id, made.public_key, made.check_value)
 
 
 @contextmanager

@@ -89,6 +89,10 @@ def xks(
         float,
         typer.Option(min=0, help="A token that takes so long a call besides; not for --keys, --efficiency."),
     ] = 0.0,
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="A processor of their own for generators, the others for the daemon."),
+    ] = False,
     url: Annotated[
         str, typer.Option(help="Another proxy than one of the bench's own; for --rate, --search, --overload.")
     ] = "",
@@ -103,7 +107,7 @@ def xks(
     """The XKS proxy door: at a rate (without another switch), and under what goes beyond it."""
     from tests.bench import xksmodes as bench
 
-    plan = bench.Plan(rate, seconds, rounds, workers, connections, many, slow_ms / 1e3)
+    plan = bench.Plan(rate, seconds, rounds, workers, connections, many, slow_ms / 1e3, apart)
     wanted = [name for name, on in (("search", search), ("overload", overload), ("noisy", noisy), ("keys", keys), ("objects", objects),
                                     ("efficiency", efficiency)) if on]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as folder:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import apart
 from tests.faults import ill_token
 
 from strongroom import Client
@@ -124,7 +125,7 @@ def daemon(config: Path, rules: Path | None = None) -> Iterator[Daemon]:
     if rules is not None:
         serve = [sys.executable, str(ROOT / "tests/faults/ill_token.py"), "supervise", str(config)]
         env[ill_token.VARIABLE] = str(rules)
-    with (folder / "log").open("ab") as log:
+    with (folder / "log").open("ab") as log, apart.daemons():
         process = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
     try:
         deadline = time.monotonic() + 60

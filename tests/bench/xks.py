@@ -1,17 +1,18 @@
 """The XKS proxy door at AWS's load: `scripts/bench xks`.
 
 Encrypt with CDIV and Decrypt in turns, TLS on, each request signed. The generator shares the machine's cores
-with the daemon; its own share of a core is told with every figure, and how late it was itself.
+with the daemon, or has one of its own (`--apart`); its own share of a core is told with every figure, and how late it
+was itself.
 """
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import rig
+from tests.bench import apart, rig
 from tests.bench.xkscalls import Target
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 P99, P999, WORST = 50.0, 150.0, 250.0  # ms; the aims
 MOST_CONNECTIONS = 2_000
 TRIES = 2  # of a rate in a search: a neighbour on the machine spoils some
+_BUSY = 64  # connections at which nothing waits but for a processor
+LOADING = 8
 HASTE = 0.05  # seconds that a request of a flood waits for a connection
 
 
@@ -52,8 +55,10 @@ class Generator:
 
 @contextmanager
 def generator() -> Iterator[Generator]:
-    """Run one."""
-    with rig.helper("xksload", wait=False) as helper:
+    """Run one, where callers do."""
+    with ExitStack() as stack:
+        with apart.callers():
+            helper = stack.enter_context(rig.helper("xksload", wait=False))
         yield Generator(helper.process)
 
 
@@ -122,6 +127,13 @@ def noisy(
         print(f"{name} beside the flood over alone: {rig.spread(ratios)}{aim}")
 
 
+def load_all(target: Target) -> None:
+    """Have nearly every key of a target used once."""
+    with generator() as load:
+        for _ in range(LOADING):
+            load.ask(target, 5.0, connections=16, decrypting=0.0)
+
+
 def keys(few: Target, many: Target, *, rounds: int, seconds: float) -> None:
     """Print the ratio of medians with many keys over few; the two are asked in turns."""
     with generator() as load:
@@ -134,7 +146,11 @@ def keys(few: Target, many: Target, *, rounds: int, seconds: float) -> None:
 
 
 def efficiency(target: Target, echo: Target, raw: rig.Rounds, *, rounds: int, seconds: float) -> None:
-    """Print E: (bare HTTPS echo + raw PKCS#11) over what a call costs us, all in turns."""
+    """Print E: (bare HTTPS echo + raw PKCS#11) over what a call costs us, all in turns.
+
+    Both servers get the same signed requests from the same generator, which shares the cores with them, over as
+    many connections as keep all of them busy.
+    """
     for title, decrypting, work in (
         ("Encrypt with CDIV", 0.0, "xks_encrypt"),
         ("Decrypt", 1.0, "xks_decrypt"),
@@ -142,8 +158,8 @@ def efficiency(target: Target, echo: Target, raw: rig.Rounds, *, rounds: int, se
         turns = []
         with generator() as load:
             for _ in range(rounds):
-                ours = _cost(load.ask(target, seconds, connections=16, decrypting=decrypting))
-                bare = _cost(load.ask(echo, seconds, connections=16, plain=True))
+                ours = _cost(load.ask(target, seconds, connections=_BUSY, decrypting=decrypting))
+                bare = _cost(load.ask(echo, seconds, connections=_BUSY, decrypting=decrypting, echo=True))
                 turns.append((bare, raw.ask(work, min(seconds, 1.0)), ours))
         bare, alone, ours = (rig.median([turn[n] for turn in turns]) for n in range(3))
         spread = rig.spread([(a + b) / c for a, b, c in turns])

@@ -33,7 +33,7 @@ class Order:
         rate: requests due a second; 0 is the closed loop: each connection sends as soon as it has its answer.
         decrypting: share of Decrypt.
         patience: seconds after which a request that found no connection is not sent any more; 0 for never.
-        plain: send one and the same request, for the bare echo.
+        echo: the answers are no answers, for the bare echo; requests are made and signed as for the door.
     """
 
     target: dict[str, Any]
@@ -42,7 +42,7 @@ class Order:
     connections: int = 32
     decrypting: float = 0.5
     patience: float = 0.0
-    plain: bool = False
+    echo: bool = False
 
 
 @dataclass
@@ -119,7 +119,6 @@ class Load:
         self._busy = 0
         self._measuring = True
         self._opening: set[asyncio.Task[None]] = set()
-        self._request: tuple[bytes, Sent] | None = None
 
     async def run(self) -> dict[str, Any]:
         """Do it."""
@@ -148,7 +147,7 @@ class Load:
         if self._measuring or self.order.rate:
             if status == 200:
                 tally.good.append(now - connection.due)
-                tally.wrong += not (self.order.plain or self._calls.take(sent, body))
+                tally.wrong += not (self.order.echo or self._calls.take(sent, body))
             else:
                 tally.refused.append(now - connection.due)
                 tally.names[f"{status} {_error_name(body)}"] += 1
@@ -210,11 +209,7 @@ class Load:
             self._send(due.popleft())
 
     def _send(self, due: float) -> None:
-        if self.order.plain:
-            self._request = self._request or self._calls.next()
-            request, sent = self._request
-        else:
-            request, sent = self._calls.next()
+        request, sent = self._calls.next()
         self._busy += 1
         self.tally.sent += 1
         self._idle.popleft().send(due, request, sent)
@@ -273,7 +268,7 @@ async def serve() -> None:
         if name not in known:
             target = Target(**{**order.target, "keys": tuple(order.target["keys"])})
             known[name] = Calls(target, 0.0)
-            if not order.plain:  # something to decrypt
+            if not order.echo:  # something to decrypt
                 await Load(Order(order.target, 0.5), known[name]).run()
         known[name].decrypting = order.decrypting
         print(json.dumps(await Load(order, known[name]).run()), flush=True)

@@ -1,9 +1,9 @@
 """What `scripts/bench xks` runs: each mode on a daemon of its own, or some of them on a proxy that is there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.bench import rig, xks, xksrig
+from tests.bench import apart, rig, xks, xksrig
 from tests.bench.xkscalls import Target
 
 FEW = 4
@@ -13,7 +13,12 @@ SETTLING = 2.0  # seconds at the rate before it is measured
 
 @dataclass(frozen=True)
 class Plan:
-    """The options; `slow`: seconds that each call takes in the token besides, as in one across a network."""
+    """The options.
+
+    Attributes:
+        slow: seconds that each call takes in the token besides, as in one across a network.
+        apart: the generators have a processor of their own.
+    """
 
     rate: float
     seconds: float
@@ -22,6 +27,7 @@ class Plan:
     connections: int
     many: int
     slow: float = 0.0
+    apart: bool = False
 
 
 def run(folder: Path, plan: Plan, wanted: list[str]) -> None:
@@ -30,8 +36,10 @@ def run(folder: Path, plan: Plan, wanted: list[str]) -> None:
         place = folder / name
         place.mkdir()
         slow = f"; the token takes {plan.slow * 1e3:g} ms a call besides" if plan.slow else ""
-        print(f"-- {name}; {plan.workers} workers, TLS and audit on{slow}", flush=True)
-        _MODES[name](place, plan)
+        where = "; the generator has a processor of its own" if plan.apart else ""
+        print(f"-- {name}; {plan.workers} workers, TLS and audit on{slow}{where}", flush=True)
+        with apart.keep(apart=plan.apart):
+            _MODES[name](place, plan)
 
 
 def run_against(
@@ -74,14 +82,20 @@ def _noisy(place: Path, plan: Plan) -> None:
 
 
 def _keys(place: Path, plan: Plan) -> None:
+    """Keys of a store: four of four against four of many, then against many that are all in use and held."""
     stores, configs = {"few": FEW, "many": plan.many}, []
     for name in stores:
         (place / name).mkdir()
-        configs.append(xksrig.found(place / name, 1))
+        configs.append(xksrig.found(place / name, 1, handles=plan.many + plan.many // 5))
     ids = [xksrig.fill(config, *store) for config, store in zip(configs, stores.items(), strict=True)]
     with xksrig.serving(configs[0]) as here, xksrig.serving(configs[1]) as there:
-        targets = here.target(ids[0], "few", FEW), there.target(ids[1], "many", plan.many)
-        xks.keys(*targets, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
+        few, many = here.target(ids[0], "few", FEW), there.target(ids[1], "many", plan.many)
+        print(f"{FEW} keys in use, of {FEW} and of {plan.many} in the store")
+        some = replace(many, keys=many.keys[:FEW])
+        xks.keys(few, some, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
+        print(f"{FEW} keys in use against {plan.many}, each loaded before")
+        xks.load_all(many)
+        xks.keys(few, many, rounds=plan.rounds, seconds=min(plan.seconds, 5.0))
 
 
 def _objects(place: Path, plan: Plan) -> None:

@@ -27,10 +27,17 @@ max_connections = 4000
 """
 
 
-def found(folder: Path, workers: int) -> Path:
-    """Make token, certificates and a configuration with the door, without practical quotas."""
+def found(folder: Path, workers: int, *, handles: int = 0) -> Path:
+    """Make token, certificates and a configuration with the door, without practical quotas.
+
+    Args:
+        folder: of the daemon.
+        workers: how many.
+        handles: keys that each holds loaded; 0 for the default.
+    """
     config = rig.found(folder, workers)
-    config.write_text(config.read_text() + DOOR)
+    text = config.read_text() + DOOR
+    config.write_text(text.replace("[hsm]\n", f"[hsm]\nhandles = {handles}\n") if handles else text)
     return config
 
 

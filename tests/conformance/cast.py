@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
+from tests.conformance.approving import make_second, with_approvals
 from tests.conformance.certificates import Forge, Recipe
 from tests.conformance.kinds import (
     ABROAD,
@@ -25,7 +26,7 @@ from tests.conformance.kinds import (
     Statement,
     allow,
 )
-from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid, with_requests
+from tests.conformance.kit import Callers, Kit, fresh_account, make_kit, valid, with_import, with_requests
 from tests.conformance.wire import PATIENCE, Outcome, Wire, repeated, request
 from tests.harness import ADMIN, NEIGHBOUR, OTHER, Daemon
 from tests.theirs import plant_in
@@ -92,11 +93,12 @@ class Cast:
         self._accounts = self._make_accounts()
         self.members = {name: self._hire(kind) for name, kind in KINDS.items()}
         self.references = {account: self._hire(Kind(account=account)) for account in (HOME, ABROAD)}
-        self.entitled = self._hire(Kind(role=(allow("kms:*"),), in_session=True))
+        self.entitled = self._hire(Kind(role=(allow("kms:*", "strongroom:*"),), in_session=True))
         self.entitled_abroad = self._hire(
             Kind(account=ABROAD, key=(allow("kms:*"),), identity=(allow("kms:*"),))
         )
         self.policy = self._key_policy()
+        self._second = make_second(daemon, admin)
         self.kit = self._make_kit()
         self.ghost = _ghost(self.kit)
         time.sleep(IN_FORCE)
@@ -165,8 +167,10 @@ class Cast:
         return document(statements)
 
     def _make_kit(self) -> Kit:
-        kit = make_kit(self._admin)
-        for name in kit.key_ids():
+        kit = with_import(make_kit(self._admin), self._admin)
+        statements = json.loads(self.policy)["Statement"]
+        kit = with_approvals(kit, self._admin, self._second, lambda: statements)
+        for name in (*kit.key_ids(), kit.external):
             self._admin.put_key_policy(name, self.policy)
         seal, sign, mac, agree = (self._admin.describe_key(key) for key in kit.key_ids())
         for member in self._everybody():
@@ -221,7 +225,9 @@ def _ghost(kit: Kit) -> Kit:
         fresh_account(), f"{home}user/{name}", f"{home}role/{name}", URI + name, "AKIA" + "A" * 16
     )
     arn = f"{kit.seal.rpartition('/')[0]}/{unknown.seal}"
-    return replace(unknown, seal=arn, sign=arn, mac=arn, agree=arn, callers=callers)
+    return replace(
+        unknown, seal=arn, sign=arn, mac=arn, agree=arn, external=arn, leaving=arn, callers=callers
+    )
 
 
 def _put_under(message: Any, context: Mapping[str, str]) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.conformance.kit import FOR_ANYONE, OF_A_STORE
+from tests.conformance.kit import FOR_ANYONE, OF_A_STORE, OF_TWO_HOUSES
 from tests.conformance.wire import METHODS
 from tests.harness import ACCOUNT, ADMIN, NEIGHBOUR
 
 from strongroomd.domain.actions import FOR_ANYONE as FREE_ACTIONS
-from strongroomd.domain.actions import KEYLESS, Action
+from strongroomd.domain.actions import KEYLESS, ON_KEYS_OF_OURS, Action
 
 HOME = ACCOUNT
 ABROAD, ADMITTED, FENCED, SILENT = "ABROAD", "ADMITTED", "FENCED", "SILENT"
@@ -21,7 +21,9 @@ ABROAD, ADMITTED, FENCED, SILENT = "ABROAD", "ADMITTED", "FENCED", "SILENT"
 
 CONTEXT = {"area": "x", "tenant": "7"}
 MORE, LESS, OTHERWISE = CONTEXT | {"more": "x"}, {"area": "x"}, {"area": "x", "tenant": "8"}
-ON_KEYS = sorted(a for a in Action if a.startswith("kms:") and a not in KEYLESS | FREE_ACTIONS)
+ON_KEYS = sorted(
+    {a for a in Action if a.startswith("kms:") and a not in KEYLESS | FREE_ACTIONS} | ON_KEYS_OF_OURS
+)
 Statement = Mapping[str, Any]
 
 
@@ -95,7 +97,8 @@ class Kind:
     words: Mapping[str, str] = field(default_factory=dict)
 
 
-KNOWN_ONLY = dict.fromkeys(METHODS, "UNAUTHENTICATED_PEER")
+RPCS = frozenset(METHODS) - OF_TWO_HOUSES
+KNOWN_ONLY = dict.fromkeys(RPCS, "UNAUTHENTICATED_PEER")
 """Who is nobody to the daemon reaches no RPC, not even those for anyone."""
 DENIED_ALL = {"GetCallerIdentity": "OK"}
 """An explicit deny, or a guard rail, takes away even what is for anyone, but for knowing who one is."""
@@ -110,9 +113,13 @@ OF_ITS_OWN_ACCOUNT = {
     "ListPrincipals": "OK",
     "ListAuditRecords": "OK",
     "TailAuditRecords": "OK",
+    "GetDestructionCertificate": "NOT_FOUND",  # as of any key that was not destroyed
     "CreateKeyStore": "OK",  # a store of the caller's account
     "ListKeyStores": "OK",
     **dict.fromkeys(OF_A_STORE, "NOT_FOUND"),  # as any store that there is not
+    "GetQuorum": "OK",  # without an account the caller's
+    "ListWrappingKeys": "OK",
+    "RemoveWrappingKey": "NOT_FOUND",  # as any wrapping key that there is not
     "GetLimit": "OK",  # of a class, which without an account means the caller's
     "GetQuotaUsage": "OK",
 }
@@ -120,9 +127,10 @@ OF_ITS_OWN_ACCOUNT = {
 NAMES_ANOTHER_ACCOUNT = {
     "SimulatePolicy": "the principal is of another account",
     "ListRetirableGrants": "the key does not exist, or the caller may not do this with it",
+    "RegisterWrappingKey": "the approval request does not exist, or the caller may not do this with it",
 }
 """Who may do this in its own account, and names a principal of another, is told so, whether or not there is one."""
-UNTRUSTED = dict.fromkeys(METHODS, "only a trusted service may say for whom it calls")
+UNTRUSTED = dict.fromkeys(RPCS, "only a trusted service may say for whom it calls")
 NOT_EVEN_FREE = dict.fromkeys(
     FOR_ANYONE - {"GetCallerIdentity"}, "neither the configuration nor an identity policy allows it"
 )
@@ -134,8 +142,9 @@ KINDS: dict[str, Kind] = {
     "administrator of another account": Kind(
         arn=NEIGHBOUR,
         # The checkpoint is over all chains and names no account; limits are of the own account's class.
-        expected=OF_ITS_OWN_ACCOUNT | {"GetAuditCheckpoint": "OK", "PutLimit": "OK", "DeleteLimit": "NOT_FOUND"},
-        words=NAMES_ANOTHER_ACCOUNT,
+        expected=OF_ITS_OWN_ACCOUNT
+        | {"GetAuditCheckpoint": "OK", "PutLimit": "OK", "DeleteLimit": "NOT_FOUND", "RevokeApprover": "NOT_FOUND"},
+        words=NAMES_ANOTHER_ACCOUNT | {"PutQuorum": NAMES_ANOTHER_ACCOUNT["RegisterWrappingKey"]},
     ),
     "administrator of another account by its policy": Kind(
         account=ABROAD, identity=(EVERYTHING,), expected=OF_ITS_OWN_ACCOUNT, words=NAMES_ANOTHER_ACCOUNT

@@ -1,20 +1,33 @@
 """A kit of keys of every usage, and for each RPC a request that an administrator's call succeeds with."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from tests.conformance.wire import METHODS, Wire, request
 from tests.harness import ACCOUNT, ADMIN, OTHER
+from tests.imports import wrapped
+from tests.people import new_key
 
-from strongroom import Client
-from strongroom.v1 import access_pb2, crypto_pb2, key_stores_pb2, quota_pb2, types_pb2
+from strongroom import Client, signing
+from strongroom.v1 import (
+    access_pb2,
+    approvals_pb2,
+    crypto_pb2,
+    key_stores_pb2,
+    material_pb2,
+    quota_pb2,
+    types_pb2,
+)
 from strongroomd.domain import policy
+from strongroomd.domain.importing import WrappingAlgorithm
 
 MESSAGE = b"a message"
 ROOT = f"arn:aws:iam::{ACCOUNT}:"
@@ -33,13 +46,22 @@ KEYLESS = frozenset(
         "ListLimits", "GetQuotaUsage", "ListAuditRecords", "TailAuditRecords", "GetAuditCheckpoint",
         "WatchEvents", "ListSinks", "ListDeadLetters", "RedriveDeadLetter",
         "GetComplianceReport", "ListRetirableGrants", "CheckPolicy", "SimulatePolicy",
+        "ListStatementKeys", "GetDestructionCertificate",
         "GetQuotaRequest", "ListQuotaRequests", "AnswerQuotaRequest", "CancelQuotaRequest",
     }
-) | {n for n, m in METHODS.items() if m.containing_service.name in {"AccessService", "KeyStoreService"}}  # fmt: skip
-"""RPCs that no key's policy decides, or not it first: who may AddExternalKey is asked whether they may lend the key."""
+) | {n for n, m in METHODS.items() if m.containing_service.name in {"AccessService", "KeyStoreService", "KekService", "ApprovalService", "ExportService"}} - {"RequestExport"}  # fmt: skip
+"""RPCs that no key's policy decides, or not it first: who may AddExternalKey is asked whether they may lend the key.
+
+Who may approve a request, or carry it out, is asked of the key that the request is about.
+"""
 OF_A_STORE = frozenset(n for n, m in METHODS.items() if "key_store" in m.input_type.fields_by_name)
 """RPCs about one external key store."""
-FOR_ANYONE = frozenset({"GenerateRandom", "GetCallerIdentity", "CheckPolicy", "ListQuotaRequests"})
+FOR_ANYONE = frozenset(
+    {
+        *("GenerateRandom", "GetCallerIdentity", "CheckPolicy", "ListQuotaRequests", "ListStatementKeys"),
+        *("ListApprovers", "ListApprovals"),  # each their own
+    }
+)
 USES = frozenset(
     name
     for name, method in METHODS.items()
@@ -71,6 +93,28 @@ class KeyStores:
 
 
 @dataclass(frozen=True)
+class Requests:
+    """Approval requests of the administrator, each for one RPC; none at all, until `with_approvals`.
+
+    Attributes:
+        waiting: that the administrator may approve, by the key `approver` with `signature`.
+        rejected, cancelled: that can be.
+        quorum, wrapping, export: that are approved.
+        spare: an enrolled key that can be revoked.
+    """
+
+    waiting: str = "0" * 32
+    rejected: str = "0" * 32
+    cancelled: str = "0" * 32
+    quorum: str = "0" * 32
+    wrapping: str = "0" * 32
+    export: str = "0" * 32
+    approver: str = "0" * 32
+    signature: bytes = bytes(64)
+    spare: str = "0" * 32
+
+
+@dataclass(frozen=True)
 class Kit:
     """One key of each usage and what they made while they were enabled."""
 
@@ -90,6 +134,16 @@ class Kit:
     """The id of a quota request that the administrator may answer; of none, until `with_requests`."""
     mine: str = "0" * 32
     """The id of one that the administrator asked; likewise."""
+    external: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """A key that waits for its material; none, until `with_import`."""
+    import_token: bytes = bytes(57)
+    wrapped: bytes = bytes(256)
+    """That material, and the token that goes with it; likewise."""
+    leaving: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """An exportable, protected key; none, until `with_approvals`."""
+    requests: Requests = Requests()
+    wrapping_key: str = "wk-0000000000000000"
+    """A registered wrapping key; likewise."""
     theirs: str = "nobody's"
     """The label of a token object that an operator may adopt; of none, until a test plants one."""
 
@@ -116,6 +170,7 @@ def make_kit(admin: Client) -> Kit:
     agree = admin.create_key(spec="ECC_NIST_P256", usage="KEY_AGREEMENT").key_id
     alias = f"alias/kit-{uuid.uuid4()}"
     admin.create_alias(alias, seal)
+    admin.start_rewrap()
     grants = [admin.create_grant(seal, OTHER, ["Decrypt"]).grant.grant_id for _ in range(2)]
     return Kit(
         seal, sign, mac, agree, alias,
@@ -126,6 +181,17 @@ def make_kit(admin: Client) -> Kit:
         make_callers(admin),
         make_stores(admin, seal),
     )  # fmt: skip
+
+
+_WRAPPING = {"wrapping_algorithm": "RSAES_OAEP_SHA_1", "wrapping_key_spec": "RSA_2048"}
+
+
+def with_import(kit: Kit, admin: Client) -> Kit:
+    """Make a key whose material waits to be imported, once."""
+    key = admin.create_key(origin="EXTERNAL").arn
+    given = admin.get_parameters_for_import(key, **_WRAPPING)
+    sent = wrapped(b"\x07" * 32, WrappingAlgorithm.RSAES_OAEP_SHA_1, given.public_key)
+    return replace(kit, external=key, import_token=given.import_token, wrapped=sent)
 
 
 def with_requests(kit: Kit, admin: Client, asker: Wire) -> Kit:
@@ -181,9 +247,78 @@ def _external(kit: "Kit") -> dict[str, Any]:
     return {"key_store": kit.stores.store, "external_key_id": kit.stores.external_key}
 
 
+def _enrolment(arn: str) -> dict[str, Any]:
+    """Enrol a key of somebody's; no key can be enrolled twice."""
+    private, public = new_key()
+    proof = signing.sign(private, signing.enrolment_file(ACCOUNT, arn, public))
+    return {"principal": arn, "public_key": public, "proof": proof}
+
+
+RECIPIENT = (
+    rsa.generate_private_key(65_537, 2_048)
+    .public_key()
+    .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+)
+_OAEP = types_pb2.WRAPPING_ALGORITHM_RSAES_OAEP_SHA_1
 _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
     "CreateKey": lambda kit: {},
+    **dict.fromkeys(("GetPeerStatement", "ListPeers"), lambda kit: {}),
+    "RegisterPeer": lambda kit: {
+        "statement": b"{}",
+        "signature": b"x",
+        "statement_key": b"x",
+        "approval_id": "0" * 32,
+    },
+    "RemovePeer": lambda kit: {"region": "local-2"},
+    "ImportReplica": lambda kit: {"bundle": b"{}", "signature": b"x"},
+    "AcknowledgeReplica": lambda kit: {"key": kit.seal, "receipt": b"{}", "signature": b"x"},
+    "MoveLostPrimary": lambda kit: {"key": kit.seal, "region": "local-2", "approval_id": "0" * 32},
+    **dict.fromkeys(
+        ("ReplicateKey", "GetReplicaBundle", "RemoveReplica", "UpdatePrimaryRegion"),
+        lambda kit: {"key": kit.seal, "region": "local-2"},
+    ),
     "AdoptKey": lambda kit: {"label": kit.theirs},
+    "EnrolApprover": lambda kit: _enrolment(kit.callers.user),
+    "RevokeApprover": lambda kit: {"approver_id": kit.requests.spare},
+    "PutQuorum": lambda kit: {"quorum": 2, "approval_id": kit.requests.quorum},
+    **dict.fromkeys(
+        ("ListApprovers", "GetQuorum", "ListApprovals", "ListWrappingKeys", "ListStatementKeys"),
+        lambda kit: {},
+    ),
+    "AskApproval": lambda kit: {
+        "key_deletion": approvals_pb2.KeyDeletion(key=kit.leaving, pending_window_days=7),
+        "purpose": "words",
+    },
+    "DescribeApproval": lambda kit: {"approval_id": kit.requests.waiting},
+    "ApproveRequest": lambda kit: {
+        "approval_id": kit.requests.waiting,
+        "approver_id": kit.requests.approver,
+        "signature": kit.requests.signature,
+    },
+    "RejectRequest": lambda kit: {"approval_id": kit.requests.rejected},
+    "CancelRequest": lambda kit: {"approval_id": kit.requests.cancelled},
+    "RequestExport": lambda kit: {"key": kit.leaving, "public_key": RECIPIENT, "purpose": "words"},
+    "ExecuteExport": lambda kit: {"approval_id": kit.requests.export},
+    "RegisterWrappingKey": lambda kit: {
+        "name": "kit",
+        "kind": approvals_pb2.WRAPPING_KEY_KIND_RSA,
+        "public_key": RECIPIENT,
+        "approval_id": kit.requests.wrapping,
+    },
+    "RemoveWrappingKey": lambda kit: {"wrapping_key_id": kit.wrapping_key},
+    "GetParametersForImport": lambda kit: {
+        "key": kit.external,
+        "wrapping_algorithm": _OAEP,
+        "wrapping_key_spec": material_pb2.WRAPPING_KEY_SPEC_RSA_2048,
+    },
+    "ImportKeyMaterial": lambda kit: {
+        "key": kit.external,
+        "import_token": kit.import_token,
+        "encrypted_key_material": kit.wrapped,
+        "expiration_model": types_pb2.EXPIRATION_MODEL_KEY_MATERIAL_EXPIRES,
+        "valid_to": Timestamp(seconds=int(time.time()) + 86_400),
+    },
+    "DeleteImportedKeyMaterial": lambda kit: {"key": kit.external},
     "ListKeys": lambda kit: {},
     "ListAliases": lambda kit: {},
     "UpdateKeyDescription": lambda kit: {"key": kit.seal, "description": "words"},
@@ -289,6 +424,9 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
         "pinning": _FIRST_USE,
     },
     "UpdateExternalKey": lambda kit: {**_external(kit), "pinning": _FIRST_USE},
+    "ListHouseKeys": lambda kit: {},
+    "RotateHouseKey": lambda kit: {"role": "health"},
+    **dict.fromkeys(("StartRewrap", "GetRewrap", "CancelRewrap"), lambda kit: {}),
     "WatchEvents": lambda kit: {},
     "ListSinks": lambda kit: {},
     "ListDeadLetters": lambda kit: {},
@@ -297,11 +435,60 @@ _FIELDS: dict[str, Callable[[Kit], dict[str, Any]]] = {
 }
 
 
+BY_KEY = frozenset(
+    {
+        *(
+            "DescribeKey",
+            "EnableKey",
+            "DisableKey",
+            "ScheduleKeyDeletion",
+            "CancelKeyDeletion",
+            "GetKeyPolicy",
+        ),
+        *("RotateKey", "EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus", "ListKeyRotations"),
+        *("ListKeyVersions", "GetKeyUsage", "ListTags", "ListGrants", "GetKeyAttestation"),
+        "GetDestructionCertificate",
+    }
+)
+BY_PRINCIPAL = frozenset(
+    {
+        *("DescribePrincipal", "EnablePrincipal", "DisablePrincipal", "DeletePrincipal"),
+        *("ListIdentityPolicies", "ListIdentities", "CreateAccessKey", "ListAccessKeys"),
+    }
+)
+BY_STORE = frozenset(
+    {
+        *("DescribeKeyStore", "BlockKeyStore", "UnblockKeyStore"),
+        *("CreateKeyStoreCredential", "ListKeyStoreCredentials"),
+        *(
+            "DescribeExternalKey",
+            "ListExternalKeys",
+            "BlockExternalKey",
+            "UnblockExternalKey",
+            "RemoveExternalKey",
+        ),
+    }
+)
+ROWS = frozenset({*_FIELDS, *BY_KEY, *BY_PRINCIPAL, *BY_STORE})
+"""RPCs that the kit has a request for: those with a row of their own, and those that need a name and no more."""
+
+
+OF_TWO_HOUSES = frozenset(n for n, m in METHODS.items() if m.containing_service.name == "ReplicaService")
+"""RPCs that succeed only where another house is: whom they refuse is tried with two (tests/replicas)."""
+
+
 def valid(name: str, kit: Kit) -> Message:
-    """Make a request that succeeds for an administrator while the kit's keys are enabled."""
-    fields = (
-        _FIELDS[name](kit)
-        if name in _FIELDS
-        else {"key": kit.seal, "principal": kit.callers.user, **_external(kit)}
-    )
-    return request(name, **fields)
+    """Make a request that succeeds for an administrator while the kit's keys are enabled.
+
+    Those of `OF_TWO_HOUSES` are well-formed, and are refused for what they name.
+
+    Raises:
+        KeyError: for an RPC that nobody has made a row for.
+    """
+    if name in BY_KEY:
+        return request(name, key=kit.seal)
+    if name in BY_PRINCIPAL:
+        return request(name, principal=kit.callers.user)
+    if name in BY_STORE:
+        return request(name, **_external(kit))
+    return request(name, **_FIELDS[name](kit))

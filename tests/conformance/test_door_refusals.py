@@ -79,6 +79,6 @@ def test_flood_of_refusals_is_counted_and_not_written_one_by_one(stranger: Wire,
 
 def untold(admin: Client, since: datetime) -> int:
     """How many refusals have one record together."""
-    page = admin.list_audit_records(principal=SERVICE, since=since, page_size=1_000)
-    written = [json.loads(record.canonical_json) for record in page.items]
+    pages = admin.pages(admin.list_audit_records, principal=SERVICE, since=since, page_size=1_000)
+    written = [json.loads(record.canonical_json) for record in pages]
     return sum(r["refusals"] for r in written if r.get("action") == "strongroom:Refusals")

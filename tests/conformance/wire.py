@@ -1,5 +1,7 @@
 """Bare gRPC: any bytes to any method, and what comes back; all methods read from the descriptors."""
 
+import importlib
+import pkgutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,39 +9,25 @@ from typing import Any, Self
 
 import grpc
 from google.protobuf import message_factory
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.harness import Daemon
 
-from strongroom.v1 import (
-    access_pb2,
-    audit_pb2,
-    crypto_pb2,
-    events_pb2,
-    grants_pb2,
-    key_stores_pb2,
-    keys_pb2,
-    policies_pb2,
-    quota_pb2,
-)
+import strongroom.v1
+from strongroom.v1 import crypto_pb2
+
+
+def _services() -> Iterator[ServiceDescriptor]:
+    """Every service that the package of stubs has: one that is added later is among them by itself."""
+    for module in pkgutil.iter_modules(strongroom.v1.__path__, "strongroom.v1."):
+        if module.name.endswith("_pb2"):
+            yield from importlib.import_module(module.name).DESCRIPTOR.services_by_name.values()
+
 
 METHODS: dict[str, MethodDescriptor] = {
-    method.name: method
-    for module in (
-        keys_pb2,
-        crypto_pb2,
-        grants_pb2,
-        key_stores_pb2,
-        quota_pb2,
-        audit_pb2,
-        access_pb2,
-        events_pb2,
-        policies_pb2,
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    method.name: method for service in _services() for method in service.methods
 }
 """Every RPC of the API by its name, which is unique."""
 

@@ -345,7 +345,7 @@ async def test_a_token_that_shows_nothing_is_away_and_not_believed(own: OpenedVa
     held.destroy()
     hidden = dataclasses.replace(vault._house, sentinel=pack({A.ID: b"nobody"}))
     vault._house = hidden
-    vault._loader = dataclasses.replace(vault._loader, house=hidden)
+    vault._held.loader = dataclasses.replace(vault._held.loader, house=hidden)
 
     for work in (
         vault.examine(ObjectName(label=label), deadline=soon()),

@@ -157,7 +157,7 @@ def _attempts(vault: TokenVault, session: Any, handle: int) -> dict[str, Callabl
 async def test_loaded_key_does_aes_gcm_and_nothing_else(opened: OpenedVault, mode: CustodyMode) -> None:
     vault = opened.vault
     key = await make_gcm(vault, mode)
-    loaded = await vault._load(key, soon())
+    loaded = await vault._held.load(key, soon())
     with vault._parts.pool.fresh() as session:
         for name, attempt in _attempts(vault, session, loaded.handle).items():
             with pytest.raises(exceptions.PKCS11Error):
@@ -206,7 +206,7 @@ async def test_wrong_check_value_is_an_unavailable_key_and_no_ill_token(
     key = await make_gcm(vault, mode)
     wrong = with_record(key, check_value=altered(key.record.check_value, position))
 
-    assert "integrity" in await refused(vault._load(wrong, soon()), Reason.KEY_UNAVAILABLE)
+    assert "integrity" in await refused(vault._held.load(wrong, soon()), Reason.KEY_UNAVAILABLE)
     await vault.probe()
 
 
@@ -214,7 +214,7 @@ async def test_wrong_check_value_is_an_unavailable_key_and_no_ill_token(
 async def test_check_value_of_another_form_is_refused(vault: TokenVault, check: bytes) -> None:
     key = await make_gcm(vault)
 
-    await refused(vault._load(with_record(key, check_value=check), soon()), Reason.KEY_UNAVAILABLE)
+    await refused(vault._held.load(with_record(key, check_value=check), soon()), Reason.KEY_UNAVAILABLE)
 
 
 async def test_swapped_blobs_and_objects_are_found(vault: TokenVault) -> None:
@@ -222,7 +222,7 @@ async def test_swapped_blobs_and_objects_are_found(vault: TokenVault) -> None:
         key, other = await make_gcm(vault, mode), await make_gcm(vault, mode)
         swapped = with_record(key, **{column: getattr(other.record, column)})
 
-        await refused(vault._load(swapped, soon()), Reason.KEY_UNAVAILABLE)
+        await refused(vault._held.load(swapped, soon()), Reason.KEY_UNAVAILABLE)
 
 
 async def test_a_version_under_the_other_scheme_does_not_load(vault: TokenVault) -> None:
@@ -230,7 +230,7 @@ async def test_a_version_under_the_other_scheme_does_not_load(vault: TokenVault)
     for mode in MADE:
         xaes, gcm = await make(vault, AES, mode=mode), await make_gcm(vault, mode)
         for key, scheme in ((xaes, Scheme.AES_GCM), (gcm, Scheme.DEFAULT)):
-            await refused(vault._load(with_record(key, scheme=scheme), soon()), Reason.KEY_UNAVAILABLE)
+            await refused(vault._held.load(with_record(key, scheme=scheme), soon()), Reason.KEY_UNAVAILABLE)
 
 
 async def test_a_loaded_key_is_not_used_for_a_record_of_the_other_scheme(vault: TokenVault) -> None:

@@ -62,7 +62,7 @@ async def test_least_recently_used_key_goes_first(own: OpenedVault) -> None:
     vault = open_vault(dataclasses.replace(own.token.settings, handles=2), own.token.pin, own.house)
     first, second, third = [await make(vault, KeySpec.HMAC_256) for _ in range(3)]
     for key in (first, second, first, third):
-        await vault._load(key, soon()) if vault._keys.get(key) is None else None
+        await vault._held.load(key, soon()) if vault._keys.get(key) is None else None
 
     assert vault._keys.get(first) is not None
     assert vault._keys.get(second) is None
@@ -103,7 +103,7 @@ async def test_key_evicted_during_a_call_finishes_the_call(own: OpenedVault) -> 
 
 async def test_changed_row_does_not_evict_but_changed_material_does(own: OpenedVault) -> None:
     key, other = await make(own.vault, KeySpec.HMAC_256), await make(own.vault, KeySpec.HMAC_256)
-    await own.vault._load(key, soon())
+    await own.vault._held.load(key, soon())
     renamed = dataclasses.replace(key, record=dataclasses.replace(key.record, row_version=2))
     swapped = dataclasses.replace(key, record=dataclasses.replace(key.record, blob=other.record.blob))
 
@@ -115,13 +115,13 @@ async def test_one_callers_short_deadline_does_not_fail_the_others_who_wait_for_
     own: OpenedVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await make(own.vault, KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY)
-    load = own.vault._loader.load
+    load = own.vault._held.loader.load
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.1)
         return load(*arguments)
 
-    monkeypatch.setattr(own.vault, "_loader", SimpleNamespace(load=slow))
+    monkeypatch.setattr(own.vault._held, "loader", SimpleNamespace(load=slow))
     now = time.monotonic()
     deadlines = (now + 0.002, now + 30.0, now + 30.0)
     outcomes = await asyncio.gather(
@@ -213,7 +213,7 @@ async def test_an_old_object_of_the_token_serves_while_it_is_looked_for_again(ow
     own.vault.sweep()
     assert own.vault._keys.get(key) is old
     assert await until(lambda: own.vault._keys.get(key) not in {None, old})
-    assert len(own.vault._loads) == 0
+    assert len(own.vault._held._loads) == 0
 
 
 async def test_an_old_object_that_is_gone_is_found_out_while_it_serves(own: OpenedVault) -> None:

@@ -17,6 +17,7 @@ EXAMPLES = (
     "recovery_public_key",
     "path",
     "directory",
+    "recipients_file",
     "sinks",
     "tokens",
     "plain_context_keys",
@@ -68,7 +69,7 @@ def test_the_defaults_that_the_manual_shows_are_the_true_ones(section: str) -> N
     model = SECTIONS[section]
     read = model.model_validate({**required, **shown}, context={"base": MANUAL.parent})
 
-    assert shown or section in {"store", "access"}
+    assert shown or section in {"store", "access", "backup"}
     for name in shown:
         assert getattr(read, name) == model.model_fields[name].default, name
 

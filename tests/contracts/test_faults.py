@@ -191,7 +191,7 @@ async def test_lost_keeper_session_loses_no_key(own: OpenedVault) -> None:
     key = await make(own.vault, KeySpec.SYMMETRIC_DEFAULT)
     pair = await make(own.vault, KeySpec.RSA_2048, None)
     sealed = await own.vault.seal(key, b"secret", b"", deadline=soon())
-    await own.vault._load(pair, soon())
+    await own.vault._held.load(pair, soon())
     for keeper in (own.vault._parts.keeper, own.vault._parts.slow_keeper):
         keeper.discard(keeper.take(), "test")
 
@@ -329,7 +329,7 @@ async def test_wrong_rsa_signature_is_never_released(
     own: OpenedVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await make(own.vault, KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY)
-    await own.vault._load(key, soon())
+    await own.vault._held.load(key, soon())
     original = handles.sign
     monkeypatch.setattr(handles, "sign", lambda *a: altered(original(*a), 5))
 
@@ -340,6 +340,7 @@ async def test_wrong_rsa_signature_is_never_released(
 
 
 @softhsm
+@pytest.mark.timed
 async def test_full_lane_refuses_at_once(own: OpenedVault) -> None:
     own.vault.close()
     small = dataclasses.replace(own.token.settings, slow_threads=1, slow_queue=1)

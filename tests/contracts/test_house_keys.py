@@ -7,11 +7,12 @@ import pytest
 from pkcs11 import exceptions
 from pkcs11.constants import Attribute
 from pkcs11.mechanisms import KeyType, Mechanism
-from tests.hsmkeys import OpenedVault
+from tests.hsmkeys import OpenedVault, of_role
 from tests.softhsm import TestToken, TokenFactory
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import HouseRecord
+from strongroomd.domain.tokens import MAIN
 from strongroomd.hsm import handles, selftest
 from strongroomd.hsm.ceremony import initialise
 from strongroomd.hsm.house import PROBE_BORN, mac_check
@@ -19,14 +20,14 @@ from strongroomd.hsm.module import load
 from strongroomd.hsm.opening import open_vault
 from strongroomd.hsm.packing import MAPPER, pack
 from strongroomd.hsm.pin import Pin
-from strongroomd.hsm.templates import MASK, House, house_template
+from strongroomd.hsm.templates import MASK, House, house_template, roles_in
 
 pytestmark = pytest.mark.softhsm
 
 
 def test_init_makes_one_key_for_each_role(opened: OpenedVault) -> None:
-    assert [record.role for record in opened.house] == [role.value for role in House]
-    assert len({record.hsm_id for record in opened.house}) == len(House)
+    assert [record.role for record in opened.house] == [role.value for role in roles_in(MAIN)]
+    assert len({record.hsm_id for record in opened.house}) == len(roles_in(MAIN))
     assert all(len(record.hsm_id) == 32 for record in opened.house)
 
 
@@ -69,7 +70,7 @@ def test_fresh_token_behind_a_used_store_is_refused(opened: OpenedVault, fresh_t
     assert refusal.value.reason is Reason.CONFIGURATION
 
 
-@pytest.mark.parametrize("role", list(House))
+@pytest.mark.parametrize("role", roles_in(MAIN))
 def test_missing_role_is_refused(fresh_token: TokenFactory, role: House) -> None:
     token = fresh_token()
     house = [r for r in initialise(token.settings, token.pin) if r.role != role]
@@ -150,8 +151,10 @@ def _lax_kek(token: TestToken) -> HouseRecord:
 
 
 @pytest.mark.parametrize("role", list(House))
-def test_house_keys_can_neither_be_changed_nor_copied_nor_destroyed(opened: OpenedVault, role: House) -> None:
-    record = next(r for r in opened.house if r.role == role)
+async def test_house_keys_can_neither_be_changed_nor_copied_nor_destroyed(
+    opened: OpenedVault, role: House
+) -> None:
+    record = await of_role(opened, role)
     with opened.vault._parts.pool.fresh(writable=True) as session:
         (key,) = handles.find(session, pack({Attribute.ID: bytes.fromhex(record.hsm_id)}))
         attempts = [
@@ -202,3 +205,14 @@ def test_vault_opens_again_after_closing(fresh_token: TokenFactory) -> None:
 
     for _ in range(3):
         open_vault(token.settings, token.pin, house).close()
+
+
+async def test_a_replica_pair_proves_itself_by_what_only_its_private_half_opens(opened: OpenedVault) -> None:
+    one, other = await of_role(opened, House.REPLICA), await of_role(opened, House.REPLICA)
+    await opened.vault.take_up([one])
+    assert opened.vault.replica_key == one.public_key
+
+    with pytest.raises(StrongroomError) as refusal:
+        await opened.vault.take_up([dataclasses.replace(other, public_key=one.public_key)])
+
+    assert refusal.value.reason is Reason.INTEGRITY_FAILURE

@@ -47,7 +47,7 @@ def home(token_folder: TokenFactory) -> tuple[Path, str]:
     """A token with house keys: its folder and its PIN."""
     token: TestToken = token_folder()
     folder = token.settings.state.parent
-    assert run(folder, token.pin.reveal(), "init") == {"made": 6}
+    assert run(folder, token.pin.reveal(), "init") == {"made": 7}
     return folder, token.pin.reveal()
 
 

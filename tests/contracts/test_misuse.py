@@ -71,7 +71,7 @@ async def test_leaving_an_attribute_out_does_not_help(opened: OpenedVault, leave
 @pytest.mark.parametrize("spec", WRAPPABLE)
 async def test_loaded_sealed_key_cannot_be_wrapped_or_read(opened: OpenedVault, spec: KeySpec) -> None:
     key = await make(opened.vault, spec)
-    loaded = opened.vault._loader.load(opened.vault._keeper, key)
+    loaded = opened.vault._held.loader.load(opened.vault._held._berths.keeper, key)
     with opened.vault._parts.pool.fresh() as session:
         for kek in opened.vault._house.keks.values():
             with pytest.raises((exceptions.KeyUnextractable, exceptions.KeyNotWrappable)):
@@ -82,9 +82,9 @@ async def test_loaded_sealed_key_cannot_be_wrapped_or_read(opened: OpenedVault, 
     loaded.held.destroy()
 
 
-async def test_exportable_key_leaves_only_under_a_trusted_wrapping_key(opened: OpenedVault) -> None:
+async def test_exportable_key_in_use_leaves_only_under_a_trusted_wrapping_key(opened: OpenedVault) -> None:
     key = await make(opened.vault, KeySpec.SYMMETRIC_DEFAULT, exportable=True)
-    loaded = opened.vault._loader.load(opened.vault._keeper, key)
+    loaded = opened.vault._held.loader.load(opened.vault._held._berths.keeper, key)
 
     with opened.vault._parts.pool.fresh() as session:
         for kek in opened.vault._house.keks.values():
@@ -95,7 +95,7 @@ async def test_exportable_key_leaves_only_under_a_trusted_wrapping_key(opened: O
                 session,
                 opened.vault._house.keks[key.record.kek_id],
                 key.record.blob,
-                lax(key, WRAP_WITH_TRUSTED=False),
+                lax(key, SENSITIVE=False),
             )
     loaded.held.destroy()
 
@@ -112,7 +112,7 @@ async def test_blob_of_an_exportable_key_is_no_sealed_key(vault: TokenVault) -> 
 @pytest.mark.parametrize("spec", WRAPPABLE)
 async def test_loaded_key_does_only_its_duty(opened: OpenedVault, spec: KeySpec) -> None:
     key = await make(opened.vault, spec)
-    loaded = opened.vault._loader.load(opened.vault._keeper, key)
+    loaded = opened.vault._held.loader.load(opened.vault._held._berths.keeper, key)
     duty = duty_of(key.spec, key.usage)
     with opened.vault._parts.pool.fresh() as session:
         handle = loaded.handle
@@ -151,7 +151,7 @@ async def test_swapped_blobs_are_found(vault: TokenVault, spec: KeySpec) -> None
     swapped = dataclasses.replace(key, record=record)
 
     with pytest.raises(StrongroomError) as refusal:
-        await vault._load(swapped, soon())
+        await vault._held.load(swapped, soon())
 
     assert refusal.value.reason is Reason.KEY_UNAVAILABLE
     assert "integrity" in str(refusal.value.detail)
@@ -160,11 +160,11 @@ async def test_swapped_blobs_are_found(vault: TokenVault, spec: KeySpec) -> None
 async def test_wrong_material_of_one_key_leaves_the_others_loaded(vault: TokenVault) -> None:
     healthy = await make(vault, KeySpec.HMAC_256)
     key, other = await make(vault, KeySpec.HMAC_256), await make(vault, KeySpec.HMAC_256)
-    loaded = await vault._load(healthy, soon())
+    loaded = await vault._held.load(healthy, soon())
     record = dataclasses.replace(key.record, blob=other.record.blob)
 
     with pytest.raises(StrongroomError):
-        await vault._load(dataclasses.replace(key, record=record), soon())
+        await vault._held.load(dataclasses.replace(key, record=record), soon())
 
     assert vault._keys.get(healthy) is loaded
 
@@ -178,7 +178,7 @@ async def test_swapped_public_key_is_found(vault: TokenVault) -> None:
         )
 
         with pytest.raises(StrongroomError) as refusal:
-            await vault._load(dataclasses.replace(key, record=record), soon())
+            await vault._held.load(dataclasses.replace(key, record=record), soon())
 
         assert refusal.value.reason is Reason.KEY_UNAVAILABLE
 

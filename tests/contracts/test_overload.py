@@ -15,7 +15,7 @@ from strongroomd.domain.algorithms import KeySpec
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.keys import BoundVersion
 
-pytestmark = pytest.mark.softhsm
+pytestmark = [pytest.mark.softhsm, pytest.mark.timed]
 WORK, DEADLINE, SECONDS = 0.02, 0.3, 1.5
 NOISY, QUIET = ("111122223333", "noisy"), ("444455556666", "quiet")
 
@@ -27,6 +27,15 @@ class Results:
 
     def p99(self) -> float:
         return sorted(self.times)[int(len(self.times) * 0.99)]
+
+
+async def longest_delay(seconds: float) -> float:
+    """The longest time by which the loop, or the machine, was late meanwhile; seconds."""
+    longest, end = 0.0, time.monotonic() + seconds
+    while (now := time.monotonic()) < end:
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.monotonic() - now - 0.01)
+    return longest
 
 
 async def call(own: OpenedVault, key: BoundVersion, admission: Admission, flow: Flow, into: Results) -> None:
@@ -61,6 +70,7 @@ async def test_a_slow_token_that_is_overloaded_does_what_it_can_and_refuses_the_
         await asyncio.gather(*(own.vault.seal(key, b"text", b"", deadline=soon()) for _ in range(40)))
         peak = 40 / (time.monotonic() - start)
 
+        delay = asyncio.ensure_future(longest_delay(SECONDS + DEADLINE))
         calls: list[asyncio.Task[None]] = []
         start = time.monotonic()
         while (passed := time.monotonic() - start) < SECONDS:
@@ -72,7 +82,7 @@ async def test_a_slow_token_that_is_overloaded_does_what_it_can_and_refuses_the_
         goodput = (len(noisy.times) + len(quiet.times)) / (time.monotonic() - start)
 
     assert goodput >= 0.5 * peak, "the simulation holds it to more; a shared machine takes some of it"
-    assert noisy.p99() < DEADLINE
+    assert noisy.p99() < DEADLINE + 2 * await delay, "a call looks at the clock before and after its work"
     assert noisy.refusals <= {Reason.OVERLOADED, Reason.DEADLINE_EXCEEDED}
     assert Reason.OVERLOADED in noisy.refusals
     assert quiet.refusals == set(), "the other's flood is not its affair"

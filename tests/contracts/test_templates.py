@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pkcs11.constants import Attribute
-from tests.hsmkeys import OpenedVault, make, soon
+from tests.hsmkeys import OpenedVault, make, of_role, soon
 
-from strongroomd.domain.algorithms import SPECS, KeySpec, Scheme, schemes
+from strongroomd.domain.algorithms import SPECS, KeyFamily, KeySpec, Scheme, schemes
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.records import CustodyMode
 from strongroomd.hsm import handles
 from strongroomd.hsm.packing import MAPPER, MAX_VALUE, pack, pack_value
 from strongroomd.hsm.templates import (
+    ARRIVING_PAIR,
+    DECRYPTS_RAW,
     HOUSE_DUTIES,
     UNWRAP_TEMPLATES,
+    UNWRAPS_OAEP,
     House,
     Life,
     duty_of,
@@ -27,7 +30,7 @@ from strongroomd.hsm.templates import (
 )
 
 GOLDEN = Path(__file__).with_name("golden_templates.json")
-STORED = (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.RESIDENT)
+STORED = (Life.BORN, Life.SEALED, Life.EXPORTABLE, Life.LEAVING, Life.RESIDENT)
 
 
 def plain(attributes: dict) -> dict:
@@ -54,7 +57,16 @@ def tables() -> dict:
         for scheme in schemes(spec)
         for life in STORED
     }
-    return keys | {f"house/{role}": plain(house_template(role, bytes(16))) for role in House}
+    imports = {
+        f"import/{name}/{life}": plain(template(family, life, duty))
+        for name, family, duty, lives in (
+            ("unwraps OAEP", KeyFamily.RSA, UNWRAPS_OAEP, (Life.BORN, Life.SEALED)),
+            ("decrypts raw", KeyFamily.RSA, DECRYPTS_RAW, (Life.BORN, Life.SEALED)),
+            ("arriving pair", KeyFamily.EC, ARRIVING_PAIR, (Life.BORN,)),
+        )
+        for life in lives
+    }
+    return keys | imports | {f"house/{role}": plain(house_template(role, bytes(16))) for role in House}
 
 
 def test_templates_are_those_of_the_golden_table() -> None:
@@ -74,7 +86,7 @@ def test_every_customer_key_is_private_sensitive_and_fixed() -> None:
 
 def test_only_keys_that_may_leave_are_extractable() -> None:
     for name, attributes in tables().items():
-        assert attributes["EXTRACTABLE"] == name.endswith(("/born", "/exportable")), name
+        assert attributes["EXTRACTABLE"] == name.endswith(("/born", "/exportable", "/leaving")), name
 
 
 def test_sealed_kek_forces_what_makes_a_key_stay() -> None:
@@ -84,7 +96,12 @@ def test_sealed_kek_forces_what_makes_a_key_stay() -> None:
         "TOKEN": False,
         "PRIVATE": True,
     }
-    assert UNWRAP_TEMPLATES[House.KEK_EXPORTABLE][Attribute.WRAP_WITH_TRUSTED] is True
+    assert plain(UNWRAP_TEMPLATES[House.KEK_EXPORTABLE]) == {
+        "SENSITIVE": True,
+        "EXTRACTABLE": True,
+        "TOKEN": False,
+        "PRIVATE": True,
+    }
     assert set(HOUSE_DUTIES) == set(House)
 
 
@@ -96,20 +113,20 @@ async def test_token_reports_the_golden_attributes_of_real_keys(opened: OpenedVa
         if spec is not KeySpec.ECC_NIST_EDWARDS25519:
             for exportable in (False, True):
                 key = await make(opened.vault, spec, usage, exportable=exportable)
-                loaded = await opened.vault._load(key, soon())
+                loaded = await opened.vault._held.load(key, soon())
                 life = Life.EXPORTABLE if exportable else Life.SEALED
                 assert read_back(loaded.held, golden[f"{spec}/{usage}/{life}"]) == []
         key = await make(opened.vault, spec, usage, CustodyMode.RESIDENT)
-        loaded = await opened.vault._load(key, soon())
+        loaded = await opened.vault._held.load(key, soon())
         assert read_back(loaded.held, golden[f"{spec}/{usage}/{Life.RESIDENT}"]) == []
 
 
 @pytest.mark.softhsm
 @pytest.mark.parametrize("role", list(House))
-def test_token_reports_the_golden_attributes_of_house_keys(opened: OpenedVault, role: House) -> None:
+async def test_token_reports_the_golden_attributes_of_house_keys(opened: OpenedVault, role: House) -> None:
     golden = json.loads(GOLDEN.read_text())[f"house/{role}"]
     golden.pop("UNWRAP_TEMPLATE", None)
-    record = next(r for r in opened.house if r.role == role)
+    record = await of_role(opened, role)
     with opened.vault._parts.pool.fresh() as session:
         (key,) = handles.find(session, pack({Attribute.ID: bytes.fromhex(record.hsm_id)}))
         assert read_back(key, golden) == []

@@ -144,7 +144,7 @@ async def test_resident_key_of_wrong_shape_is_not_used(own: OpenedVault) -> None
     swapped = dataclasses.replace(key, record=dataclasses.replace(key.record, hsm_id=other.record.hsm_id))
 
     with pytest.raises(StrongroomError) as refusal:
-        await own.vault._load(swapped, soon())
+        await own.vault._held.load(swapped, soon())
     assert refusal.value.reason is Reason.KEY_UNAVAILABLE
 
 

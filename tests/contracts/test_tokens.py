@@ -83,7 +83,7 @@ async def core(tmp_path: Path, opened: OpenedVault, second: Second) -> AsyncIter
     await second.further.tend()
     vaults = Vaults(opened.vault, [second.further], [*opened.house, *second.house])
     made = await make_core(tmp_path, opened, lambda _: vaults)
-    made.keys._tokens = TokenNames(frozenset({"second"}))
+    made.keys._new._tokens = TokenNames(frozenset({"second"}))
     yield made
     await made.close()
     second.further.close()
@@ -96,7 +96,7 @@ async def create(core: Core, mode: CustodyMode, token: str) -> KeyRecord:
 async def use(core: Core, key: KeyRecord) -> None:
     """Seal and open with the newest version, through the vault of all tokens."""
     bound = await core.catalog.version(await core.catalog.entry(key.key_id))
-    vault, deadline = core.keys._vault, core.caller().deadline
+    vault, deadline = core.keys._births._vault, core.caller().deadline
     sealed = await vault.seal(bound, b"plaintext", b"", deadline=deadline)
     assert await vault.open(bound, sealed, b"", deadline=deadline) == b"plaintext"
 
@@ -183,7 +183,7 @@ async def test_an_object_is_adopted_where_it_is_and_nowhere_else(core: Core, sec
     vault = second.further.place.vault
     assert vault is not None
     plant(vault, "theirs")
-    core.adoptions._tokens = core.keys._tokens
+    core.adoptions._tokens = core.keys._new._tokens
     for token in ("", "main"):
         with pytest.raises(StrongroomError) as caught:
             await core.adoptions.adopt(core.caller(), NewAdoption(label="theirs"), token=token)

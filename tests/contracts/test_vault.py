@@ -256,13 +256,13 @@ async def test_concurrent_first_uses_load_the_key_once(
     vault = opened.vault
     key = await make(vault, KeySpec.RSA_2048, KeyUsage.SIGN_VERIFY)
     loads = []
-    original = type(vault._loader).load
+    original = type(vault._held.loader).load
 
     def counted(self: Loader, device: Device, bound: BoundVersion) -> LoadedKey:
         loads.append(bound)
         return original(self, device, bound)
 
-    monkeypatch.setattr(type(vault._loader), "load", counted)
+    monkeypatch.setattr(type(vault._held.loader), "load", counted)
     await asyncio.gather(
         *(vault.sign(key, SigningAlgorithm.RSASSA_PSS_SHA_256, bytes(32), deadline=soon()) for _ in range(20))
     )

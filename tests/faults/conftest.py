@@ -7,13 +7,14 @@ import pytest
 from tests.faults.core import Core, make_core
 from tests.hsmkeys import OpenedVault
 
-from strongroomd.storage import audit_log
+from strongroomd.storage import audit_log, database
 
 
 @pytest.fixture(autouse=True)
-def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The 200 ms of the audit log are tested where they are the subject; here a busy disk proves nothing."""
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit log's 200 ms and the store's 2 s are tested where they are the subject; a busy disk proves nothing."""
     monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
+    monkeypatch.setattr(database, "READ_SECONDS", 30.0)
 
 
 @pytest.fixture

@@ -106,9 +106,14 @@ def test_busy_database_refuses_changes_within_two_seconds_and_heals(faulty: Daem
         blocker = sqlite3.connect(faulty.folder / "state" / "strongroom.sqlite", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         try:
-            started = time.monotonic()
-            with pytest.raises(Unavailable) as caught:
-                hasty.disable_key(key)
+            for _ in range(
+                5
+            ):  # what is to be done is written down first, and a busy disk may be in the way of that
+                started = time.monotonic()
+                with pytest.raises(Unavailable) as caught:
+                    hasty.disable_key(key)
+                if caught.value.reason != "AUDIT_UNAVAILABLE":
+                    break
             took = time.monotonic() - started
             assert client.decrypt(client.encrypt(key, b"served meanwhile").ciphertext).plaintext
         finally:

@@ -18,7 +18,7 @@ from strongroomd.custody.contextnotes import ContextNotes
 from strongroomd.custody.crypto import Crypto
 from strongroomd.custody.invocations import Invocations
 from strongroomd.custody.ledger import Ledger
-from strongroomd.custody.rotation import Rotation
+from strongroomd.custody.rotation import Rotation, succession
 from strongroomd.custody.sealing import Ciphertext, Sealer
 from strongroomd.custody.signing import Signing
 from strongroomd.domain import envelope
@@ -42,12 +42,20 @@ class Meter:
 
     blocks: int = 0
     levels: dict[int, int] = field(default_factory=dict)
+    late: int = 0
+    behind: int = 0
 
     def reserved(self) -> None:
         self.blocks += 1
 
     def worn(self, percent: int, keys: int) -> None:
         self.levels[percent] = keys
+
+    def overdue(self, keys: int) -> None:
+        self.late = keys
+
+    def waiting(self, versions: int) -> None:
+        self.behind = versions
 
 
 @dataclass
@@ -81,7 +89,15 @@ def worker(core: Core, ledger: Ledger | None = None, bounds: Bounds = SMALL) -> 
     sealer = Sealer(core.vault, core.catalog, 4_096, counters, ContextNotes(bytes(32)))
     batches = Batches(gate, sealer, Signing(gate, core.vault, core.catalog), core.catalog, core.service_keys)
     rotation = Rotation(
-        gate, core.keys._births, core.catalog, core.ledger, core.store, meter, core.clock, bounds
+        gate,
+        core.keys._births,
+        core.catalog,
+        core.ledger,
+        core.store,
+        meter,
+        core.clock,
+        core.upkeep.clock_believed,
+        bounds,
     )
     return Worker(core, ledger, counters, Crypto(gate, sealer, core.service_keys), batches, rotation, meter)
 
@@ -397,7 +413,7 @@ async def test_a_key_rotated_meanwhile_is_not_rotated_again(core: Core) -> None:
     assert counter is not None
     await core.keys.rotate(core.caller(), key.key_id)
 
-    await mine.rotation._rotate(entry, counter.version, {})
+    await mine.rotation._rotate(entry, {}, succession(key.key_id, after=counter.version))
 
     assert (await mine.current(key)).version == 2
     assert audited(core) == [("intent", "PENDING"), ("outcome", "UNCHANGED")]

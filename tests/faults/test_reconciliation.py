@@ -14,9 +14,8 @@ import pytest
 from tests.faults.core import Core, make_core
 from tests.hsmkeys import MADE, OpenedVault, soon
 
-from strongroomd.custody.births import abandon, destroy_object
+from strongroomd.custody.births import INTENT_GRACE_MS, abandon, destroy_object
 from strongroomd.custody.clockwatch import CLOCK_REST_SECONDS
-from strongroomd.custody.upkeep import INTENT_GRACE_MS
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.audit import next_checkpoint
 from strongroomd.domain.errors import Reason, StrongroomError
@@ -318,7 +317,7 @@ async def test_key_born_while_upkeep_looks_is_neither_missing_nor_an_orphan(
 ) -> None:
     core = await make_core(tmp_path, own, _Interrupted)
     core.vault  # noqa: B018 - the plain vault; the core uses the interrupted one
-    interrupted: Any = core.upkeep._vault
+    interrupted: Any = core.upkeep._reconciliation._vault
     interrupted.meanwhile = lambda: core.create(CustodyMode.RESIDENT)
 
     await core.upkeep.reconcile()
@@ -610,7 +609,7 @@ async def test_destruction_called_off_at_the_last_moment_leaves_no_open_intent(o
     due = await key_of(core, key.key_id)
     await core.keys.cancel_deletion(core.caller(), key.key_id)
 
-    await core.upkeep._destroy(due)
+    await core.upkeep._endings._destroy(due)
 
     assert told(core) == both("DestroyKey", "UNCHANGED")
 

@@ -147,6 +147,7 @@ def test_a_crashed_worker_is_replaced_within_a_second_while_its_sibling_stays(da
     assert {worker["index"] for worker in after["workers"]} == {0, 1}
 
 
+@pytest.mark.timed
 def test_a_silent_worker_is_killed_within_two_seconds_and_replaced(daemon: Daemon) -> None:
     daemon.start({"1": [*READY, [1.0, "silent", None]], "default": READY})
 

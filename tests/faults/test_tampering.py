@@ -13,6 +13,7 @@ import pytest
 from tests.faults.core import ADMIN, Core
 from tests.faults.keystores import KMS_KEY, make_shop
 from tests.hsmkeys import plant
+from tests.records import sample
 
 from strongroomd.custody.adoptions import NewAdoption
 from strongroomd.custody.catalog import Catalog
@@ -23,9 +24,18 @@ from strongroomd.custody.quotarequests import Wanted
 from strongroomd.domain import journal
 from strongroomd.domain.accounts import uri_fact
 from strongroomd.domain.actions import Action
+from strongroomd.domain.approvalrecords import (
+    ApprovalRecord,
+    ApprovalRequestRecord,
+    ApproverRecord,
+    QuorumRecord,
+)
+from strongroomd.domain.destruction import DeletionRecord
 from strongroomd.domain.errors import Reason, StrongroomError
+from strongroomd.domain.exporting import WrappingKeyRecord
 from strongroomd.domain.grants import Constraints, NewGrant
 from strongroomd.domain.keys import Anchor
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
 from strongroomd.domain.quota import Rate
 from strongroomd.domain.records import (
     RECORD_KINDS,
@@ -36,14 +46,26 @@ from strongroomd.domain.records import (
     LimitRecord,
     LimitScope,
     Record,
+    RewrapRecord,
+    RewrapState,
     VersionRecord,
 )
+from strongroomd.domain.replication import CopyRecord, PeerRecord, ReplicaRecord
+from strongroomd.domain.rotations import ScheduleRecord
 from strongroomd.domain.xks.records import Pinning
 from strongroomd.storage.schema import RECORD_TABLES
 
 pytestmark = pytest.mark.softhsm
 
 EVERYBODY = '{"Statement": [{"Effect": "Allow", "Action": "xks:*"}]}'
+SAMPLED = (
+    *(ScheduleRecord, DeletionRecord, MaterialRecord, WrappingPairRecord, WrappingKeyRecord),
+    *(ApproverRecord, ApprovalRequestRecord, ApprovalRecord, QuorumRecord),
+    *(PeerRecord, CopyRecord, ReplicaRecord),
+)
+"""Kinds whose records need more of a world than there is here."""
+HANDFULS = [list(RECORD_KINDS)[start::4] for start in range(4)]
+"""Kinds whose records are tried in one world: to make it takes longer than to try most of them."""
 SHORT = 16  # bytes of which every bit is flipped; of longer values, a sample
 SAMPLE = 24
 
@@ -67,6 +89,11 @@ async def stocked(core: Core) -> KeyRecord:
     context = Constraints(subset=(("tenant", "7"),))
     lent = NewGrant(ADMIN.arn, frozenset({Action.DECRYPT}), context, ADMIN.arn, "a name")
     await core.grants.create(core.caller(), key.key_id, lent)
+    async with core.ledger.change() as change:
+        await change.put(RewrapRecord("", "00" * 16, RewrapState.DONE, 2, 1, 1, 200, 1, 2, ADMIN.arn))
+        for made in map(sample, SAMPLED):
+            of_key = hasattr(made, "key_id")
+            await change.put(dataclasses.replace(made, key_id=key.key_id) if of_key else made)
     return key
 
 
@@ -124,43 +151,58 @@ def flips(value: object) -> Iterator[object]:
 
 def put(core: Core, table: str, column: str, where: str, key: object, value: object, like: object) -> None:
     """Set a column; bytes become text where text was, as a flipped bit in the file would have it."""
+    with core.behind() as connection:
+        connection.execute(setting(table, column, where, like), (value, key))
+
+
+def setting(table: str, column: str, where: str, like: object) -> str:
+    """The statement that does so."""
     place = "CAST(? AS TEXT)" if isinstance(like, str) else "?"
-    core.edit(f"UPDATE {table} SET {column} = {place} WHERE {where} = ?", value, key)
+    return f"UPDATE {table} SET {column} = {place} WHERE {where} = ?"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", RECORD_KINDS.values(), ids=RECORD_KINDS)
-async def test_every_flipped_bit_of_every_column_is_detected_on_load(core: Core, kind: type[Record]) -> None:
+@pytest.mark.parametrize("kinds", HANDFULS, ids=", ".join)
+async def test_every_flipped_bit_of_every_column_is_detected_on_load(core: Core, kinds: list[str]) -> None:
     await stocked(core)
+    for kind in kinds:
+        assert await unnoticed_flips(core, RECORD_KINDS[kind]) == []
+
+
+async def unnoticed_flips(core: Core, kind: type[Record]) -> list[tuple[str, object, object]]:
+    """Flip the bits of one record, one after another, and load it each time; gives what was believed."""
     table = RECORD_TABLES[kind].name
     row = core.rows(f"SELECT * FROM {table} ORDER BY record_id LIMIT 1")[0]
     unnoticed, tried = [], 0
-
-    for column, value in row.items():
-        for flipped in flips(value) if column != "record_id" else ():
-            put(core, table, column, "record_id", row["record_id"], flipped, value)
-            tried += 1
-            if not await detected(core, kind, row["record_id"]):
-                unnoticed.append((column, value, flipped))
-        put(core, table, column, "record_id", row["record_id"], value, value)
-
-    assert not unnoticed
+    with core.behind() as connection:
+        for column, value in row.items():
+            statement = setting(table, column, "record_id", value)
+            for flipped in flips(value) if column != "record_id" else ():
+                connection.execute(statement, (flipped, row["record_id"]))
+                connection.commit()
+                tried += 1
+                if not await detected(core, kind, row["record_id"]):
+                    unnoticed.append((column, value, flipped))
+            connection.execute(statement, (value, row["record_id"]))
+            connection.commit()
     assert tried > 100
     assert not await detected(core, kind, row["record_id"])
+    return unnoticed
 
 
-@pytest.mark.parametrize("kind", RECORD_KINDS.values(), ids=RECORD_KINDS)
-async def test_one_flipped_bit_of_each_column_is_found_by_the_scan(core: Core, kind: type[Record]) -> None:
+@pytest.mark.parametrize("kinds", HANDFULS, ids=", ".join)
+async def test_one_flipped_bit_of_each_column_is_found_by_the_scan(core: Core, kinds: list[str]) -> None:
     await stocked(core)
     assert not await found_by_scan(core)
-    table = RECORD_TABLES[kind].name
-    row = core.rows(f"SELECT * FROM {table} ORDER BY record_id DESC LIMIT 1")[0]
+    for kind in kinds:
+        table = RECORD_TABLES[RECORD_KINDS[kind]].name
+        row = core.rows(f"SELECT * FROM {table} ORDER BY record_id DESC LIMIT 1")[0]
 
-    for column, value in row.items():
-        if column != "record_id" and (flipped := next(flips(value), None)) is not None:
-            put(core, table, column, "record_id", row["record_id"], flipped, value)
-            assert await found_by_scan(core), column
-            put(core, table, column, "record_id", row["record_id"], value, value)
+        for column, value in row.items():
+            if column != "record_id" and (flipped := next(flips(value), None)) is not None:
+                put(core, table, column, "record_id", row["record_id"], flipped, value)
+                assert await found_by_scan(core), (kind, column)
+                put(core, table, column, "record_id", row["record_id"], value, value)
 
 
 async def test_a_bad_record_does_not_stop_the_scan_from_looking_at_the_others(core: Core) -> None:

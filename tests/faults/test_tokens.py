@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.harness import Daemon, make_folder, refused, running
@@ -59,8 +60,8 @@ class House:
         """The metrics; nothing likewise."""
         return page(self.daemon, "metrics")
 
-    def make(self, token: str, **settings: str) -> Key:
-        return self.client.create_key(token=token, **settings)  # type: ignore[arg-type]
+    def make(self, token: str, **settings: Any) -> Key:
+        return self.client.create_key(token=token, **settings)
 
     def works(self, key: Key) -> bool:
         """Whether the key encrypts and decrypts now; nothing but its token may keep it from that."""
@@ -79,6 +80,7 @@ class House:
             assert done.returncode == 0, done.stderr
             self.prepared.add("second")
         eventually(lambda: "token second: well" in self.readiness)
+        eventually(lambda: served(lambda: bool(self.client.list_keys())))  # over a living connection
 
 
 def eventually(true: Callable[[], bool]) -> None:
@@ -172,6 +174,26 @@ def test_token_is_prepared_once_while_the_daemon_serves(house: House) -> None:
     assert house.works(house.make("second"))
     assert again.returncode == 78
     assert "hsm.tokens" in again.stderr
+
+
+def test_a_further_tokens_keks_get_successors_of_their_own(house: House) -> None:
+    house.await_second()
+    with refused("INVALID_FIELD", "role"):
+        house.client.rotate_house_key("row-mac", token="second")
+    old = [house.make("second", exportable=exportable) for exportable in (False, True)]
+    roles = ("kek-sealed", "kek-exportable")
+    with house.daemon.client() as patient:
+        made = [patient.rotate_house_key(role, token="second") for role in roles]
+
+    new = [house.make("second", exportable=exportable) for exportable in (False, True)]
+    assert house.client.start_rewrap(token="second").total == 1
+    eventually(lambda: house.client.get_rewrap(token="second").state == "DONE")
+
+    assert all(house.works(key) for key in (*old, *new))
+    found = {key.house_key_id: key for key in house.client.list_house_keys()}
+    assert [found[each.house_key_id].versions for each in made] == [1, 2]
+    main = [key for key in found.values() if key.token == "main" and key.role in roles]
+    assert {key.generation for key in main} == {0}
 
 
 def test_keys_tell_their_token_and_stay_there_and_survive_both_its_loss_and_a_new_worker(

@@ -27,7 +27,7 @@ from tests.harness import AUTHORITIES, XKS, Daemon, await_ready, make_folder, wa
 from tests.kms import AAD, CDIV, OK, Kms, decryption, each_worker, open_store
 from tests.xksdoor import DECRYPT, ENCRYPT, HEALTH
 
-pytestmark = [pytest.mark.daemon, pytest.mark.softhsm, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.softhsm, pytest.mark.slow, pytest.mark.timed]
 RECOVERY = 5.0  # seconds after which everything works again
 DEVICE_ERROR, GENERAL_ERROR, SESSION_INVALID, NOT_PRESENT = 0x30, 0x5, 0xB3, 0xE0
 INTERNAL, TIMEOUT = (500, "InternalException"), (503, "DependencyTimeoutException")

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.commands import RUNNER
 from tests.harness import Daemon, Shell, make_folder, running, shared_daemon
 
 from strongroom import Client
@@ -55,9 +55,6 @@ def shell(daemon: Daemon, tmp_path: Path) -> Shell:
             "XDG_CONFIG_HOME": str(tmp_path),
             **{f"STRONGROOM_{name.upper()}": str(path) for name, path in tls.items()},
         }
-        command = [sys.executable, "-m", "strongroom.cli", *arguments]
-        return subprocess.run(
-            command, input=stdin, capture_output=True, env=environment, check=False, timeout=60
-        )
+        return RUNNER.run_client(arguments, environment, stdin)
 
     return run

@@ -89,6 +89,7 @@ def _pressure(busy: Daemon, key: str, rate: float, seconds: float) -> tuple[int,
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_quota_is_kept_jointly_by_all_workers(busy: Daemon, root: Client) -> None:
     limit, burst = 60, 30
     key = root.create_key().key_id

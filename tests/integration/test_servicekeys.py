@@ -109,12 +109,13 @@ def test_no_mutation_that_names_a_key_changes_it_whoever_asks(
     admin.create_alias(mine, admin.create_key().key_id)
     nobody = Callers("", "", "", "", "")
     stores = KeyStores(admin.create_key_store().key_store_id)
-    kit = Kit(key, key, key, key, mine, b"", b"", b"", "0" * 64, "0" * 64, nobody, stores)
+    names = {"external": key, "leaving": key}
+    kit = Kit(key, key, key, key, mine, b"", b"", b"", "0" * 64, "0" * 64, nobody, stores, **names)  # type: ignore[arg-type]
     asked = {name: naming(name, kit) for name in KEYED}
     limit = {"scope": quota_pb2.LIMIT_SCOPE_KEY, "subject": key}
     asked["PutLimit"] = request("PutLimit", **limit, per_second=1)
     asked["DeleteLimit"] = request("DeleteLimit", **limit)
-    unknown = replace(kit, seal=fresh_id())
+    unknown = replace(kit, seal=fresh_id(), external=fresh_id(), leaving=fresh_id())
     look = {"Effect": "Allow", "Action": ["kms:DescribeKey", "kms:PutKeyPolicy"], "Resource": arn}
     with Wire.connect(daemon, "admin") as wire:
         blind = {name: wire.call(name, asked[name]) for name in KEYED}

@@ -14,6 +14,7 @@ from strongroomd.domain.algorithms import KeySpec, KeyUsage, Scheme
 from strongroomd.domain.envelope import HEADER_BYTES, NONCE_BYTES, TAG_BYTES, Format
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.limits import MAX_CONTEXT, MAX_CONTEXT_PAIRS
+from strongroomd.domain.protection import since
 from strongroomd.domain.quotarequests import QuotaRequestRecord, RequestState
 from strongroomd.domain.records import (
     AliasRecord,
@@ -228,6 +229,9 @@ _FIRST = {
     "key": 16, "version": 12, "alias": 6, "limit": 5, "house": 5, "grant": 15, "invocations": 4,
     "account": 5, "principal": 14, "identity": 7, "access_key": 7, "access_key_addresses": 5, "quota_request": 20,
     "xks_store": 14, "xks_key": 13, "xks_credential": 6,
+    "schedule": 4, "deletion": 11, "rewrap": 11, "approver": 9, "approval_request": 22, "approval": 9, "quorum": 5,
+    "wrapping_key": 11, "wrapping_pair": 12, "material": 10,
+    "peer": 8, "replica_copy": 6, "replica": 5,
 }  # fmt: skip
 
 
@@ -248,9 +252,9 @@ class Grown(Record):
 
     KIND = "grown"
     first: str
-    one: str = dataclasses.field(default="", metadata=records.since("2"))
-    two: int = dataclasses.field(default=7, metadata=records.since("3"))
-    three: bytes = dataclasses.field(default=b"-", metadata=records.since("3"))
+    one: str = dataclasses.field(default="", metadata=since("2"))
+    two: int = dataclasses.field(default=7, metadata=since("3"))
+    three: bytes = dataclasses.field(default=b"-", metadata=since("3"))
     row_version: int = 1
 
 

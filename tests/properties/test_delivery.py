@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.databases import make_database
 
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.courier import Courier
@@ -17,7 +18,6 @@ from strongroomd.domain.delivery import Blame, Delivery, Patience, Route, SinkSt
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.domain.events import Event, Pattern, matches
 from strongroomd.storage.database import StoreSettings
-from strongroomd.storage.migration import migrate
 from strongroomd.storage.store import SqlStore, open_store
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def test_every_event_arrives_and_each_subjects_in_order(
 ) -> None:
     async def scenario(folder: str) -> None:
         url = f"sqlite:///{folder}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock, sink = open_store(StoreSettings(url)), Turned(), Moody(iter(moods))
         await courier(store, clock, sink).register()
         await write(store, subjects, clock)
@@ -201,7 +201,7 @@ def test_a_poisonous_event_becomes_a_dead_letter_and_the_rest_arrives_in_order(
 
     async def scenario(folder: str) -> None:
         url = f"sqlite:///{folder}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock, sink = open_store(StoreSettings(url)), Turned(), Poisoned(iter(()))
         patience = Patience(tries, 10_000 * HOUR)
         await courier(store, clock, sink, patience).register()
@@ -226,7 +226,7 @@ def test_a_poisonous_event_becomes_a_dead_letter_and_the_rest_arrives_in_order(
 def test_a_refused_event_that_could_not_be_queued_is_taken_up_again(tmp_path: Path, mood: str) -> None:
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock, sink = open_store(StoreSettings(url)), Turned(), Moody(iter([Blame.EVENT]))
         await courier(store, clock, sink).register()
         await write(store, ["a", "a"], clock)
@@ -242,7 +242,7 @@ def test_a_refused_event_that_could_not_be_queued_is_taken_up_again(tmp_path: Pa
 def test_an_event_that_somebody_else_wrote_is_never_sent(tmp_path: Path) -> None:
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock, sink = open_store(StoreSettings(url)), Turned(), Moody(iter(()))
         await courier(store, clock, sink).register()
         await write(store, ["a"], clock, b"forged")
@@ -259,7 +259,7 @@ def test_an_event_that_somebody_else_wrote_is_never_sent(tmp_path: Path) -> None
 def test_events_of_a_sink_that_is_away_too_long_become_dead_letters_and_not_before(tmp_path: Path) -> None:
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock = open_store(StoreSettings(url)), Turned()
         sink, patience = Moody(iter([Blame.SINK] * 100)), Patience(1, 10 * HOUR)
         await courier(store, clock, sink, patience).register()
@@ -285,7 +285,7 @@ def test_sinks_that_could_not_be_registered_leave_the_old_ones_at_work(
 
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock = open_store(StoreSettings(url)), Turned()
         old, new = Moody(iter(())), Moody(iter(()))
         at_work, others = courier(store, clock, old), {"new": Route("new", Pattern(), NEVER)}
@@ -310,7 +310,7 @@ def test_sinks_that_could_not_be_registered_leave_the_old_ones_at_work(
 def test_nothing_that_is_still_wanted_is_purged(tmp_path: Path) -> None:
     async def scenario() -> None:
         url = f"sqlite:///{tmp_path}/s.db"
-        migrate(url)
+        make_database(url)
         store, clock = open_store(StoreSettings(url)), Turned()
         sink = Moody(iter([None, Blame.EVENT, Blame.SINK]))
         at_work = courier(store, clock, sink)

@@ -6,9 +6,23 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.soak import counters, events, forgeries, grantkills, kills, load, logins, policykills, xksstage
+from tests.soak import (
+    clock,
+    counters,
+    events,
+    forgeries,
+    grantkills,
+    kills,
+    load,
+    logins,
+    policykills,
+    rewrap,
+    xksstage,
+)
 from tests.soak import xks as hostile
 from tests.soak.promises import WrongResult
 
@@ -44,16 +58,15 @@ def main() -> int:
     event = kinds.add_parser("events", help="webhook, NATS, workers and daemon taken away while keys change")
     event.add_argument("--seconds", type=float, default=300.0)
     event.add_argument("--away", type=float, default=5.0, help="how long each blow lasts")
-    attacked = kinds.add_parser(
-        "xks", help="strangers attack the XKS door, then all that may change there does"
-    )
-    attacked.add_argument("--seconds", type=float, default=5.0, help="of each round")
-    attacked.add_argument("--rounds", type=int, default=5, help="of each attack, quiet and attacked in turns")
-    attacked.add_argument("--rate", type=float, default=300.0, help="healthy calls a second")
+    _add_xks(kinds)
     forging = kinds.add_parser(
         "forgeries", help="forged ciphertexts at the XKS door, honest calls between them"
     )
     forging.add_argument("--count", type=int, default=50_000)
+    moving = kinds.add_parser("rewrap", help="exportable keys move to a new KEK under load, workers killed")
+    moving.add_argument("--keys", type=int, default=10_000)
+    moving.add_argument("--per-second", type=int, default=200)
+    kinds.add_parser("clock", help="the wall clock is moved by libfaketime while keys wait for their dates")
     arguments = parser.parse_args(sys.argv[1:] or ["load"])
     random.seed(arguments.seed)
     _say(f"seed {arguments.seed}")
@@ -68,6 +81,15 @@ def main() -> int:
         return 1
     shutil.rmtree(place)
     return 0
+
+
+_ROUNDS: dict[str, Callable[[Path, int, float], Any]] = {
+    "grants": grantkills.run,
+    "policies": policykills.run,
+    "counters": counters.run,
+    "logins": logins.run,
+}
+"""Kinds that are so many rounds, or so long."""
 
 
 def _say(line: str) -> None:
@@ -87,6 +109,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
         | events.Figures
         | xksstage.Figures
         | forgeries.Figures
+        | rewrap.Figures
+        | clock.Figures
     )
     match arguments.kind:
         case "load":
@@ -102,20 +126,34 @@ def _run(arguments: argparse.Namespace, folder: Path) -> bool:
         case "events":
             figures = events.run(folder, arguments.seconds, away=arguments.away)
         case "xks":
-            figures = hostile.run(folder, arguments.seconds, rounds=arguments.rounds, rate=arguments.rate)
+            figures = hostile.run(
+                folder,
+                arguments.seconds,
+                rounds=arguments.rounds,
+                rate=arguments.rate,
+                separate=arguments.apart,
+            )
+        case "clock":
+            figures = clock.run(folder)
         case "forgeries":
             figures = forgeries.run(folder, arguments.count)
-        case "grants":
-            figures = grantkills.run(folder, arguments.rounds, arguments.seconds)
-        case "policies":
-            figures = policykills.run(folder, arguments.rounds, arguments.seconds)
-        case "counters":
-            figures = counters.run(folder, arguments.rounds, arguments.seconds)
+        case "rewrap":
+            figures = rewrap.run(folder, arguments.keys, per_second=arguments.per_second)
         case _:
-            figures = logins.run(folder, arguments.rounds, arguments.seconds)
+            figures = _ROUNDS[arguments.kind](folder, arguments.rounds, arguments.seconds)
     for line in figures.lines():
         _say(line)
     return not getattr(figures, "failed", [])
+
+
+def _add_xks(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    attacked = kinds.add_parser(
+        "xks", help="strangers attack the XKS door, then all that may change there does"
+    )
+    attacked.add_argument("--seconds", type=float, default=5.0, help="of each round")
+    attacked.add_argument("--rounds", type=int, default=5, help="of each attack, quiet and attacked in turns")
+    attacked.add_argument("--rate", type=float, default=300.0, help="healthy calls a second")
+    attacked.add_argument("--apart", action="store_true", help="callers have a processor of their own")
 
 
 if __name__ == "__main__":

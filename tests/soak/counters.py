@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.databases import make_database
 from tests.soak.promises import WrongResult
 
 from strongroomd.custody.invocations import Invocations
@@ -38,7 +39,6 @@ from strongroomd.domain.records import (
     VersionState,
 )
 from strongroomd.storage.database import StoreSettings
-from strongroomd.storage.migration import migrate
 from strongroomd.storage.store import SqlStore, open_store
 
 BOUNDS = Bounds(limit=40_000, block=16, warn=32_000, rotate=36_000)
@@ -54,11 +54,19 @@ _BOUND = BoundVersion("k", _KEY.spec, _KEY.usage, _KEY.mode, exportable=False, r
 
 
 class SoftVault:
-    """The two things that a ledger asks of a vault, in software."""
+    """What a ledger asks of a vault, in software."""
 
-    async def row_mac(self, data: bytes) -> bytes:
+    async def record_mac(self, data: bytes) -> bytes:
         """HMAC under a key that everybody knows."""
         return hmac.digest(b"soak", data, hashlib.sha256)
+
+    async def record_mac_matches(self, data: bytes, mac: bytes) -> bool:
+        """Make it again and compare."""
+        return hmac.compare_digest(await self.record_mac(data), mac)
+
+    def knows_mac_key(self, mac: bytes) -> bool:
+        """There is but one."""
+        return len(mac) == hashlib.sha256().digest_size
 
     async def read_anchor(self) -> Anchor:
         """An anchor that knows of an empty store."""
@@ -101,7 +109,7 @@ def _main(folder: Path, kills: int, seconds: float) -> Figures:
         time.monotonic(),
         Figures(),
     )
-    migrate(url)
+    make_database(url)
     asyncio.run(_found(url))
     book.touch()
     living: list[tuple[float, int]] = []

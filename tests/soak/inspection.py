@@ -11,10 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 from strongroomd.config import Settings, load
+from strongroomd.custody.births import INTENT_GRACE_MS
 from strongroomd.custody.catalog import Catalog
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.ledger import Ledger
-from strongroomd.custody.upkeep import INTENT_GRACE_MS, Upkeep
+from strongroomd.custody.upkeep import Upkeep
+from strongroomd.domain.housekeys import checkpoint_key
 from strongroomd.domain.records import HouseRecord, KeyRecord, VersionRecord, VersionState
 from strongroomd.frontends.ops.signatures import checkpoint_verifier
 from strongroomd.hsm.opening import open_vault
@@ -23,7 +25,6 @@ from strongroomd.storage.audit_reader import verify
 from strongroomd.storage.audit_trail import FileAuditTrail
 from strongroomd.storage.store import SqlStore, open_store
 from strongroomd.wiring import rooms
-from strongroomd.wiring.core import checkpoint_key
 
 
 class LaterClock(Clock):

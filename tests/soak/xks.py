@@ -8,11 +8,12 @@ Calls that a slow machine makes late (503, 429, not sent in time) are told apart
 import json
 import re
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import rig, xks, xksrig
+from tests.bench import apart, rig, xks, xksrig
 from tests.bench.xkscalls import Target
 from tests.harness import reissue
 from tests.soak import xkslive
@@ -64,6 +65,7 @@ def run(
     share: float = 1.0,
     attacks: tuple[str, ...] = tuple(ATTACKS),
     changes: tuple[str, ...] = tuple(xkslive.CHANGES),
+    separate: bool = False,
 ) -> Figures:
     """Run it all.
 
@@ -75,6 +77,8 @@ def run(
         share: of the attackers that each attack has.
         attacks: which.
         changes: which.
+        separate: attackers and healthy clients have a processor of their own, so that an attack costs the healthy
+            what it costs the daemon, and not what it costs those who make it.
 
     Raises:
         WrongResult: a worker died, a bug showed, the breaker tripped, connections stayed, or a change had no effect.
@@ -82,12 +86,14 @@ def run(
     config = xksrig.found(folder, 2)
     config.write_text(config.read_text().replace("max_connections = 4000", "max_connections = 1000"))
     figures, authority = Figures(), reissue(folder)
-    with xksrig.serving(config) as stores, xks.generator() as load:
+    with apart.keep(apart=separate), xksrig.serving(config) as stores, xks.generator() as load:
         healthy, loud = stores.make("blue", KEYS), stores.make("loud", 1)
         store = next(s.key_store_id for s in stores.client.list_key_stores().items if s.uri_prefix == "/blue")
         stage = Stage(stores, Workers(stores.daemon), load, healthy, store, rate, figures, authority)
         stage.ask(1.0)  # everything is warm
-        with rig.helper("xksattacks", wait=False, package="tests.soak") as helper:
+        with ExitStack() as stack:
+            with apart.callers():
+                helper = stack.enter_context(rig.helper("xksattacks", wait=False, package="tests.soak"))
             _attacks(stage, Attackers(helper.process), loud, (attacks, seconds, rounds, share))
         xkslive.run(stage, changes)
     return figures

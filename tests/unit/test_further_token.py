@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,6 +41,7 @@ class Watcher(Silent):
 
 class FakeVault:
     def __init__(self, settings: object, parts: object, observer: object) -> None:
+        self.housekeeping = SimpleNamespace(source=None)
         self.fatal: str | None = None
         self.lane: str | None = None
         self.idle = True

@@ -125,8 +125,8 @@ def test_no_label_can_hold_a_key_or_a_principal() -> None:
     allowed = {
         "method", "code", "outcome", "cause", "function", "ckr", "scope", "class",
         "kind", "state", "certificate", "version", "python", "percent",
-        "type", "sink", "blame", "rule", "check", "token", "lane",
-        "xks_operation", "kms_operation", "error",  # closed lists, and names of the configuration
+        "type", "sink", "blame", "rule", "check", "token", "lane", "role", "generation",
+        "xks_operation", "kms_operation", "error", "level",  # closed lists, and names of the configuration
     }  # fmt: skip
 
     for collector in set(Metrics().registry._names_to_collectors.values()):

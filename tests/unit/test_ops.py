@@ -22,7 +22,10 @@ TESTS = sorted((OPS / "alerts").glob("*.tests.yml"))
 UNIT = OPS / "systemd" / "strongroomd.service"
 CONTAINERFILE = OPS / "container" / "Containerfile"
 FOREIGN = {"up"}  # Prometheus's own
-PROCEDURES = {"ConnectKeyStore"}  # runbooks that no alert leads to
+PROCEDURES = {  # runbooks that no alert leads to
+    *("ConnectKeyStore", "ExportKey", "ImportKeyMaterial", "ReplicateKey"),
+    *("BackupAndRestore", "Ceremony", "RewrapCeremony"),
+}
 
 MUST_PAGE = {
     *("StrongroomRowMacFailure", "StrongroomKeyMissing", "StrongroomObjectResurrected"),

@@ -21,6 +21,10 @@ OTHER_CHANGES = {
     "the token object is proved",
     "abandoned",
     "the day comes",
+    "create, external",
+    "its material is there",
+    "its material goes",
+    "switch, material away",
 }
 
 

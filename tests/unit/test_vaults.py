@@ -247,3 +247,15 @@ def test_the_main_token_is_let_go_last(tokens: Tokens) -> None:
     tokens.vaults.close()
 
     assert [tokens.main.asked, tokens.one.fake.asked, tokens.two.fake.asked] == [["close"]] * 3
+
+
+async def test_where_a_new_kek_is_follows_from_the_id_of_its_record(tokens: Tokens) -> None:
+    for record_id in ("kek-sealed/k9/two", "kek-exportable/k8", "health/k7/two", "kek-sealed/k6/nowhere"):
+        tokens.vaults.expect(record_id)
+        tokens.vaults.expect(record_id)
+
+    found: list[Any] = [
+        await tokens.vaults.seal(version(kek), b"", b"", deadline=1) for kek in ("k9", "k8", "k7", "k6")
+    ]
+
+    assert found == ["two", "main", "main", "main"]  # what nobody knows is the main one's to refuse

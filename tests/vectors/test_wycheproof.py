@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 from pkcs11.constants import Attribute
 from pkcs11.exceptions import KeySizeRange
+from pkcs11.mechanisms import Mechanism
 from tests.hsmkeys import soon
 from tests.vectors.loader import import_key, import_secret
 
+from strongroomd.custody.publickeys import oaep_encrypt
 from strongroomd.domain.algorithms import (
     EncryptionAlgorithm,
     KeyFamily,
@@ -25,12 +28,13 @@ from strongroomd.domain.algorithms import (
 from strongroomd.domain.errors import StrongroomError
 from strongroomd.domain.keys import BoundVersion
 from strongroomd.hsm import handles
+from strongroomd.hsm.birth import rsa_wrapping_template, wrap_under_rsa
 from strongroomd.hsm.ciphers import forged
 from strongroomd.hsm.keystore import TokenVault
 from strongroomd.hsm.mechanisms import CURVES
 from strongroomd.hsm.packing import pack
 from strongroomd.hsm.publickeys import load_public_key, verifies
-from strongroomd.hsm.templates import DUTIES, HOUSE_DUTIES, MASK, SUBKEY, House, Life, template
+from strongroomd.hsm.templates import DUTIES, HOUSE_DUTIES, MASK, SUBKEY, Duty, House, Life, template
 
 HERE = Path(__file__).parent
 SKIPS = json.loads((HERE / "skips.json").read_text())
@@ -66,11 +70,14 @@ async def gcm(vault: TokenVault, _: Group, case: Case) -> bool:
 
 
 async def kwp(vault: TokenVault, _: Group, case: Case) -> bool:
+    """Unwrapping, and wrapping again: SoftHSM pads first what is no multiple of eight bytes long."""
     with vault._parts.pool.fresh() as session:
         kek = session.create_object({**KEK, **pack({Attribute.VALUE: raw(case, "key")})})
         try:
             held = vault._device.run_doubtful("load", handles.unwrap, kek.handle, raw(case, "ct"), MASK)
-            return handles.take_value(held) == raw(case, "msg")
+            again = handles.wrap(session, kek.handle, Mechanism.AES_KEY_WRAP_PAD, held.handle)
+            message = handles.take_value(held)
+            return message == raw(case, "msg") and (again == raw(case, "ct") or len(message) % 8 != 0)
         finally:
             kek.destroy()
 
@@ -230,6 +237,82 @@ async def test_no_invalid_case_passes_and_every_valid_one_but_the_listed(
     assert accepted_invalid == []
     assert sorted(refused_valid) == sorted(listed(name))
     assert vault._parts.health.breaker.closed
+
+
+@pytest.mark.softhsm
+def test_kwp_wraps_as_the_vectors_say_but_for_lengths_that_softhsm_rounds_up(vault: TokenVault) -> None:
+    """The other direction: as the daemon wraps what it keeps. What is no multiple of 8 is padded with zeros first."""
+    born = pack(template(KeyFamily.HMAC, Life.BORN, Duty((), ())))
+    rounded = 0
+    with vault._parts.pool.fresh() as session:
+        for _, case in cases("aes_kwp_test"):
+            if case["result"] != "valid":
+                continue
+            message = raw(case, "msg")
+            kek = session.create_object({**KEK, **pack({Attribute.VALUE: raw(case, "key")})})
+            held = session.create_object({**born, **pack({Attribute.VALUE: message})})
+            made = handles.wrap(session, kek.handle, Mechanism.AES_KEY_WRAP_PAD, held.handle)
+            if len(message) % 8:
+                rounded += 1
+                assert made != raw(case, "ct")
+                assert len(made) == len(raw(case, "ct"))
+            else:
+                assert made == raw(case, "ct")
+            held.destroy()
+            kek.destroy()
+
+    assert rounded
+
+
+OAEP_SUITES = {
+    "rsa_oaep_2048_sha1_mgf1sha1_test": E.RSAES_OAEP_SHA_1,
+    "rsa_oaep_2048_sha256_mgf1sha256_test": E.RSAES_OAEP_SHA_256,
+    "rsa_oaep_3072_sha256_mgf1sha256_test": E.RSAES_OAEP_SHA_256,
+    "rsa_oaep_4096_sha256_mgf1sha256_test": E.RSAES_OAEP_SHA_256,
+}
+
+
+@pytest.mark.softhsm
+@pytest.mark.parametrize("name", OAEP_SUITES)
+async def test_oaep_encrypts_what_the_vectors_keys_open(vault: TokenVault, name: str) -> None:
+    """The other direction. OAEP is random, so no ciphertext is compared: who has the key opens it, by either way."""
+    algorithm, done = OAEP_SUITES[name], 0
+    for group, case in cases(name):
+        if case["result"] != "valid" or raw(case, "label") or not raw(case, "msg"):
+            continue
+        key = rsa_key(vault, group, KeyUsage.ENCRYPT_DECRYPT)
+        private = serialization.load_der_private_key(bytes.fromhex(group["privateKeyPkcs8"]), None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        made = oaep_encrypt(key.record.public_key, algorithm, raw(case, "msg"))
+        assert made != raw(case, "ct")
+        digest = hashes.SHA1() if algorithm is E.RSAES_OAEP_SHA_1 else hashes.SHA256()  # noqa: S303 - OAEP's
+        assert private.decrypt(made, padding.OAEP(padding.MGF1(digest), digest, None)) == raw(case, "msg")
+        assert await vault.rsa_decrypt(key, algorithm, made, deadline=soon()) == raw(case, "msg")
+        done += 1
+
+    assert done
+
+
+@pytest.mark.softhsm
+@pytest.mark.parametrize("size", [2_048, 3_072, 4_096])
+def test_the_tokens_own_oaep_wraps_what_the_vectors_keys_open(vault: TokenVault, size: int) -> None:
+    """As a key leaves at level `token`: OAEP with SHA-1 of a one-time AES key, by the token."""
+    name = f"rsa_oaep_{size}_sha{1 if size == 2_048 else 256}_mgf1sha{1 if size == 2_048 else 256}_test"
+    group = load(name)["testGroups"][0]
+    private = serialization.load_der_private_key(bytes.fromhex(group["privateKeyPkcs8"]), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    born = pack(template(KeyFamily.HMAC, Life.BORN, Duty((), ())))
+    with vault._parts.pool.fresh() as session:
+        held = session.create_object({**born, **pack({Attribute.VALUE: bytes(range(32))})})
+        try:
+            made = wrap_under_rsa(session, rsa_wrapping_template(private.public_key()), held.handle)
+        finally:
+            held.destroy()
+
+    sha1 = hashes.SHA1()  # noqa: S303 - OAEP's
+    once = private.decrypt(made[: size // 8], padding.OAEP(padding.MGF1(sha1), sha1, None))
+    assert len(once) == 32
+    assert aes_key_unwrap_with_padding(once, made[size // 8 :]) == bytes(range(32))
 
 
 def listed(name: str) -> list[int]:

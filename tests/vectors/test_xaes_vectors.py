@@ -73,7 +73,7 @@ async def test_vault_seals_to_the_published_ciphertext(
     vault: TokenVault, monkeypatch: pytest.MonkeyPatch, key: bytes, aad: bytes, expected: str
 ) -> None:
     bound = import_secret(vault, KeySpec.SYMMETRIC_DEFAULT, key)
-    await vault._load(bound, soon())
+    await vault._held.load(bound, soon())
     pieces = iter((NONCE[:12], NONCE[12:]))
     monkeypatch.setattr(os, "urandom", lambda _: next(pieces))
 

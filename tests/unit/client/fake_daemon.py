@@ -22,14 +22,20 @@ from google.protobuf.message import Message
 from strongroom import RetryPolicy, Settings
 from strongroom.v1 import (
     access_pb2,
+    approvals_pb2,
+    attestation_pb2,
     audit_pb2,
     crypto_pb2,
     events_pb2,
+    export_pb2,
     grants_pb2,
+    keks_pb2,
     key_stores_pb2,
     keys_pb2,
+    material_pb2,
     policies_pb2,
     quota_pb2,
+    replicas_pb2,
 )
 from strongroomd.domain.errors import Reason
 from strongroomd.domain.errors import StrongroomError as DomainError
@@ -39,7 +45,7 @@ KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ARN = f"arn:aws:kms:eu-central-1:111122223333:key/{KEY_ID}"
 FILES = (
     *(keys_pb2, crypto_pb2, grants_pb2, quota_pb2, audit_pb2, access_pb2, events_pb2, policies_pb2),
-    key_stores_pb2,
+    *(key_stores_pb2, keks_pb2, attestation_pb2, material_pb2, approvals_pb2, export_pb2, replicas_pb2),
 )
 SECRET_KEY = b"\x07" * 32
 

@@ -100,6 +100,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "activate_access_key": ("arn", "AKIA"),
     "deactivate_access_key": ("arn", "AKIA"),
     "delete_access_key": ("arn", "AKIA"),
+    "list_house_keys": (),
+    "rotate_house_key": ("kek-sealed",),
+    "start_rewrap": (),
+    "get_rewrap": (),
+    "cancel_rewrap": (),
     "create_key_store": (),
     "list_key_stores": (),
     "delete_key_store_credential": ("store", "id"),
@@ -110,15 +115,46 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "unblock_external_key": ("store", "id"),
     "remove_external_key": ("store", "id"),
     "assume_role": ("arn", "session"),
+    "import_key_material": ("alias/k", b"token", b"wrapped"),
+    "list_statement_keys": (),
+    "enrol_approver": ("arn", b"key", b"proof"),
+    "list_approvers": (),
+    "get_quorum": (),
+    "put_quorum": (2, "id"),
+    "ask_policy_change": ("alias/k", "{}"),
+    "list_approvals": (),
+    "approve_request": ("id", b"signature"),
+    "register_wrapping_key": ("name", "RSA", b"key", "id"),
+    "list_wrapping_keys": (),
+    "get_peer_statement": (),
+    "register_peer": (b"statement", b"signature", b"key", "id"),
+    "list_peers": (),
+    "replicate_key": ("alias/k", "local-2"),
+    "get_replica_bundle": ("alias/k", "local-2"),
+    "import_replica": (b"bundle", b"signature"),
+    "acknowledge_replica": ("alias/k", b"receipt", b"signature"),
+    "remove_replica": ("alias/k", "local-2"),
+    "update_primary_region": ("alias/k", "local-2"),
+    "move_lost_primary": ("alias/k", "local-2", "id"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
+    "ask_policy_change": {"purpose": "x"},
+    "request_export": {"purpose": "x", "public_key": b"key"},
     "add_identity": {"uri": "spiffe://example.org/a"},
+    "get_parameters_for_import": {
+        "wrapping_algorithm": "RSAES_OAEP_SHA_1",
+        "wrapping_key_spec": "RSA_2048",
+    },
     "remove_identity": {"subject": "CN=a", "issuer_spki_sha256": "0" * 64},
 }
 
 
+NAMES = {"AskApproval": "ask_policy_change"}
+"""One RPC, a method for each thing that can be asked; this stands for them all."""
+
+
 def python_name(method: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
+    return NAMES.get(method) or re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
 
 
 def call(client: Any, method: str) -> Any:
@@ -176,7 +212,19 @@ def test_every_stream_operation_is_one_of_operate() -> None:
         (enums.DATA_KEY_PAIR_SPEC, names.DataKeyPairSpec),
         (enums.LIMIT_SCOPE, names.LimitScope),
         (enums.PINNING, names.Pinning),
+        (enums.GUARDED_ACTION, names.GuardedAction),
+        (enums.APPROVAL_STATE, names.ApprovalState),
+        (enums.WRAPPING_KEY_KIND, names.WrappingKeyKind),
+        (enums.EXPORT_LEVEL, names.ExportLevel),
+        (enums.EXPORT_ALGORITHM, names.ExportAlgorithm),
         (enums.PRINCIPAL_KIND, names.PrincipalKind),
+        (enums.WRAPPING, names.WrappingAlgorithm),
+        (enums.WRAPPING_KEY_SPEC, names.WrappingKeySpec),
+        (enums.EXPIRATION_MODEL, names.ExpirationModel),
+        (enums.IMPORT_TYPE, names.ImportType),
+        (enums.IMPORT_LEVEL, names.ImportLevel),
+        (enums.MATERIAL_STATE, names.MaterialState),
+        (enums.MULTI_REGION_KEY_TYPE, names.MultiRegionKeyType),
     ],
 )
 def test_vocabularies_are_those_of_the_protos(codec: enums.Codec, vocabulary: Any) -> None:

@@ -74,6 +74,18 @@ def test_a_lane_is_bounded_however_patient_its_callers_are(admission: Admission,
     admission.enter(Lane.RSA, clock.now + 1e9)
 
 
+def test_another_bound_counts_from_then_on(admission: Admission, clock: Turned) -> None:
+    for _ in range(3):
+        admission.enter(Lane.QUICK, clock.now + 1e6)
+    admission.bound(Lane.QUICK, 3)
+    before = refusal(admission, clock.now + 1e6, Lane.QUICK)
+
+    admission.bound(Lane.QUICK, 4)
+
+    assert before.reason is Reason.OVERLOADED
+    assert admission.enter(Lane.QUICK, clock.now + 1e6) is None
+
+
 def test_lanes_do_not_wait_for_each_other(admission: Admission, clock: Turned) -> None:
     learn(admission, clock, 1.0)
     for _ in range(8):

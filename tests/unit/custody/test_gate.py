@@ -12,6 +12,7 @@ import pytest
 
 from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
+from strongroomd.custody.auditfacts import note_decision
 from strongroomd.custody.clock import Clock
 from strongroomd.custody.contextnotes import ContextNotes
 from strongroomd.custody.gate import Gate, UseCases, gated
@@ -45,6 +46,7 @@ class Fakes:
         self.records: list[dict[str, Any]] = []
         self.uses: list[tuple[str, str, int]] = []
         self.refused_count = 0
+        self.wanted: list[tuple[str, str]] = []
         self.key_account = ""
         self.key_policy = policy.default_policy(ALICE.arn)
 
@@ -83,6 +85,9 @@ class Fakes:
 
     def refused(self, error: StrongroomError) -> None:
         self.refused_count += 1
+
+    def wanted_while_pending(self, key_id: str, principal: str) -> None:
+        self.wanted.append((key_id, principal))
 
 
 class Cases(UseCases):
@@ -522,14 +527,15 @@ async def test_a_condition_on_what_nobody_brought_refuses(cases: Cases, fakes: F
 
 # --- what records tell of decisions and contexts
 
-CONTEXT: Context = ((b"patient", b"4711"), (b"tenant", b"blue"))
+CONTEXT: Context = ((b"patient", b"patient-4711"), (b"tenant", b"blue"))
 
 
 async def test_a_record_names_the_policy_that_decided(cases: Cases, fakes: Fakes) -> None:
     for name in ("", "duty", "rest"):
         passage = Passage(cases.gate, caller(), Action.ENCRYPT)
-        passage.note_decision(
-            policy.Decision(allowed=True, ground="1", basis=policy.Basis.KEY_POLICY_ALLOW, policy=name)
+        note_decision(
+            passage.facts,
+            policy.Decision(allowed=True, ground="1", basis=policy.Basis.KEY_POLICY_ALLOW, policy=name),
         )
         assert passage.facts["decision"].get("policy", "") == name
         assert ("policy" in passage.facts["decision"]) == bool(name)
@@ -543,7 +549,7 @@ async def test_a_record_has_the_names_of_a_context_and_values_where_configured(
     (record,) = fakes.records
     assert record["context"] == {"tenant": "blue"}
     assert record["context_hmac"].keys() == {"patient"}
-    assert "4711" not in json.dumps(record)
+    assert "patient-4711" not in json.dumps(record)
 
 
 async def test_a_refusal_within_the_account_tells_the_context_too(cases: Cases, fakes: Fakes) -> None:

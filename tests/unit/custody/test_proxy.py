@@ -518,6 +518,18 @@ async def test_of_two_first_uses_at_once_one_wins(shop: Shop) -> None:
     assert answers[0] == answers[2]
 
 
+async def test_a_first_use_that_fails_binds_nothing(shop: Shop) -> None:
+    parts = await shop.encrypt()
+    await pinned(shop, Pinning.FIRST_USE)
+    forged = dataclasses.replace(parts, tag=bytes(16))
+
+    assert await reason(shop.decrypt(forged, kms_key_arn=OTHER_KMS_KEY)) == "INVALID_CIPHERTEXT"
+
+    assert shop.shelved().keys["key"].kms_key_arn == ""
+    assert await reason(shop.decrypt(parts)) == "OK"
+    assert shop.shelved().keys["key"].kms_key_arn == KMS_KEY
+
+
 async def test_a_first_use_that_is_refused_binds_nothing(shop: Shop) -> None:
     await pinned(shop, Pinning.FIRST_USE)
     await shop.core.keys.disable(shop.core.caller(), key_id(shop))

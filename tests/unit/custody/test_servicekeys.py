@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.faults.core import ACCOUNT, ADMIN, Core, make_core
@@ -15,20 +16,27 @@ from tests.hsmkeys import OpenedVault
 
 from strongroomd.custody import mutations
 from strongroomd.custody.adoptions import NewAdoption
+from strongroomd.custody.dualcontrol import DualControl
 from strongroomd.custody.grants import ToRetire
 from strongroomd.custody.keyforms import KeyFilter
+from strongroomd.custody.lostprimaries import LostPrimaries
+from strongroomd.custody.materials import NewMaterial
+from strongroomd.custody.notary import Notary
 from strongroomd.custody.principals import NewPrincipal
 from strongroomd.custody.quotarequests import Wanted
 from strongroomd.custody.quotas import Rate
+from strongroomd.custody.replicas import Replicas
+from strongroomd.custody.schedules import Schedules
 from strongroomd.custody.sealing import Ciphertext
 from strongroomd.custody.servicekeys import ServiceKeys
 from strongroomd.domain import servicekeys
 from strongroomd.domain.accounts import AccountRecord
-from strongroomd.domain.actions import MUTATIONS, NOT_ON_SERVICE_KEYS, Action
+from strongroomd.domain.actions import MUTATIONS, NOT_ON_SERVICE_KEYS, ON_KEYS_OF_OURS, Action
 from strongroomd.domain.algorithms import KeySpec, QuotaClass
 from strongroomd.domain.compliance import judge
 from strongroomd.domain.errors import MESSAGES, Reason, StrongroomError
 from strongroomd.domain.grants import NewGrant
+from strongroomd.domain.importing import WrappingAlgorithm, WrappingKeySpec
 from strongroomd.domain.principals import NO_BEHALF, Behalf, Caller, Principal, RoleSession
 from strongroomd.domain.records import AliasRecord, KeyManager, KeyRecord, LimitScope
 
@@ -339,6 +347,18 @@ LOOKER = Principal(f"arn:aws:iam::{ACCOUNT}:user/looker", ACCOUNT, administrator
 LOOKING_AT_ALL = json.dumps({"Statement": [
     {"Effect": "Allow", "Principal": {"AWS": LOOKER.arn}, "Action": "kms:*", "Resource": "*"}
 ]})  # fmt: skip
+
+
+def schedules(core: Core) -> Schedules:
+    return Schedules(core.gate, core.keys._mutations, core.store)
+
+
+def replicas(core: Core) -> Replicas:
+    return Replicas(
+        core.gate, core.mutations, core.store, Notary(Mock(), "/strongroom/x", core.mutations.clock)
+    )
+
+
 GRANT = NewGrant(LOOKER.arn, frozenset({Action.ENCRYPT}))
 CHANGES: dict[Action, Callable[[Core, Caller, str], Awaitable[Any]]] = {
     Action.UPDATE_KEY_DESCRIPTION: lambda c, who, key: c.keys.update_description(who, key, "mine"),
@@ -347,6 +367,23 @@ CHANGES: dict[Action, Callable[[Core, Caller, str], Awaitable[Any]]] = {
     Action.SCHEDULE_KEY_DELETION: lambda c, who, key: c.keys.schedule_deletion(who, key),
     Action.CANCEL_KEY_DELETION: lambda c, who, key: c.keys.cancel_deletion(who, key),
     Action.ROTATE_KEY: lambda c, who, key: c.keys.rotate(who, key),
+    Action.GET_PARAMETERS_FOR_IMPORT: lambda c, who, key: c.parameters.give(
+        who, key, WrappingAlgorithm.RSAES_OAEP_SHA_1, WrappingKeySpec.RSA_2048
+    ),
+    Action.IMPORT_KEY_MATERIAL: lambda c, who, key: c.materials.import_material(
+        who, key, NewMaterial(b"token", b"wrapped")
+    ),
+    Action.DELETE_KEY_MATERIAL: lambda c, who, key: c.materials.delete(who, key),
+    Action.ENABLE_KEY_ROTATION: lambda c, who, key: schedules(c).enable(who, key),
+    Action.DISABLE_KEY_ROTATION: lambda c, who, key: schedules(c).disable(who, key),
+    Action.REPLICATE_KEY: lambda c, who, key: replicas(c).replicate(who, key, "local-2"),
+    Action.GET_REPLICA_BUNDLE: lambda c, who, key: replicas(c).bundle(who, key, "local-2"),
+    Action.ACKNOWLEDGE_REPLICA: lambda c, who, key: replicas(c).acknowledge(who, key, b"{}", b""),
+    Action.REMOVE_REPLICA: lambda c, who, key: replicas(c).remove(who, key, "local-2"),
+    Action.MOVE_LOST_PRIMARY: lambda c, who, key: LostPrimaries(
+        c.gate, DualControl(c.mutations, c.directory, c.vault)
+    ).move(who, key, "local-2", "0" * 32),
+    Action.UPDATE_PRIMARY_REGION: lambda c, who, key: replicas(c).hand_over(who, key, "local-2"),
     Action.ADOPT_KEY: lambda c, who, key: c.adoptions.adopt(who, NewAdoption(label="theirs", key=key)),
     Action.TAG_KEY: lambda c, who, key: c.keys.tag(who, key, (("a", "b"),)),
     Action.UNTAG_KEY: lambda c, who, key: c.keys.untag(who, key, ("a",)),
@@ -367,8 +404,9 @@ BY_NAME = {
     Action.REQUEST_QUOTA,
     Action.ANSWER_QUOTA_REQUEST,
     Action.CANCEL_QUOTA_REQUEST,
+    *ON_KEYS_OF_OURS,  # of requests about exportable or protected keys, which a service's own is not
 }
-"""What names no key but an alias (and alias/aws/ is refused as a name), or a quota request."""
+"""What names no key but an alias (and alias/aws/ is refused as a name), or a quota or approval request."""
 
 
 def test_every_change_that_names_a_key_is_tried_here() -> None:
@@ -481,10 +519,10 @@ async def test_it_rotates_when_it_is_old_enough_and_old_versions_go_on_decryptin
     mine, customers = worker(core), await core.create()
     old = (await mine.crypto.encrypt(calling(core), ALIAS, b"x")).ciphertext
 
-    core.clock.wall_offset += (365 * DAY - 60) * 1000
+    core.clock.pass_time(365 * DAY - 60)
     await mine.rotation.renew()
     assert (await own_key(core)).current_version == 1
-    core.clock.wall_offset += 120_000
+    core.clock.pass_time(120)
     for _ in range(2):
         await mine.rotation.renew()
 

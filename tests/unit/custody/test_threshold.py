@@ -44,6 +44,9 @@ class Meter:
     def refused(self, error: StrongroomError) -> None:
         self.reasons.append(error.reason)
 
+    def wanted_while_pending(self, key_id: str, principal: str) -> None:
+        return
+
 
 def threshold(log: Log, charges: Charges, meter: Meter) -> Threshold:
     return Threshold(log, charges, meter)  # type: ignore[arg-type] # only what is used is here

@@ -6,7 +6,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.domain.test_happenings import sample
+from tests.records import sample
 
 from strongroomd.domain.adoption import (
     MAX_OBJECT_NAME,
@@ -97,4 +97,8 @@ def test_only_an_adopted_version_may_lack_a_use(usage: KeyUsage) -> None:
 
 
 def test_policies_know_every_origin_by_the_name_that_aws_has_for_it() -> None:
-    assert circumstances._ORIGINS == {Origin.HSM: "AWS_KMS", Origin.EXTERNAL_KEY_STORE: "EXTERNAL_KEY_STORE"}
+    assert circumstances.ORIGINS == {
+        Origin.HSM: "AWS_KMS",
+        Origin.EXTERNAL: "EXTERNAL",
+        Origin.EXTERNAL_KEY_STORE: "EXTERNAL_KEY_STORE",
+    }

@@ -4,9 +4,10 @@ import dataclasses
 import json
 from enum import Enum
 from itertools import product
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
+from tests.records import sample
 
 from strongroomd.domain.accounts import (
     AccessKeyRecord,
@@ -19,9 +20,18 @@ from strongroomd.domain.accounts import (
 )
 from strongroomd.domain.actions import Action
 from strongroomd.domain.addresses import AddressesRecord
+from strongroomd.domain.approvalrecords import (
+    ApprovalRecord,
+    ApprovalRequestRecord,
+    ApproverRecord,
+    QuorumRecord,
+)
 from strongroomd.domain.callerevents import PRINCIPAL_STATES
+from strongroomd.domain.destruction import DeletionRecord
 from strongroomd.domain.events import Draft
+from strongroomd.domain.exporting import WrappingKeyRecord
 from strongroomd.domain.happenings import happenings, key_of
+from strongroomd.domain.materials import MaterialRecord, WrappingPairRecord
 from strongroomd.domain.quotarequests import QuotaRequestRecord
 from strongroomd.domain.records import (
     RECORD_KINDS,
@@ -33,14 +43,16 @@ from strongroomd.domain.records import (
     KeyState,
     LimitRecord,
     Record,
+    RewrapRecord,
     VersionRecord,
     VersionState,
 )
+from strongroomd.domain.replication import CopyRecord, PeerRecord, ReplicaRecord
+from strongroomd.domain.rotations import ScheduleRecord
 from strongroomd.domain.xks.records import CredentialRecord, ExternalKeyRecord, StoreRecord
 
 ACCOUNT = "111122223333"
 ALICE = f"arn:aws:iam::{ACCOUNT}:user/alice"
-LIVING: dict[str, Any] = {"key": KeyState.ENABLED, "version": VersionState.ACTIVE}
 NEXT: dict[Any, Any] = {
     KeyState.ENABLED: KeyState.DISABLED,
     VersionState.ACTIVE: VersionState.MISSING,
@@ -48,22 +60,32 @@ NEXT: dict[Any, Any] = {
 
 
 WHOLE = frozenset({"*"})
+
+
+def all_but(kind: type[Record], *told: str) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind)) - set(told)
+
+
 SILENT: dict[type[Record], frozenset[str]] = {
     KeyRecord: frozenset(
         {"key_id", "account", "spec", "usage", "mode", "custody_note", "origin", "exportable"}
-        | {"manager", "created_at", "deletion_at", "token", "row_version"}
+        | {"manager", "created_at", "deletion_at", "token", "quorum", "row_version"}
+        | {"multi_region", "term"}
     ),
     VersionRecord: frozenset(
         {"key_id", "version", "created_at", "kek_id", "hsm_id", "blob", "length", "public_key"}
         | {"check_value", "recovery_blob", "scheme", "token", "row_version"}
-        | {"object_class", "object_id", "object_label", "uses", "traits"}
+        | {"object_class", "object_id", "object_label", "uses", "traits", "rotation"}
     ),
     AliasRecord: frozenset({"account", "name", "created_at", "updated_at", "row_version"}),
     LimitRecord: frozenset(),
     QuotaRequestRecord: frozenset(field.name for field in dataclasses.fields(QuotaRequestRecord)) - {"state"},
     GrantRecord: WHOLE,
-    HouseRecord: WHOLE,
+    HouseRecord: frozenset(field.name for field in dataclasses.fields(HouseRecord)) - {"state"},
+    RewrapRecord: frozenset(field.name for field in dataclasses.fields(RewrapRecord)) - {"state", "target"},
     InvocationsRecord: WHOLE,
+    ScheduleRecord: frozenset({"key_id", "next_at", "row_version"}),
+    DeletionRecord: WHOLE,
     AccountRecord: frozenset({"account", "created_at", "row_version"}),
     PrincipalRecord: frozenset({"arn", "account", "kind", "unique_id", "created_at", "row_version"}),
     IdentityRecord: WHOLE,
@@ -74,24 +96,22 @@ SILENT: dict[type[Record], frozenset[str]] = {
     StoreRecord: frozenset({"store_id", "account", "uri_prefix", "created_at", "row_version"}),
     ExternalKeyRecord: frozenset({"store_id", "external_key_id", "account", "created_at", "row_version"}),
     CredentialRecord: WHOLE,
+    ApproverRecord: all_but(ApproverRecord, "revoked_at"),
+    ApprovalRequestRecord: all_but(ApprovalRequestRecord, "state"),
+    ApprovalRecord: frozenset(),
+    QuorumRecord: frozenset(),
+    WrappingKeyRecord: WHOLE,
+    WrappingPairRecord: WHOLE,
+    MaterialRecord: frozenset(
+        {"key_id", "version", "account", "expires_at", "algorithm", "level", "fingerprint"}
+        | {"recovery_trait", "row_version"}
+    ),
+    PeerRecord: frozenset(),
+    CopyRecord: WHOLE,
+    ReplicaRecord: WHOLE,
 }
 """Fields of each kind whose change alone is no event: they never change, or tell nothing that another does
 not. `*` where no record of the kind is ever changed, or where a change means nothing to anybody."""
-
-
-def sample(kind: type[Record]) -> Any:
-    """A record of a kind with something in every field."""
-    hints = get_type_hints(kind)
-    values = {field.name: _some(hints[field.name]) for field in dataclasses.fields(kind)}
-    if kind.KIND in LIVING:
-        values["state"] = LIVING[kind.KIND]
-    return kind(**values)
-
-
-def _some(hint: Any) -> Any:
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return next(iter(hint))
-    return {str: "1", int: 1, bool: False, bytes: b"1"}.get(hint, (("a", "1"),))
 
 
 def another(value: Any) -> Any:
@@ -138,19 +158,59 @@ def test_a_change_of_a_field_is_an_event_or_is_listed_as_silent(kind: type[Recor
 @pytest.mark.parametrize("kind", RECORD_KINDS.values(), ids=RECORD_KINDS)
 def test_what_comes_and_goes_is_an_event(kind: type[Record]) -> None:
     """Versions and counters come with their key; house keys and counters are nobody's business."""
-    quiet_births = {"version", "house", "invocations"}
-    told_of_by_their_key = {"key", "version", "house", "invocations", "access_key_addresses"}
-    told_of_when_closed = {"quota_request"}
+    quiet_births = {"version", "house", "invocations", "wrapping_pair", "replica_copy"}
+    told_of_by_their_key = {
+        *("key", "version", "house", "rewrap", "invocations", "access_key_addresses"),
+        *("approver", "quorum", "schedule", "deletion", "wrapping_pair", "material", "replica_copy"),
+    }
+    told_of_when_closed = {"quota_request", "approval_request", "approval"}
 
     assert (kinds(None, sample(kind)) == []) is (kind.KIND in quiet_births)
     if kind.KIND not in told_of_by_their_key | told_of_when_closed:
         assert len(kinds(sample(kind), None, Action.REVOKE_GRANT)) == 1
 
 
+def test_a_schedule_tells_of_its_period_and_not_of_its_next_date() -> None:
+    began, moved = ScheduleRecord("k", 90, 5), ScheduleRecord("k", 90, 9, 2)
+    over = ScheduleRecord("k", 0, 0, 3)
+
+    assert kinds(None, began) == ["key.rotation_enabled"]
+    assert kinds(began, moved) == []
+    assert kinds(moved, over) == ["key.rotation_disabled"]
+    assert of(None, began)[0].data == {"period_days": 90, "next_rotation_at": 5}
+
+
+def test_a_certificate_is_told_of_once_and_a_deletion_called_off_by_its_key_alone() -> None:
+    scheduled = DeletionRecord("k", ACCOUNT, ALICE, "r", 1, 2)
+    signed = dataclasses.replace(scheduled, certificate=b"c", signature=b"s", signer="id", row_version=2)
+
+    assert kinds(None, scheduled) == kinds(scheduled, None) == []
+    assert kinds(scheduled, signed) == ["key.destruction_certified"]
+    assert set(of(scheduled, signed)[0].data) == {"account", "signer"}
+
+
 def test_every_change_of_a_principals_state_is_an_event() -> None:
     changes = {(b, a) for b, a in product(PrincipalState, PrincipalState) if b is not a}
 
     assert set(PRINCIPAL_STATES) == changes
+
+
+MATERIAL = sample(MaterialRecord)
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "expected"),
+    [
+        ({"imported_at": 2, "removed_at": 0}, Action.IMPORT_KEY_MATERIAL, ["key.material_imported"]),
+        ({"removed_at": 2}, Action.DELETE_KEY_MATERIAL, ["key.material_deleted"]),
+        ({"removed_at": 2}, "", ["key.material_expired"]),
+        ({"expires_at": 0, "fingerprint": b""}, "", []),
+    ],
+)
+def test_how_material_went_is_known_by_what_took_it(
+    changes: dict[str, Any], action: str, expected: list[str]
+) -> None:
+    assert kinds(MATERIAL, dataclasses.replace(MATERIAL, **changes), action) == expected
 
 
 GRANT = GrantRecord(

@@ -3,12 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.databases import make_database
 
 from strongroomd.domain.algorithms import KeySpec, KeyUsage
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState, Origin, VersionRecord, VersionState
 from strongroomd.storage.audit_log import AuditSettings
 from strongroomd.storage.database import StoreSettings
-from strongroomd.storage.migration import migrate
 from strongroomd.storage.store import SqlStore, open_store
 
 
@@ -20,7 +20,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(database: Path) -> str:
     url = f"sqlite:///{database}"
-    migrate(url)
+    make_database(url)
     return url
 
 

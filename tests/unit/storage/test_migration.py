@@ -92,7 +92,8 @@ async def test_a_key_from_before_managers_is_its_customers_and_its_mac_still_hol
 ) -> None:
     path, key = tmp_path / "old.db", make_key()
     before = {"record_id": "k1", **encode(key), "mac": b"mac"}
-    del before["manager"], before["token"]
+    for later in ("manager", "token", "quorum", "multi_region", "primary_region", "term"):
+        del before[later]
     monkeypatch.setattr(command, "upgrade", partial(_upgrade_to, command.upgrade, "0007"))
     migrate(f"sqlite:///{path}")
     monkeypatch.undo()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.xksdoor import (
 
 from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.frontends.sigv4 import HttpParts
+from strongroomd.frontends.xks import routes
 from strongroomd.frontends.xks.door import Door, Reply, Request
 
 DOCUMENTS = {"health": HEALTH, "metadata": DESCRIBE, "encrypt": ENCRYPT, "decrypt": DECRYPT}
@@ -44,7 +46,7 @@ def of(act: str, document: Any = None, **fields: Any) -> Request:
 
 
 async def ask(door: Door, asked: Request) -> tuple[int, Any]:
-    reply = door.shed(asked) or await door.open(asked).run()
+    reply = door.shed(routes.find(asked.parts.path), asked.arrived) or await door.open(asked).run()
     return reply.status, json.loads(reply.body)
 
 
@@ -119,7 +121,7 @@ BODY = json.dumps(HEALTH).encode()
 async def test_path_comes_before_signature_and_signature_before_body(
     door: Door, notes: Notes, asked: Request, error: tuple[int, str]
 ) -> None:
-    assert error_of(await ask(door, asked)) == error
+    assert error_of(await ask(door, replace(asked, arrived=time.monotonic()))) == error
     assert len(notes.refused) == 1
 
 
@@ -322,6 +324,13 @@ async def test_what_no_token_is_asked_for_is_not_shed_with_its_work(
 
     assert (await ask(door, of(act)))[0] == 200
     assert proxy.shed == []
+
+
+async def test_request_that_took_its_whole_time_to_arrive_is_a_time_out(door: Door, proxy: FakeProxy) -> None:
+    asked = replace(of("encrypt"), arrived=time.monotonic() - 5.0)
+
+    assert error_of(await ask(door, asked)) == (503, "DependencyTimeoutException")
+    assert proxy.calls == []
 
 
 async def test_answer_is_due_before_kms_gives_up(proxy: FakeProxy, notes: Notes) -> None:

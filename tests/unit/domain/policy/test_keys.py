@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroomd.domain.actions import Action
+from strongroomd.domain.actions import ON_KEYS_OF_OURS, Action
 from strongroomd.domain.policy import keys
 
 _DATA_KEYS = (
@@ -26,7 +26,9 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "kms:DataKeyPairSpec": ("GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"),
     "kms:RequestAlias": _NAMED,
     "kms:ReEncryptOnSameKey": ("ReEncryptFrom", "ReEncryptTo"),
-    "kms:BypassPolicyLockoutSafetyCheck": ("CreateKey", "PutKeyPolicy"),
+    "kms:BypassPolicyLockoutSafetyCheck": ("CreateKey", "PutKeyPolicy", "ReplicateKey"),
+    "kms:PrimaryRegion": ("UpdatePrimaryRegion",),
+    "kms:ReplicaRegion": ("ReplicateKey",),
     "kms:PolicyName": ("GetKeyPolicy", "PutKeyPolicy"),
     "kms:ScheduleKeyDeletionPendingWindowInDays": ("ScheduleKeyDeletion",),
     "kms:GrantOperations": ("CreateGrant",),
@@ -34,21 +36,20 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "kms:RetiringPrincipal": ("CreateGrant",),
     "kms:GrantConstraintType": ("CreateGrant", "RetireGrant"),
     "kms:GrantIsForAWSResource": ("CreateGrant", "ListGrants", "RevokeGrant"),
-    "aws:RequestTag/k": ("CreateKey", "TagResource"),
-    "aws:TagKeys": ("CreateKey", "TagResource", "UntagResource"),
+    "aws:RequestTag/k": ("CreateKey", "TagResource", "ReplicateKey"),
+    "aws:TagKeys": ("CreateKey", "TagResource", "UntagResource", "ReplicateKey"),
 }
+BROUGHT_IN = frozenset(
+    {"kms:BypassPolicyLockoutSafetyCheck", "kms:PrimaryRegion", "aws:RequestTag/k", "aws:TagKeys"}
+)
+"""What ImportReplica has besides: here the other half of AWS's ReplicateKey, in the replica's own house."""
 NOT_OFFERED: dict[str, tuple[str, ...]] = {
-    "kms:BypassPolicyLockoutSafetyCheck": ("ReplicateKey",),
     "kms:RotationPeriodInDays": ("EnableKeyRotation",),
     "kms:WrappingAlgorithm": ("GetParametersForImport",),
     "kms:WrappingKeySpec": ("GetParametersForImport",),
     "kms:ExpirationModel": ("ImportKeyMaterial",),
     "kms:ValidTo": ("ImportKeyMaterial",),
-    "kms:PrimaryRegion": ("UpdatePrimaryRegion",),
-    "kms:ReplicaRegion": ("ReplicateKey",),
-    "aws:RequestTag/k": ("ReplicateKey",),
-    "aws:TagKeys": ("ReplicateKey",),
-    "kms:KeySpec": ("GetParametersForImport", "ImportKeyMaterial", "ReplicateKey", "EnableKeyRotation"),
+    "kms:KeySpec": ("GetParametersForImport", "ImportKeyMaterial", "EnableKeyRotation"),
 }
 OF_THE_KEY = ("kms:KeySpec", "kms:KeyUsage", "kms:KeyOrigin", "kms:MultiRegion", "kms:MultiRegionKeyType")
 OF_A_KEY_THAT_IS_THERE = ("kms:ResourceAliases", "aws:ResourceTag/k")
@@ -77,7 +78,9 @@ def actions_of(name: str) -> set[str]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_key_exists_for_the_operations_that_aws_lists(name: str) -> None:
-    assert actions_of(name) == {f"kms:{operation}" for operation in OPERATIONS[name]}
+    of_aws = {f"kms:{operation}" for operation in OPERATIONS[name]}
+
+    assert actions_of(name) == of_aws | ({Action.IMPORT_REPLICA.value} if name in BROUGHT_IN else set())
 
 
 @pytest.mark.parametrize("name", NOT_OFFERED)
@@ -89,9 +92,10 @@ def test_a_key_exists_for_operations_of_aws_that_are_not_offered_here(name: str)
 
 @pytest.mark.parametrize("name", OF_THE_KEY + OF_A_KEY_THAT_IS_THERE)
 def test_what_is_known_of_a_key_exists_for_every_action_on_one(name: str) -> None:
-    expected = {a.value for a in Action if a.startswith("kms:") and a not in ABOUT_NO_KEY}
+    expected = {a.value for a in Action if a.startswith("kms:") and a not in ABOUT_NO_KEY} | ON_KEYS_OF_OURS
 
-    assert actions_of(name) == expected | ({"kms:CreateKey"} if name in OF_THE_KEY else set())
+    of_new_ones = {"kms:CreateKey", Action.IMPORT_REPLICA.value}
+    assert actions_of(name) == expected | (of_new_ones if name in OF_THE_KEY else set())
 
 
 @pytest.mark.parametrize("name", ALWAYS)

@@ -29,10 +29,10 @@ FINDINGS: dict[str, tuple[list[dict[str, Any]], tuple[str, str]]] = {
     "everything to a user": ([allow(ALICE)], ("everything-to-users", "Statement[1]")),
     "everything and more to a user": ([allow(ALICE, action="*")], ("everything-to-users", "Statement[1]")),
     "an action that is not offered": (
-        [allow(ALICE, action=["kms:Decrypt", "kms:Replicate*"])],
+        [allow(ALICE, action=["kms:Decrypt", "kms:CreateCustom*"])],
         ("action-of-nothing", "Statement[1]"),
     ),
-    "no action at all": ([allow(ALICE, action="kms:ReplicateKey")], ("no-action", "Statement[1]")),
+    "no action at all": ([allow(ALICE, action="kms:CreateCustomKeyStore")], ("no-action", "Statement[1]")),
     "a key that is never there": (
         [allow(ALICE, action="kms:Sign", Condition={"StringEquals": {"kms:MacAlgorithm": "x"}})],
         ("key-never-there", "Statement[1].Condition.StringEquals.kms:MacAlgorithm"),
@@ -229,7 +229,7 @@ def test_all_but_some_are_no_users_to_whom_everything_is_allowed() -> None:
 
 
 def test_what_speaks_of_nothing_is_redundant_to_nothing() -> None:
-    nothing = allow(ROOT, action="kms:ReplicateKey")
+    nothing = allow(ROOT, action="kms:CreateCustomKeyStore")
 
     assert [code for code, _ in found(SOUND, nothing)] == ["action-of-nothing", "no-action"]
 

@@ -85,6 +85,21 @@ def test_what_is_no_name_is_refused(check: Check, bad: list[str]) -> None:
         assert caught.value.reason is Reason.INVALID_FIELD, text
 
 
+@pytest.mark.parametrize(
+    ("access_key_id", "possible"),
+    [
+        ("A" * 20, True),
+        ("A" * 30, True),
+        ("A" * 19, False),
+        ("A" * 31, False),
+        ("a" * 20, False),
+        ("A" * 19 + "1", False),
+    ],
+)
+def test_ids_that_no_credential_can_have_need_no_search(access_key_id: str, possible: bool) -> None:
+    assert names.is_access_key_id(access_key_id) is possible
+
+
 @pytest.mark.parametrize("arn", [
     f"arn:aws:kms:eu-west-1:111122223333:key/{UUID}",
     f"arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-{UUID.replace('-', '')}",

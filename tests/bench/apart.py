@@ -1,0 +1,54 @@
+"""Processors of their own for the daemon, and for those who call it.
+
+A flood that is made on the daemon's own processors takes away what it is to be served with: the figures then tell
+of the machine, not of the daemon. Apart, callers have one processor and the daemon has the others, in its peak as in
+what is compared with it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_APART: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def keep(*, apart: bool) -> Iterator[None]:
+    """Start whatever is started within in a place of its own, or, if not apart, anywhere.
+
+    Raises:
+        RuntimeError: there is one processor only.
+    """
+    if apart and len(os.sched_getaffinity(0)) < 2:
+        raise RuntimeError("there is one processor only: nothing can be kept apart")
+    token = _APART.set(apart)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+
+
+@contextmanager
+def daemons() -> Iterator[None]:
+    """Processes that are started within run where daemons do: on all processors but the last."""
+    with _on(slice(None, -1)):
+        yield
+
+
+@contextmanager
+def callers() -> Iterator[None]:
+    """Processes that are started within run where callers do: on the last processor."""
+    with _on(slice(-1, None)):
+        yield
+
+
+@contextmanager
+def _on(which: slice) -> Iterator[None]:
+    mine = os.sched_getaffinity(0)
+    if _APART.get():
+        os.sched_setaffinity(0, sorted(mine)[which])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
