@@ -22,6 +22,8 @@ from strongroom.errors import Conflict, StrongroomError
 from strongroomd.frontends.grpc.pki import Authority
 
 READY_SECONDS = 60.0
+SLACK = float(os.environ.get("STRONGROOM_TEST_SLACK", "1"))
+"""How often longer than alone anything may take: `scripts/test` knows how much runs at the same time."""
 ACCOUNT = "111122223333"
 ADMIN = f"arn:aws:iam::{ACCOUNT}:user/admin"
 SERVICE = f"arn:aws:iam::{ACCOUNT}:user/service"
@@ -101,7 +103,7 @@ class Daemon:
         """Drain and stop; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(within(30))
 
     def kill(self) -> None:
         """SIGKILL supervisor and workers."""
@@ -127,7 +129,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + within(5)
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
 
@@ -244,11 +246,16 @@ def refused(reason: str, field: str | None = None) -> Iterator[None]:
         assert caught.value.field == field, caught.value
 
 
+def within(seconds: float) -> float:
+    """How long (seconds) something may take here that may take `seconds` where nothing else runs."""
+    return seconds * SLACK
+
+
 def wait_until(true: Callable[[], bool], seconds: float) -> float:
-    """Wait for something to become true; returns how long it took, or fails."""
-    started = time.monotonic()
+    """Wait for something that takes no longer than `seconds` alone; returns how long it took, or fails."""
+    started, patience = time.monotonic(), within(seconds)
     while not true():
-        assert time.monotonic() - started < seconds, "it did not become true in time"
+        assert time.monotonic() - started < patience, "it did not become true in time"
         time.sleep(0.01)
     return time.monotonic() - started
 

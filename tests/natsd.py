@@ -14,6 +14,7 @@ from typing import Any
 
 import nats
 import pytest
+from tests.harness import within
 
 STREAM = "STRONGROOM"
 
@@ -38,7 +39,7 @@ class NatsServer:
         command += self.options
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + within(10)
         while time.monotonic() < deadline:
             with socket.socket() as attempt:
                 if attempt.connect_ex(("127.0.0.1", self.port)) == 0:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.harness import Daemon, await_ready, make_folder, running, wait_until
+from tests.harness import Daemon, await_ready, make_folder, running, wait_until, within
 
 from strongroom import Client
 from strongroom.errors import StrongroomError, Unavailable
@@ -65,6 +65,7 @@ def in_use(daemon: Daemon) -> Iterator[list[StrongroomError]]:
             thread.join(30)
 
 
+@pytest.mark.timed
 def test_crash_is_noticed_within_a_second_while_siblings_serve(faulty: Daemon, client: Client) -> None:
     victim = faulty.workers()[0]
 
@@ -74,10 +75,11 @@ def test_crash_is_noticed_within_a_second_while_siblings_serve(faulty: Daemon, c
         noticed = wait_until(lambda: victim not in faulty.workers(), 5)
         wait_until(lambda: faulty.state["state"] == "ready", 15)
 
-    assert noticed < 1.0
+    assert noticed < within(1.0)
     assert failures == []
 
 
+@pytest.mark.timed
 def test_hang_is_noticed_within_two_seconds_and_the_successor_ready_within_five(
     faulty: Daemon, client: Client
 ) -> None:
@@ -89,17 +91,12 @@ def test_hang_is_noticed_within_two_seconds_and_the_successor_ready_within_five(
         noticed = wait_until(lambda: victim not in faulty.workers(), 5)
         replaced = wait_until(lambda: faulty.state["state"] == "ready", 15)
 
-    # The heartbeat's own promise is two seconds; a loaded machine gets a little more before a test blames it.
-    assert noticed < 2.3
-    assert replaced < 5.0 * patience()
+    assert noticed < within(2.3)
+    assert replaced < within(5.0)
     assert failures == []
 
 
-def patience() -> float:
-    """How much slower than alone this machine is now."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
+@pytest.mark.timed
 def test_busy_database_refuses_changes_within_two_seconds_and_heals(faulty: Daemon, client: Client) -> None:
     key = client.create_key().key_id
     with faulty.client(retry=ONCE) as hasty:
@@ -121,7 +118,7 @@ def test_busy_database_refuses_changes_within_two_seconds_and_heals(faulty: Daem
             blocker.close()
 
     assert caught.value.reason == "STORE_UNAVAILABLE"
-    assert took < 2.5
+    assert took < within(2.5)
     assert client.disable_key(key).state == "DISABLED"
 
 
@@ -287,6 +284,7 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon.kill()
 
 
+@pytest.mark.timed
 def test_call_that_does_not_return_is_noticed_and_its_worker_replaced(hanging: Daemon) -> None:
     """RSA is signed on a lane of threads, HMAC on the loop itself, until a worker has hung."""
     for thread in ("loop", "lane"):
@@ -317,7 +315,7 @@ def _hangs(hanging: Daemon, thread: str) -> None:
         replaced = wait_until(lambda: hanging.state["state"] == "ready", 20)
 
     assert caught.value.code == "UNAVAILABLE"
-    assert noticed < 2.6 * patience()
-    assert replaced < 5.0 * patience()
+    assert noticed < within(2.6)
+    assert replaced < within(5.0)
     with hanging.client() as client:
         assert client.sign(rsa, b"message", algorithm="RSASSA_PSS_SHA_256").signature

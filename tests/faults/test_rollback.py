@@ -203,9 +203,10 @@ async def test_a_token_without_its_anchor_is_refused(core: Core) -> None:
 
 async def test_nothing_is_decided_from_memory_once_following_has_failed_for_long(core: Core) -> None:
     key = await core.create()
-    core.ledger.bound_staleness(0.05)
+    core.ledger.bound_staleness(0.5)
+    await core.ledger.follow()
     await core.catalog.entry(key.key_id)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.6)
 
     with pytest.raises(StrongroomError) as refusal:
         await core.catalog.entry(key.key_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness import within
 
 READY = [[0.1, "beat", "R"]]
 CONFIG = """
@@ -86,7 +87,7 @@ class Daemon:
     def until(self, condition: Callable[[], Any], seconds: float = 15.0) -> float:
         start = time.monotonic()
         while not condition():
-            assert time.monotonic() - start < seconds, (self.state(), self.events(), self.log())
+            assert time.monotonic() - start < within(seconds), (self.state(), self.events(), self.log())
             time.sleep(0.02)
         return time.monotonic() - start
 
@@ -95,12 +96,12 @@ class Daemon:
 
     def wait(self, seconds: float = 15.0) -> int:
         assert self.process is not None
-        return self.process.wait(seconds)
+        return self.process.wait(within(seconds))
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(15)
+            self.process.wait(within(15))
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_a_deaf_worker_is_killed_when_its_drain_time_is_over(daemon: Daemon) -> 
     start = time.monotonic()
 
     assert daemon.wait() == 0
-    assert 1.8 < time.monotonic() - start < 4.0
+    assert 1.8 < time.monotonic() - start < within(4.0)
     assert not any(alive(event["pid"]) for event in daemon.events("start"))
 
 
@@ -309,7 +310,7 @@ def test_asked_twice_the_supervisor_stops_waiting(daemon: Daemon) -> None:
     os.kill(daemon.pid, signal.SIGINT)
 
     assert daemon.wait() == 0
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < within(1.0)
 
 
 def test_sighup_reaches_the_workers_with_a_good_configuration_only(daemon: Daemon) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import Daemon, make_folder, refused, running
+from tests.harness import Daemon, make_folder, refused, running, within
 
 from strongroom import Client
 from strongroom.errors import StrongroomError
@@ -84,7 +84,7 @@ class House:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + within(SECONDS)
     while not true():
         assert time.monotonic() < deadline, "it did not become true in time"
         time.sleep(0.2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness import within
 
 CONFIG = """
 [daemon]
@@ -66,13 +67,13 @@ class Worker:
         return self.beats
 
     def until_beat(self, beat: bytes, seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + within(seconds)
         while beat not in self.read():
             assert time.monotonic() < deadline, (self.beats, self.log())
             time.sleep(0.02)
 
     def until_event(self, name: str, count: int = 1, seconds: float = 20.0) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + within(seconds)
         while len(found := [event for event in self.events() if event["event"] == name]) < count:
             assert time.monotonic() < deadline, (self.events(), self.log())
             time.sleep(0.02)

@@ -25,6 +25,7 @@ from tests.harness import (
     refused,
     running,
     wait_until,
+    within,
 )
 
 from strongroom import Client
@@ -292,6 +293,7 @@ def test_a_policy_makes_nobody_master_of_an_administrator(house: Daemon, admin: 
 # --- changes are in force within a second
 
 
+@pytest.mark.timed
 def test_a_new_identity_speaks_at_every_worker_and_a_removed_one_at_none(
     house: Daemon, admin: Client
 ) -> None:
@@ -312,6 +314,7 @@ def test_a_new_identity_speaks_at_every_worker_and_a_removed_one_at_none(
 
 
 @pytest.mark.parametrize("verb", ["disable_principal", "delete_principal"])
+@pytest.mark.timed
 def test_a_principal_that_is_shut_out_loses_calls_and_streams(
     house: Daemon, admin: Client, verb: str
 ) -> None:
@@ -329,7 +332,7 @@ def test_a_principal_that_is_shut_out_loses_calls_and_streams(
         calls += [lambda s=s: s.encrypt(key, b"x").result() for s in streams]
         wait_until(lambda: {reason(call) for call in calls} == {"UNAUTHENTICATED_PEER"}, 3 * IN_FORCE)
 
-        assert time.monotonic() - started < 3 * IN_FORCE
+        assert time.monotonic() - started < within(3 * IN_FORCE)
         if verb == "disable_principal":
             admin.enable_principal(arn)
             wait_until(lambda: {reason(call) for call in calls[:12]} == {"OK"}, IN_FORCE)
@@ -419,6 +422,7 @@ def test_a_session_is_of_no_use_to_another_certificate(house: Daemon, admin: Cli
 
 
 @pytest.mark.parametrize("how", ["revoke_role_sessions", "disable_principal", "delete_principal"])
+@pytest.mark.timed
 def test_a_session_ends_at_every_worker_and_on_streams(
     house: Daemon, admin: Client, role: str, how: str
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.harness import within
 
 pytestmark = [pytest.mark.softhsm, pytest.mark.daemon, pytest.mark.slow]
 
@@ -136,16 +137,17 @@ def test_health_and_metrics_are_served(dev: Dev) -> None:
     assert 'strongroom_workers{state="ready"} 2.0' in dev.get("/metrics")
 
 
+@pytest.mark.timed
 def test_a_killed_worker_is_replaced_within_five_seconds(dev: Dev) -> None:
     victim = dev.state()["workers"][0]["pid"]
     start = time.monotonic()
 
     os.kill(victim, signal.SIGKILL)
     while dev.state()["restarts"]["crash"] == 0 or dev.state()["state"] != "ready":
-        assert time.monotonic() - start < 30
+        assert time.monotonic() - start < within(30)
         time.sleep(0.05)
 
-    assert time.monotonic() - start < 10  # five on an idle machine
+    assert time.monotonic() - start < within(5.0)
 
 
 def test_doctor_finds_nothing_wrong_with_it(dev: Dev) -> None:
@@ -157,7 +159,7 @@ def test_doctor_finds_nothing_wrong_with_it(dev: Dev) -> None:
 
 def test_its_audit_log_verifies_and_a_forged_one_does_not(dev: Dev) -> None:
     config = str(dev.folder / "strongroomd.toml")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + within(20)
     while (checkpoint := strongroomd("audit", "checkpoint", "--config", config, check=False)).returncode:
         assert time.monotonic() < deadline, checkpoint.stderr
     held = dev.folder / "held.json"

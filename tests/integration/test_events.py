@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import ACCOUNT, ADMIN, Daemon, allow, make_folder, refused, running, wait_until
+from tests.harness import ACCOUNT, ADMIN, Daemon, allow, make_folder, refused, running, wait_until, within
 from tests.receiver import SECRET, Receiver, in_order, receiving
 
 from strongroom import Client
@@ -380,7 +380,7 @@ def test_the_command_line_watches(eventful: Daemon, root: Client) -> None:
         lines: list[bytes] = []
         reader = threading.Thread(target=lambda: lines.append(output.readline()), daemon=True)
         reader.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + within(20)
         while not lines and time.monotonic() < deadline:
             root.create_key()
             reader.join(0.5)

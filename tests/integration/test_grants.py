@@ -16,6 +16,7 @@ from tests.harness import (
     refused,
     running,
     wait_until,
+    within,
 )
 
 from strongroom import Client
@@ -83,6 +84,7 @@ def test_a_token_counts_at_once_on_every_worker(admin: Client, crowd: list[Clien
         assert {reason(each.encrypt, key, b"x", grant_tokens=[token]) for each in crowd} == {"OK"}
 
 
+@pytest.mark.timed
 def test_without_a_token_a_grant_counts_everywhere_within_a_second(
     admin: Client, crowd: list[Client]
 ) -> None:
@@ -91,7 +93,7 @@ def test_without_a_token_a_grant_counts_everywhere_within_a_second(
 
     admin.create_grant(key, SERVICE, ["Encrypt"])
 
-    assert wait_until(lambda: {reason(c.encrypt, key, b"x") for c in crowd} == {"OK"}, 5.0) < 1.0
+    assert wait_until(lambda: {reason(c.encrypt, key, b"x") for c in crowd} == {"OK"}, 5.0) < within(1.0)
 
 
 def test_an_explicit_deny_stands_against_a_grant(admin: Client, service: Client) -> None:
@@ -237,6 +239,7 @@ def test_a_stream_takes_tokens_with_each_request(admin: Client, service: Client,
             bad.result()
 
 
+@pytest.mark.timed
 def test_a_revoked_grant_stops_at_once_and_everywhere_within_a_second(
     admin: Client, crowd: list[Client]
 ) -> None:
@@ -249,7 +252,7 @@ def test_a_revoked_grant_stops_at_once_and_everywhere_within_a_second(
     def answers(tokens: list[str]) -> set[str]:
         return {reason(each.encrypt, key, b"x", grant_tokens=tokens) for each in crowd}
 
-    assert wait_until(lambda: answers([]) == {"ACCESS_DENIED"}, 5.0) < 1.0
+    assert wait_until(lambda: answers([]) == {"ACCESS_DENIED"}, 5.0) < within(1.0)
     assert answers([made.grant_token]) == {"ACCESS_DENIED"}
     with refused("NOT_FOUND", "grant_id"):
         admin.revoke_grant(key, made.grant.grant_id)
@@ -320,7 +323,9 @@ def test_a_child_grant_is_equal_or_stricter_and_outlives_its_parent(
     context = CONTEXT | {"more": "x"}
     assert reason(other.encrypt, arn, b"x", context=context, grant_tokens=[child.grant_token]) == "OK"
     assert reason(other.encrypt, arn, b"x", context=CONTEXT) == "ACCESS_DENIED"
-    assert wait_until(lambda: reason(service.encrypt, key, b"x", context=CONTEXT) == "ACCESS_DENIED", 1.0) < 1
+    assert wait_until(
+        lambda: reason(service.encrypt, key, b"x", context=CONTEXT) == "ACCESS_DENIED", 1.0
+    ) < within(1.0)
     admin.revoke_grant(key, child.grant.grant_id)
 
 
@@ -493,7 +498,9 @@ def test_an_account_shares_a_key_and_takes_it_back(admin: Client, other: Client)
     assert len(other.decrypt(data_key, grant_tokens=tokens).plaintext) == 32
     admin.revoke_grant(shared.arn, made.grant.grant_id)
 
-    assert wait_until(lambda: reason(other.decrypt, data_key, grant_tokens=tokens) == "ACCESS_DENIED", 5) < 1
+    assert wait_until(
+        lambda: reason(other.decrypt, data_key, grant_tokens=tokens) == "ACCESS_DENIED", 5
+    ) < within(1.0)
 
 
 def test_the_audit_record_says_how_it_was_decided(admin: Client, service: Client, key: str) -> None:
@@ -514,6 +521,7 @@ def test_the_audit_record_says_how_it_was_decided(admin: Client, service: Client
     assert "no-identity-policy" in decided[SERVICE, "kms:Decrypt", "ACCESS_DENIED"]
 
 
+@pytest.mark.timed
 def test_a_revocation_reaches_all_of_four_workers_within_a_second(tmp_path: Path) -> None:
     folder = tmp_path / "four"
     folder.mkdir()
@@ -527,6 +535,6 @@ def test_a_revocation_reaches_all_of_four_workers_within_a_second(tmp_path: Path
             admin.revoke_grant(key, made.grant.grant_id)
 
             took = wait_until(lambda: all(reason(c.encrypt, key, b"x") == "ACCESS_DENIED" for c in crowd), 5)
-            assert took < 1.0
+            assert took < within(1.0)
         for client in crowd:
             client.close()

@@ -132,6 +132,7 @@ def test_of_many_imports_at_two_workers_under_one_token_one_is_stored(daemon: Da
     assert len(admin.list_key_versions(key).items) == 1
 
 
+@pytest.mark.timed
 def test_deleted_material_stops_working_in_every_worker_within_a_second(
     daemon: Daemon, admin: Client
 ) -> None:

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.harness import ADMIN, OTHER, SERVICE, Daemon, allow, entitled, fresh_id, refused, wait_until
+from tests.harness import (
+    ADMIN,
+    OTHER,
+    SERVICE,
+    Daemon,
+    allow,
+    entitled,
+    fresh_id,
+    refused,
+    wait_until,
+    within,
+)
 
 from strongroom import Client
 from strongroom.errors import StrongroomError
@@ -112,6 +123,7 @@ def _until_all_refuse(crowd: list[Client], reason: str, call: Callable[[Client],
     return wait_until(lambda: sum(map(refuses, crowd)) == len(crowd), 3.0)
 
 
+@pytest.mark.timed
 def test_a_disabled_key_stops_in_every_worker_within_a_second(
     admin: Client, crowd: list[Client], key: str
 ) -> None:
@@ -121,7 +133,7 @@ def test_a_disabled_key_stops_in_every_worker_within_a_second(
 
     admin.disable_key(key)
 
-    assert _until_all_refuse(crowd, "KEY_DISABLED", lambda c: c.decrypt(sealed)) < 1.0
+    assert _until_all_refuse(crowd, "KEY_DISABLED", lambda c: c.decrypt(sealed)) < within(1.0)
     assert admin.describe_key(key).state == "DISABLED"
     assert admin.enable_key(key).enabled
     wait_until(lambda: _works(crowd, sealed), 1.0)
@@ -134,6 +146,7 @@ def _works(crowd: list[Client], sealed: bytes) -> bool:
         return False
 
 
+@pytest.mark.timed
 def test_a_replaced_policy_is_in_force_in_every_worker_within_a_second(
     daemon: Daemon, admin: Client, key: str
 ) -> None:
@@ -143,7 +156,7 @@ def test_a_replaced_policy_is_in_force_in_every_worker_within_a_second(
 
     admin.put_key_policy(key, allow(SERVICE, "kms:Decrypt"))
 
-    assert _until_all_refuse(services, "ACCESS_DENIED", lambda c: c.encrypt(key, b"x")) < 1.0
+    assert _until_all_refuse(services, "ACCESS_DENIED", lambda c: c.encrypt(key, b"x")) < within(1.0)
     for client in services:
         client.close()
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness import within
 
 pytestmark = [pytest.mark.softhsm, pytest.mark.daemon, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -308,7 +309,7 @@ def test_down_stops_the_daemon_and_leaves_nothing_and_may_be_repeated(
 
 def is_gone(pid: int) -> bool:
     """Say whether a process has ended, within a few seconds; a zombie has, whoever should have reaped it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + within(5)
     while time.monotonic() < deadline:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()

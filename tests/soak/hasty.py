@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from tests.harness import Daemon
+from tests.harness import Daemon, wait_until
 from tests.soak.promises import WrongResult
 
 from strongroom import Client
@@ -20,6 +20,7 @@ class Hasty(threading.Thread):
     """One client; what it does is said by `once`.
 
     Attributes:
+        acknowledged: how many calls ended well.
         unexpected: what went wrong besides the daemon's death.
     """
 
@@ -27,6 +28,7 @@ class Hasty(threading.Thread):
         super().__init__(daemon=True)
         self._daemon = daemon
         self.unexpected: Exception | None = None
+        self.acknowledged = 0
 
     def run(self) -> None:
         """Work until a call fails; a wrong answer is kept for the judge."""
@@ -34,6 +36,7 @@ class Hasty(threading.Thread):
             try:
                 while True:
                     self.once(client)
+                    self.acknowledged += 1
             except StrongroomError as error:
                 if error.code not in _GONE:
                     self.unexpected = error
@@ -46,7 +49,7 @@ class Hasty(threading.Thread):
 
 
 def kill_amid(daemon: Daemon, clients: Sequence[Hasty], shortest: float, longest: float) -> None:
-    """Let clients work for a random time (seconds), kill the daemon, and wait for them.
+    """Let clients work for a random time (seconds) once each was served, kill the daemon, and wait for them.
 
     Raises:
         WrongResult: a client hangs, or got a wrong answer.
@@ -54,6 +57,7 @@ def kill_amid(daemon: Daemon, clients: Sequence[Hasty], shortest: float, longest
     """
     for client in clients:
         client.start()
+    wait_until(lambda: all(client.acknowledged or not client.is_alive() for client in clients), 30)
     time.sleep(random.uniform(shortest, longest))
     daemon.kill()
     for client in clients:
