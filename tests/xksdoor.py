@@ -75,6 +75,7 @@ class FakeProxy:
         uses: good signatures.
         called: set once a use case is called.
         shed: deadlines that were held against what waits before the token; with `sheds` they are refused.
+        left: calls that the store's limit still grants; None where it has no limit.
     """
 
     fails: Exception | None = None
@@ -84,14 +85,17 @@ class FakeProxy:
     called: asyncio.Event = field(default_factory=asyncio.Event)
     shed: list[float] = field(default_factory=list)
     sheds: bool = False
+    left: int | None = None
     signers: dict[str, Any] = field(
         default_factory=lambda: {
             ACCESS_KEY_ID: SimpleNamespace(access_key_id=ACCESS_KEY_ID, secret=SECRET, revision=1)
         }
     )
 
-    def require_turn(self, _store: Any, deadline: float) -> None:
+    def require_turn(self, _store: Any, deadline: float, ahead: int = 0) -> None:
         self.shed.append(deadline)
+        if self.left is not None and self.left <= ahead:
+            raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=0.1)
         if self.sheds:
             raise StrongroomError(Reason.OVERLOADED, retry_after=0.1)
 
@@ -106,6 +110,8 @@ class FakeProxy:
 
     async def _called(self, name: str, caller: Caller, call: XksCall) -> None:
         caller.passed = True
+        if self.left is not None:
+            self.left -= 1
         self.calls.append((name, caller, call))
         self.called.set()
         if self.hangs is not None:

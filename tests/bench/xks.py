@@ -24,6 +24,7 @@ TRIES = 2  # of a rate in a search: a neighbour on the machine spoils some
 _BUSY = 64  # connections at which nothing waits but for a processor
 LOADING = 8
 HASTE = 0.05  # seconds that a request of a flood waits for a connection
+LEAD = 2.0  # seconds of a flood before it counts
 
 
 @dataclass
@@ -106,25 +107,33 @@ def overload(target: Target, *, seconds: float, times: float, memory: "Memory | 
 
 
 def noisy(
-    quiet: Target, loud: Target, *, rounds: int, seconds: float, quiet_rate: float, loud_rate: float
+    quiet: Target, loud: Target, *, rounds: int, seconds: float, quiet_rate: float, quota: float, times: float
 ) -> None:
-    """Print how another store's flood moves a store's p99."""
+    """Print how another store's flood moves a store's p99, once the flood has spent what it may have at one go.
+
+    In turns: alone, beside a store that asks for nearly its quota, and beside one that asks for `times` as much.
+    """
+    rates = {"alone": 0.0, "within quota": 0.95 * quota, "flood": times * quota}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in rates}
     with generator() as load, generator() as noise:
         for target, made in ((quiet, load), (loud, noise)):
             made.ask(target, 1.0, rate=20.0)
-        alone, beside = [], []
         for _ in range(rounds):
-            alone.append(load.ask(quiet, seconds, rate=quiet_rate))
-            noise.start(loud, seconds + 0.5, rate=loud_rate, connections=64, patience=HASTE)
-            beside.append(load.ask(quiet, seconds, rate=quiet_rate))
-            flood = noise.finish()
-    tell("alone", alone[-1])
-    tell("beside", beside[-1])
-    tell("the flood", flood)
+            for name, rate in rates.items():
+                if rate:
+                    noise.start(loud, LEAD + seconds + 0.5, rate=rate, connections=64, patience=HASTE)
+                load.ask(quiet, LEAD, rate=quiet_rate)
+                found[name].append(load.ask(quiet, seconds, rate=quiet_rate))
+                other = noise.finish() if rate else {}
+    for name, turns in found.items():
+        tell(f"beside: {name}", turns[-1])
+    tell("the flood", other)
     for name in ("p50", "p99"):
-        ratios = [b[name] / a[name] for a, b in zip(alone, beside, strict=True)]
-        aim = "  aim 1.20" if name == "p99" else ""
-        print(f"{name} beside the flood over alone: {rig.spread(ratios)}{aim}")
+        alone, within, flood = ([turn[name] for turn in turns] for turns in found.values())
+        for title, base in (("alone", alone), ("within quota", within)):
+            ratios = [b / a for a, b in zip(base, flood, strict=True)]
+            aim = "  aim 1.20" if name == "p99" else ""
+            print(f"{name} beside the flood over {title}: {rig.spread(ratios)}{aim}")
 
 
 def load_all(target: Target) -> None:

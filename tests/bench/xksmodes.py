@@ -77,7 +77,7 @@ def _noisy(place: Path, plan: Plan) -> None:
         quiet, loud = stores.make("quiet", FEW), stores.make("loud", FEW, per_second=QUOTA)
         seconds = min(plan.seconds, 10.0)
         xks.noisy(
-            quiet, loud, rounds=plan.rounds, seconds=seconds, quiet_rate=QUIET_RATE, loud_rate=QUOTA * 10.0
+            quiet, loud, rounds=plan.rounds, seconds=seconds, quiet_rate=QUIET_RATE, quota=QUOTA, times=10.0
         )
 
 

@@ -109,9 +109,9 @@ class Quotas:
         if shortfall is not None:
             raise _refusal(shortfall, cost, charges)
 
-    def is_used_up(self, charge: Charge) -> bool:
-        """Say whether a charge would be refused now; nothing is spent by asking."""
-        return self._table.available(charge) < charge.cost
+    def is_used_up(self, charge: Charge, ahead: int = 0) -> bool:
+        """Say whether a charge would be refused once `ahead` like it are paid; nothing is spent by asking."""
+        return self._table.available(charge) < charge.cost * (1 + ahead)
 
     def spend_refusal(self, arn: str, cost: int = 1) -> None:
         """Take refusals from their principal's bucket, which nobody can set; a full one pays for any batch.

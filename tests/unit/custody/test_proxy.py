@@ -660,3 +660,13 @@ async def test_what_a_store_asks_beyond_its_limit_is_shed_early_once_its_refusal
     await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(0, 0)))
     store = shop.shelved()
     assert shed() is None
+
+
+async def test_what_waits_to_be_paid_counts_for_whoever_comes_behind_it(shop: Shop) -> None:
+    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(2, 2)))
+    (charge,) = shop.shelved().charges
+    quotas = shop.proxy.gate.quotas
+
+    assert [quotas.is_used_up(charge, ahead) for ahead in range(4)] == [False, False, True, True]
+    await shop.encrypt()
+    assert [quotas.is_used_up(charge, ahead) for ahead in range(3)] == [False, True, True]

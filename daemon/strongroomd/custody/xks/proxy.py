@@ -133,17 +133,17 @@ class Proxy(UseCases):
         """Remember that a credential was used now: to be called for a signature that was good."""
         self.gate.usage.count(f"{store.store_id}/{access_key_id}", USE)
 
-    def require_turn(self, store: KeyStore, deadline: float) -> None:
+    def require_turn(self, store: KeyStore, deadline: float, ahead: int = 0) -> None:
         """Refuse work for a store that no token could do before a deadline, before anybody looks at it.
 
         So is what a store asks for beyond its own limit, once it was refused so often that the audit log only
-        counts it (`refusals`).
+        counts it (`refusals`); `ahead` calls of it are waiting to spend what is left.
 
         Raises:
             StrongroomError: OVERLOADED, QUOTA_EXCEEDED, with a retry hint.
         """
         admission, principal, quotas = self.gate.admission, store.principal, self.gate.quotas
-        if any(quotas.is_used_up(charge) for charge in store.charges):
+        if any(quotas.is_used_up(charge, ahead) for charge in store.charges):
             too_often = self.gate.refusals.charge(principal.arn)
             if too_often is not None:
                 raise too_often

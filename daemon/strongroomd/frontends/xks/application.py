@@ -11,6 +11,7 @@ from strongroomd.frontends.xks.connection import Connection, enter, leave, told
 from strongroomd.frontends.xks.door import Exchange, Reply, Request
 
 if TYPE_CHECKING:
+    from strongroomd.frontends.xks.routes import Route
     from strongroomd.frontends.xks.server import Server
 
 _Message = MutableMapping[str, Any]
@@ -52,9 +53,9 @@ class Application:
         reply = self._shed(scope, request)
         if reply is None:
             enter(door.crowd, scope)
-            reply = await _in_time(door.open(request))
+            reply = await self._answered(connection, told(scope, "route"), request)
         if reply.authenticated:
-            connection.known = True
+            connection.known, connection.signs_for = True, told(scope, "route").prefix
             self._server.proved(connection)
         allow = [(b"allow", reply.allow.encode())] if reply.allow else []
         await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
@@ -67,6 +68,15 @@ class Application:
             return None
         route = scope["state"]["route"] = routes.find(request.parts.path)
         return self._server.door.shed(route, request.arrived)
+
+    async def _answered(self, connection: Connection, route: "Route | None", request: Request) -> Reply:
+        """Have a call answered, after all others if its store asks for more than its limit."""
+        door = self._server.door
+        if route is None or not door.courtesy.is_due(route.prefix):
+            return await _in_time(door.open(request))
+        async with door.courtesy.last(route.prefix, signs=connection.signs_for == route.prefix):
+            shed = door.shed(route, request.arrived, waited=True)
+            return shed or await _in_time(door.open(request))
 
     async def _write(
         self, send: _Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]], *, last: bool = False

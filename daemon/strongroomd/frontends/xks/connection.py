@@ -57,6 +57,7 @@ class Connection(HttpToolsProtocol):
     Attributes:
         accepted: `time.monotonic()` seconds of its first packet.
         known: whether it ever brought a good signature.
+        signs_for: path prefix of the store whose good signature it brought last.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
         stalled_since: the same of when it stopped taking what is written; 0 while it takes it.
@@ -65,6 +66,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, server: "Server") -> None:
         super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
         self.known = False
+        self.signs_for = ""
         self.phase = Phase.FIRST
         self.accepted = self.since = time.monotonic()
         self.stalled_since = 0.0

@@ -24,6 +24,7 @@ from strongroomd.domain.principals import Caller
 from strongroomd.domain.xks import names
 from strongroomd.frontends.sigv4 import Claim, HttpParts, Verifier
 from strongroomd.frontends.xks import errors, replies, requests, routes
+from strongroomd.frontends.xks.courtesy import Courtesy
 from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.errors import NAMES, ErrorName
 from strongroomd.frontends.xks.interfaces import Meter
@@ -108,6 +109,7 @@ class Door:
 
     Attributes:
         in_flight: calls being served, those included that were answered as late and have not ended yet.
+        courtesy: calls of stores beyond their limit, which let others go first.
         crowd: requests being answered, those included that will be refused. A late one leaves with its
             answer: this bounds what the loop has to do, and `in_flight` what the core has.
         require_time: refuses a deadline that the worker is too late for already. Raises OVERLOADED.
@@ -130,6 +132,7 @@ class Door:
         self.most = most
         self.in_flight = 0
         self.crowd = Crowd(Lag(), most)
+        self.courtesy = Courtesy(lambda: self.in_flight > 0)
         self.require_time: Callable[[float], None] = _enough
         self._of_stores: Counter[str] = Counter()
         self._shed_last = -math.inf
@@ -145,7 +148,7 @@ class Door:
         crowd = self.crowd
         return now - self._shed_last < _FLOOD_SECONDS or 2 * crowd.inside > crowd.limit
 
-    def shed(self, route: Route | None, arrived: float) -> Reply | None:
+    def shed(self, route: Route | None, arrived: float, *, waited: bool = False) -> Reply | None:
         """Answer a call that could not be done in time anyway, before any work on it; None for any other.
 
         Under a flood most calls end here: to look at a signature first would cost those that can be done.
@@ -154,13 +157,17 @@ class Door:
         Args:
             route: where it goes, if anywhere.
             arrived: `time.monotonic()` seconds of its first byte.
+            waited: whether it has let all others go first.
         """
+        ahead = 0 if waited or route is None else self.courtesy.ahead(route.prefix)
         rest = _LONG_REST if self.crowd.is_cut else _REST
         try:
             self._require_room("" if route is None else route.prefix, arrived)
             rest = _REST
-            self._require_turn(route, arrived + self.deadline)
+            self._require_turn(route, arrived + self.deadline, ahead)
         except StrongroomError as error:
+            if route is not None and error.reason is Reason.QUOTA_EXCEEDED:
+                self.courtesy.refused(route.prefix)
             name = NAMES[error.reason]
             operation = _UNKNOWN if route is None else route.operation.value
             self._shed_last = time.monotonic()
@@ -175,10 +182,10 @@ class Door:
         if self.crowd.is_full(prefix):
             raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
 
-    def _require_turn(self, route: Route | None, deadline: float) -> None:
+    def _require_turn(self, route: Route | None, deadline: float, ahead: int) -> None:
         store = None if route is None else self.proxy.store(route.prefix)
         if route is not None and store is not None and route.operation in _WORK:
-            self.proxy.require_turn(store, deadline)
+            self.proxy.require_turn(store, deadline, ahead)
 
     def take(self, store_id: str) -> None:
         """Take a place for a store's call; once half of all are taken no store may have more than half.
@@ -264,6 +271,7 @@ class Exchange:
             door.in_flight -= 1
             if self._store_id:
                 door.give_back(self._store_id)
+            door.courtesy.idle()
 
     def late(self) -> Reply:
         """Answer for a call that takes too long; it is to be cancelled then."""

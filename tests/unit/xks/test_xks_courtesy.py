@@ -1,0 +1,247 @@
+"""A store that asks for more than its limit lets other stores' calls go first."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from tests.xksdoor import (
+    ENCRYPT,
+    PREFIX,
+    FakeProxy,
+    Notes,
+    Served,
+    call,
+    make_door,
+    on_uvloop,
+    raw,
+    served,
+    uri,
+)
+
+from strongroomd.frontends.xks import courtesy as module
+from strongroomd.frontends.xks import routes
+from strongroomd.frontends.xks.courtesy import REMEMBERED, Courtesy
+from strongroomd.frontends.xks.door import Door
+
+WHOLE = call("encrypt", ENCRYPT)
+UNSIGNED = raw(uri("encrypt"), b"{}", {"Host": "xks.example.com"})
+
+
+class Room:
+    """What is under way, and in which order calls went."""
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.courtesy = Courtesy(lambda: self.busy > 0)
+        self.order: list[str] = []
+
+    async def pass_through(
+        self, name: str, *, until: asyncio.Event | None = None, signs: bool = True
+    ) -> None:
+        async with self.courtesy.last("/a", signs=signs):
+            self.order.append(name)
+            if until is not None:
+                await until.wait()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST", 60.0)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# --- by itself
+
+
+def test_only_a_store_that_was_refused_for_its_limit_lets_others_go_first() -> None:
+    courtesy = Courtesy(lambda: True)
+
+    courtesy.refused("/a")
+
+    assert [courtesy.is_due("/a"), courtesy.is_due("/b")] == [True, False]
+
+
+def test_after_a_while_without_a_refusal_it_is_as_good_as_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    courtesy = Courtesy(lambda: True)
+    courtesy.refused("/a")
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + REMEMBERED + 0.1)
+
+    assert not courtesy.is_due("/a")
+
+
+async def test_where_nobody_else_is_it_goes_at_once(patient: None) -> None:
+    room = Room()
+
+    await room.pass_through("first")
+
+    assert room.order == ["first"]
+
+
+async def test_it_goes_when_the_last_of_the_others_is_done(patient: None) -> None:
+    room = Room()
+    room.busy = 2
+    task = asyncio.create_task(room.pass_through("loud"))
+    await turns()
+
+    room.busy = 1
+    room.courtesy.idle()
+    await turns()
+    assert room.order == []
+    room.busy = 0
+    room.courtesy.idle()
+    await task
+    assert room.order == ["loud"]
+
+
+async def test_one_goes_after_the_other_in_the_order_of_their_coming(patient: None) -> None:
+    room, first_ends = Room(), asyncio.Event()
+    tasks = [asyncio.create_task(room.pass_through("first", until=first_ends))]
+    await turns()
+    tasks += [asyncio.create_task(room.pass_through(name)) for name in ("second", "third")]
+    await turns()
+    assert room.order == ["first"]
+
+    first_ends.set()
+    await asyncio.gather(*tasks)
+
+    assert room.order == ["first", "second", "third"]
+
+
+async def test_where_there_is_no_end_of_the_others_it_goes_nevertheless() -> None:
+    room = Room()
+    room.busy = 1
+
+    await asyncio.gather(*(room.pass_through(str(number)) for number in range(10)))
+
+    assert len(room.order) == 10
+    assert not room.courtesy._waiting
+
+
+async def test_one_that_is_gone_holds_up_nobody(patient: None) -> None:
+    room = Room()
+    room.busy = 1
+    gone = asyncio.create_task(room.pass_through("gone"))
+    there = asyncio.create_task(room.pass_through("there"))
+    await turns()
+
+    gone.cancel()
+    with suppress(asyncio.CancelledError):
+        await gone
+    assert room.courtesy.ahead("/a") == 1
+    room.busy = 0
+    room.courtesy.idle()
+    await there
+    assert room.order == ["there"]
+
+
+@pytest.mark.parametrize(("signs", "ahead"), [(True, 3), (False, 0)])
+async def test_only_who_signed_for_the_store_counts_for_those_behind(
+    patient: None, signs: bool, ahead: int
+) -> None:
+    room = Room()
+    room.busy = 1
+    tasks = [asyncio.create_task(room.pass_through("x", signs=signs)) for _ in range(3)]
+    await turns()
+
+    assert room.courtesy.ahead("/a") == ahead
+    assert room.courtesy.ahead("/b") == 0
+    room.busy = 0
+    room.courtesy.idle()
+    await asyncio.gather(*tasks)
+    assert room.courtesy.ahead("/a") == 0
+
+
+# --- at the door
+
+
+async def beyond(door: Served) -> None:
+    """Have the store be refused for its limit."""
+    door.proxy.left = 0
+    assert (await (await door.connect()).ask(WHOLE)).status == 429
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@on_uvloop
+async def test_calls_that_find_one_unspent_unit_together_are_served_once_and_refused_unseen() -> None:
+    async with served() as door:
+        peers = [await door.connect() for _ in range(8)]
+        door.proxy.left = 8
+        assert [(await peer.ask(WHOLE)).status for peer in peers] == [200] * 8  # now they sign for the store
+        await beyond(door)
+        signatures = len(door.proxy.uses)
+
+        door.proxy.left = 1
+        for peer in peers:
+            peer.writer.write(WHOLE)
+        answers = sorted([(await peer.answer()).status for peer in peers])
+
+        assert answers == [200] + [429] * 7
+        assert len(door.proxy.uses) == signatures + 1
+
+
+@on_uvloop
+async def test_strangers_do_not_spend_what_a_store_has_left() -> None:
+    async with served() as door:
+        known, others = await door.connect(), [await door.connect() for _ in range(8)]
+        assert (await known.ask(WHOLE)).status == 200
+        await beyond(door)
+
+        door.proxy.left = 1
+        for other in others:
+            other.writer.write(UNSIGNED)
+        known.writer.write(WHOLE)
+
+        assert (await known.answer()).status == 200
+        assert {(await other.answer()).status for other in others} <= {401, 429}
+
+
+@on_uvloop
+async def test_a_store_beyond_its_limit_waits_for_the_calls_of_others_only_for_a_moment() -> None:
+    async with served() as door:
+        busy, loud = await door.connect(), await door.connect()
+        door.proxy.hangs = asyncio.Event()
+        busy.writer.write(WHOLE)
+        await until(lambda: len(door.proxy.calls) == 1)
+        await beyond(door)
+        assert door.door.courtesy.is_due(PREFIX)
+
+        door.proxy.left = 5
+        loud.writer.write(WHOLE)
+        await until(lambda: len(door.proxy.calls) == 2)
+
+        door.proxy.hangs.set()
+        assert [(await peer.answer()).status for peer in (busy, loud)] == [200, 200]
+
+
+async def test_a_call_is_shed_where_those_that_wait_will_spend_what_is_left() -> None:
+    proxy = FakeProxy(left=1)
+    door, route = make_door(proxy, Notes()), routes.find(uri("encrypt"))
+    door.in_flight = 1
+
+    async with asyncio.timeout(10):
+        waiting = asyncio.create_task(_wait(door))
+        await turns()
+        assert door.shed(route, time.monotonic()) is not None
+        assert door.shed(route, time.monotonic(), waited=True) is None
+        door.in_flight = 0
+        door.courtesy.idle()
+        await waiting
+    assert door.shed(route, time.monotonic()) is None
+
+
+async def _wait(door: Door) -> None:
+    async with door.courtesy.last(PREFIX, signs=True):
+        pass
