@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may use: a real SoftHSM in a folder of its own, tokens, and an opened vault."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,19 @@ from strongroomd.hsm.opening import open_vault
 # How long an example takes is the machine's affair; nothing is timed in tests.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+# What a test of a kind takes, roughly, in seconds.
+_SECONDS = {"slow": 20.0, "daemon": 1.0, "softhsm": 0.2}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first: one that is begun last would be waited for by itself."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        kinds = [_SECONDS[mark.name] for mark in item.iter_markers() if mark.name in _SECONDS]
+        seconds[item.path] += max(kinds, default=0.02)  # type: ignore[assignment]
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(scope="session")
