@@ -277,7 +277,7 @@ def test_hundreds_of_chains_are_read_in_order_with_few_files_open(directory: Pat
         found.append(record)
 
     assert most <= 6
-    assert open_files() == before
+    assert open_files() <= before
     assert [record["n"] for record in found if "n" in record] == list(range(600))
     assert [place(record) for record in found] == sorted(place(record) for record in found)
 
