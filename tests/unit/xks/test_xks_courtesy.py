@@ -251,3 +251,12 @@ async def test_a_call_is_shed_where_those_that_wait_will_spend_what_is_left() ->
 async def _wait(door: Door) -> None:
     async with door.courtesy.last(PREFIX, signs=True):
         pass
+
+
+async def test_who_waited_inside_is_not_one_too_many_himself() -> None:
+    proxy = FakeProxy()
+    door, route = make_door(proxy, Notes(), most=1), routes.find(uri("encrypt"))
+    door.crowd.enter(PREFIX)
+
+    assert door.shed(route, time.monotonic()) is not None
+    assert door.shed(route, time.monotonic(), waited=True) is None

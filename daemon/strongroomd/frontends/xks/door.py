@@ -157,12 +157,14 @@ class Door:
         Args:
             route: where it goes, if anywhere.
             arrived: `time.monotonic()` seconds of its first byte.
-            waited: whether it has let all others go first.
+            waited: whether it has let all others go first, and has its place inside.
         """
         ahead = 0 if waited or route is None else self.courtesy.ahead(route.prefix)
         rest = _LONG_REST if self.crowd.is_cut else _REST
         try:
-            self._require_room("" if route is None else route.prefix, arrived)
+            self._require_time(arrived)
+            if not waited:
+                self._require_room("" if route is None else route.prefix)
             rest = _REST
             self._require_turn(route, arrived + self.deadline, ahead)
         except StrongroomError as error:
@@ -175,10 +177,12 @@ class Door:
             return Reply(name.status, errors.body_of(error), rest=rest)
         return None
 
-    def _require_room(self, prefix: str, arrived: float) -> None:
+    def _require_time(self, arrived: float) -> None:
         if time.monotonic() >= arrived + self.deadline:
             raise StrongroomError(Reason.DEADLINE_EXCEEDED)
         self.require_time(arrived + self.deadline)
+
+    def _require_room(self, prefix: str) -> None:
         if self.crowd.is_full(prefix):
             raise StrongroomError(Reason.OVERLOADED, detail="too many calls", retry_after=_RETRY_SECONDS)
 
