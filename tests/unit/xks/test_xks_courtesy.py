@@ -260,3 +260,45 @@ async def test_who_waited_inside_is_not_one_too_many_himself() -> None:
 
     assert door.shed(route, time.monotonic()) is not None
     assert door.shed(route, time.monotonic(), waited=True) is None
+
+
+@on_uvloop
+async def test_a_call_that_waits_goes_on_when_the_one_under_way_ends() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LONGEST", 60.0)
+        async with served() as door:
+            busy, loud = await door.connect(), await door.connect()
+            door.proxy.hangs = asyncio.Event()
+            busy.writer.write(WHOLE)
+            await until(lambda: len(door.proxy.calls) == 1)
+            await beyond(door)
+
+            door.proxy.left = 5
+            loud.writer.write(WHOLE)
+            await until(lambda: len(door.door.courtesy._waiting) == 1)
+            assert len(door.proxy.calls) == 1
+            door.proxy.hangs.set()
+
+            assert [(await peer.answer()).status for peer in (busy, loud)] == [200, 200]
+
+
+@on_uvloop
+async def test_who_signs_no_more_counts_for_nobody_behind() -> None:
+    async with served() as door:
+        former = await door.connect()
+        assert (await former.ask(WHOLE)).status == 200
+        (connection,) = door.server._known
+        assert connection.signs_for == PREFIX
+
+        door.proxy.signers.clear()
+
+        assert (await former.ask(WHOLE)).status == 401
+        assert connection.signs_for == ""
+
+
+async def test_a_call_that_is_refused_for_those_ahead_does_not_put_its_store_beyond_its_limit() -> None:
+    door, route = make_door(FakeProxy(left=1), Notes()), routes.find(uri("encrypt"))
+    door.courtesy._signers[PREFIX] = 1
+
+    assert door.shed(route, time.monotonic()) is not None
+    assert not door.courtesy.is_due(PREFIX)

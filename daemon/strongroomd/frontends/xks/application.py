@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroomd.frontends.sigv4 import HttpParts
@@ -57,6 +58,8 @@ class Application:
         if reply.authenticated:
             connection.known, connection.signs_for = True, told(scope, "route").prefix
             self._server.proved(connection)
+        elif reply.status == HTTPStatus.UNAUTHORIZED:
+            connection.signs_for = ""
         allow = [(b"allow", reply.allow.encode())] if reply.allow else []
         await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
         if reply.rest:

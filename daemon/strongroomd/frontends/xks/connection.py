@@ -57,7 +57,7 @@ class Connection(HttpToolsProtocol):
     Attributes:
         accepted: `time.monotonic()` seconds of its first packet.
         known: whether it ever brought a good signature.
-        signs_for: path prefix of the store whose good signature it brought last.
+        signs_for: path prefix of the store whose good signature it brought, and no bad one since.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
         stalled_since: the same of when it stopped taking what is written; 0 while it takes it.

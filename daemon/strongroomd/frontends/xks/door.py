@@ -168,7 +168,7 @@ class Door:
             rest = _REST
             self._require_turn(route, arrived + self.deadline, ahead)
         except StrongroomError as error:
-            if route is not None and error.reason is Reason.QUOTA_EXCEEDED:
+            if route is not None and error.reason is Reason.QUOTA_EXCEEDED and not ahead:
                 self.courtesy.refused(route.prefix)
             name = NAMES[error.reason]
             operation = _UNKNOWN if route is None else route.operation.value
