@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -670,3 +671,17 @@ async def test_what_waits_to_be_paid_counts_for_whoever_comes_behind_it(shop: Sh
     assert [quotas.is_used_up(charge, ahead) for ahead in range(4)] == [False, False, True, True]
     await shop.encrypt()
     assert [quotas.is_used_up(charge, ahead) for ahead in range(3)] == [False, True, True]
+
+
+async def test_a_call_behind_as_many_as_the_limit_still_grants_is_shed(shop: Shop) -> None:
+    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(2, 2)))
+    store, deadline = shop.shelved(), time.monotonic() + 5.0
+
+    for _ in range(REFUSALS_BURST + 20):
+        with suppress(StrongroomError):
+            shop.proxy.require_turn(store, deadline, 2)
+
+    with pytest.raises(StrongroomError) as caught:
+        shop.proxy.require_turn(store, deadline, 2)
+    assert caught.value.reason is Reason.QUOTA_EXCEEDED
+    shop.proxy.require_turn(store, deadline, 1)

@@ -302,3 +302,23 @@ async def test_a_call_that_is_refused_for_those_ahead_does_not_put_its_store_bey
 
     assert door.shed(route, time.monotonic()) is not None
     assert not door.courtesy.is_due(PREFIX)
+
+
+@on_uvloop
+async def test_what_a_stranger_sends_waits_and_counts_for_nothing() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LONGEST", 60.0)
+        async with served() as door:
+            busy, stranger = await door.connect(), await door.connect()
+            door.proxy.hangs = asyncio.Event()
+            busy.writer.write(WHOLE)
+            await until(lambda: len(door.proxy.calls) == 1)
+            await beyond(door)
+
+            door.proxy.left = 5
+            stranger.writer.write(UNSIGNED)
+            await until(lambda: len(door.door.courtesy._waiting) == 1)
+
+            assert door.door.courtesy.ahead(PREFIX) == 0
+            door.proxy.hangs.set()
+            assert [(await peer.answer()).status for peer in (busy, stranger)] == [200, 401]
