@@ -6,11 +6,13 @@ import inspect
 import itertools
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pkcs11
 import pytest
 from pkcs11 import exceptions
+from tests import leftovers
 from tests.hsmkeys import OpenedVault, altered, make, soon
 
 from strongroomd.domain.algorithms import KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm
@@ -110,6 +112,20 @@ async def test_flood_of_forgeries_leaves_the_breaker_closed(own: OpenedVault) ->
     assert vault._parts.health.breaker.closed
     assert vault.loaded()[1] == 0, "forgeries must not fill the cache of sub-keys"
     assert await vault.open(key, sealed, b"", deadline=soon()) == b"secret"
+
+
+@softhsm
+async def test_forgeries_leave_nothing_to_the_garbage_collector(own: OpenedVault) -> None:
+    vault = own.vault
+    key = await make(vault, KeySpec.SYMMETRIC_DEFAULT)
+    sealed = await vault.seal(key, b"secret", b"", deadline=soon())
+
+    with leftovers.counted() as left:
+        for place in range(len(sealed)):
+            with suppress(StrongroomError):
+                await vault.open(key, altered(sealed, place), b"", deadline=soon())
+
+    assert not left
 
 
 def failing(

@@ -47,7 +47,10 @@ async def end(passage: Passage) -> None:
         if passage.charged:  # some items were done
             await passage.outcome(throttled.reason.value)
             passage.count_uses()
-        raise throttled
+        try:
+            raise throttled
+        finally:
+            del throttled  # its traceback has this frame: nothing is left to the garbage collector
     await passage.outcome("OK")
     passage.count_uses()
 

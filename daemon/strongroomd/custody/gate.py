@@ -139,9 +139,12 @@ def gated(
                 raise
             except StrongroomError as error:
                 answer = await closing.refuse(passage, error)
-                if answer is error:
-                    raise
-                raise answer from error  # for doors that tell why, and not only to slow down
+                try:
+                    if answer is error:
+                        raise
+                    raise answer from error  # for doors that tell why, and not only to slow down
+                finally:
+                    del answer  # its traceback has this frame: nothing is left to the garbage collector
             except Exception as error:
                 _log.exception("use case failed", action=action.value, request_id=caller.request_id)
                 failure = StrongroomError(Reason.INTERNAL, detail=type(error).__name__)

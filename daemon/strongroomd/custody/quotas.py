@@ -113,21 +113,21 @@ class Quotas:
         """Say whether a charge would be refused once `ahead` like it are paid; nothing is spent by asking."""
         return self._table.available(charge) < charge.cost * (1 + ahead)
 
-    def spend_refusal(self, arn: str, cost: int = 1) -> None:
+    def spend_refusal(self, arn: str, cost: int = 1) -> StrongroomError | None:
         """Take refusals from their principal's bucket, which nobody can set; a full one pays for any batch.
 
-        Raises:
-            StrongroomError: QUOTA_EXCEEDED with the exact wait.
+        Returns:
+            QUOTA_EXCEEDED with the exact wait where it cannot pay.
         """
         bucket = f"REFUSED/{arn}"
         shortfall = self._table.spend(
             [Charge(bucket, min(cost, REFUSALS_BURST), REFUSALS_PER_SECOND, REFUSALS_BURST)]
         )
-        if shortfall is not None:
-            text = f"the quota of {REFUSALS_PER_SECOND} refused calls per second is used up"
-            raise StrongroomError(
-                Reason.QUOTA_EXCEEDED, retry_after=shortfall.wait, violations=((bucket, text),)
-            )
+        if shortfall is None:
+            return None
+        text = f"the quota of {REFUSALS_PER_SECOND} refused calls per second is used up"
+        violations = ((bucket, text),)
+        return StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=shortfall.wait, violations=violations)
 
     def _class_charge(self, account: str, class_: QuotaClass, cost: int) -> Charge:
         """Make the charge of an account's class; those of ordinary calls are kept."""

@@ -34,14 +34,21 @@ class Refusals:
 
     def charge(self, arn: str, cost: int = 1) -> StrongroomError | None:
         """Charge a principal for refusals; gives QUOTA_EXCEEDED, and counts the call, if it cannot pay."""
-        try:
-            self._quotas.spend_refusal(arn, cost)
-        except StrongroomError as error:
+        error = self._quotas.spend_refusal(arn, cost)
+        if error is not None:
             self._untold[arn] += 1
             if arn not in self._reports:
                 self._reports[arn] = asyncio.ensure_future(self._report_later(arn))
-            return error
-        return None
+        return error
+
+    def require(self, arn: str) -> None:
+        """Do the same for one refusal. Raises QUOTA_EXCEEDED."""
+        error = self.charge(arn)
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback has this frame: nothing is left to the garbage collector
 
     async def _report_later(self, arn: str) -> None:
         await asyncio.sleep(REFUSALS_REPORT_SECONDS)

@@ -250,15 +250,13 @@ class Device:
         except PKCS11Error as error:
             seconds = time.perf_counter() - start
             fault = fault_of(error, doubtful=doubtful)
-            refused = Refused(name, code_of(error), fault)
-            self.observer.called(name, seconds, refused.code)
+            self.observer.called(name, seconds, code_of(error))
             if seconds >= self._long:
                 self._took(seconds, mark)
             self._dispose(session, fault)
             if again and RULES[fault].retry:
                 return self._attempt(name, work, args, kwargs, doubtful=doubtful, again=False)
-            self._judge(refused)
-            raise refused from error
+            raise self._judged(name, error, fault) from error
         except StrongroomError:
             self.pool.give(session)  # our own verdict about what the token gave: the session is sound
             raise
@@ -280,9 +278,7 @@ class Device:
         try:
             return self.pool.take()
         except PKCS11Error as error:
-            refused = Refused(name, code_of(error), fault_of(error, doubtful=False))
-            self._judge(refused)
-            raise refused from error
+            raise self._judged(name, error, fault_of(error, doubtful=False)) from error
 
     def _dispose(self, session: Session, fault: Fault) -> None:
         kept = RULES[fault].keep_session
@@ -292,13 +288,16 @@ class Device:
         else:
             self.pool.discard(session, fault.value)
 
-    def _judge(self, refused: Refused) -> None:
-        rule = RULES[refused.kind]
+    def _judged(self, name: str, error: PKCS11Error, fault: Fault) -> StrongroomError:
+        """Give what a failed call comes to: its own refusal, or, where the token is ill, the breaker's."""
+        refused = Refused(name, code_of(error), fault)
+        rule = RULES[fault]
         if rule.fatal:
             self.breaker.give_up(refused.detail or "fatal token error")
         elif rule.canary and not self._is_well():
             self.breaker.trip()
-            raise self.breaker.refusal(FIRST_PAUSE) from refused
+            return self.breaker.refusal(FIRST_PAUSE)
+        return refused
 
     def _is_well(self) -> bool:
         """Ask the canary; a slow one holds the loop up as any call does."""

@@ -5,10 +5,12 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests import leftovers
 
 from strongroomd.custody import refusals
 from strongroomd.custody.admission import Admission, Lane
@@ -69,10 +71,11 @@ class Fakes:
         if cost > self.quota_left:
             raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=1.0)
 
-    def spend_refusal(self, arn: str, cost: int = 1) -> None:
+    def spend_refusal(self, arn: str, cost: int = 1) -> StrongroomError | None:
         if self.refusals_left < cost:
-            raise StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=0.02)
+            return StrongroomError(Reason.QUOTA_EXCEEDED, retry_after=0.02)
         self.refusals_left -= cost
+        return None
 
     async def write(self, record: dict[str, Any]) -> None:
         self.asked.append(record["kind"])
@@ -129,6 +132,11 @@ class Cases(UseCases):
         with pytest.raises(StrongroomError):
             await passage.claim("other")
         return "batch"
+
+    @gated(Action.DECRYPT)
+    async def refused_batch(self, passage: Passage) -> None:
+        with suppress(StrongroomError):
+            await passage.claim("other")
 
     @gated(Action.GENERATE_MAC)
     async def token(self, passage: Passage) -> str:
@@ -577,3 +585,29 @@ async def test_a_call_without_context_has_no_fields_of_one(cases: Cases, fakes: 
     await cases.use_under(caller(), "key", ())
 
     assert not [name for name in fakes.records[0] if "context" in name]
+
+
+@pytest.mark.parametrize(("quota", "refusals"), [(1_000, 1_000), (0, 1_000), (0, 0), (1_000, 0)])
+@pytest.mark.parametrize("key", ["key", "other"])
+async def test_neither_use_nor_refusal_leaves_anything_to_the_garbage_collector(
+    cases: Cases, fakes: Fakes, quota: int, refusals: int, key: str
+) -> None:
+    fakes.quota_left, fakes.refusals_left = quota, refusals
+    with leftovers.counted() as left:
+        for _ in range(5):
+            with suppress(StrongroomError):
+                await cases.use(caller(), key)
+
+    assert not left
+
+
+async def test_a_batch_that_is_refused_as_a_whole_leaves_nothing_to_the_garbage_collector(
+    cases: Cases, fakes: Fakes
+) -> None:
+    fakes.refusals_left = 0
+    with leftovers.counted() as left:
+        for _ in range(5):
+            with suppress(StrongroomError):
+                await cases.refused_batch(caller())
+
+    assert not left

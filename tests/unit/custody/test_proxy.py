@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests import leftovers
 from tests.faults.core import ACCOUNT, ADMIN, Core, make_core
 from tests.faults.keystores import (
     KMS_KEY,
@@ -661,6 +662,19 @@ async def test_what_a_store_asks_beyond_its_limit_is_shed_early_once_its_refusal
     await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(0, 0)))
     store = shop.shelved()
     assert shed() is None
+
+
+async def test_what_is_shed_early_leaves_nothing_to_the_garbage_collector(shop: Shop) -> None:
+    await shop.stores.update(shop.caller(), store_id(shop), StoreForm(rate=Rate(1, 1)))
+    store, deadline = shop.shelved(), time.monotonic() + 5.0
+    assert await reason(shop.encrypt()) == "OK"
+
+    with leftovers.counted() as left:
+        for _ in range(REFUSALS_BURST + 20):
+            with suppress(StrongroomError):
+                shop.proxy.require_turn(store, deadline)
+
+    assert not left
 
 
 async def test_what_waits_to_be_paid_counts_for_whoever_comes_behind_it(shop: Shop) -> None:

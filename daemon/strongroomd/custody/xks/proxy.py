@@ -6,6 +6,7 @@ policy, which can only deny (adding the key to the store has lent it), the key's
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,19 +145,14 @@ class Proxy(UseCases):
         """
         admission, principal, quotas = self.gate.admission, store.principal, self.gate.quotas
         if any(quotas.is_used_up(charge, ahead) for charge in store.charges):
-            too_often = self.gate.refusals.charge(principal.arn)
-            if too_often is not None:
-                raise too_often
-        overload: StrongroomError | None = None
-        for token in store.tokens_used() or (MAIN,):
-            try:
-                admission.require_turn(Lane.QUICK, deadline, token, (principal.account, principal.arn))
-            except StrongroomError as error:
-                overload = error
-            else:
+            self.gate.refusals.require(principal.arn)
+        flow = (principal.account, principal.arn)
+        *others, last = store.tokens_used() or (MAIN,)
+        for token in others:
+            with suppress(StrongroomError):
+                admission.require_turn(Lane.QUICK, deadline, token, flow)
                 return
-        if overload is not None:
-            raise overload
+        admission.require_turn(Lane.QUICK, deadline, last, flow)
 
     # --- use cases
 

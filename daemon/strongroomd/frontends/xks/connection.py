@@ -56,6 +56,7 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
         accepted: `time.monotonic()` seconds of its first packet.
+        made: whether its handshake was ever done.
         known: whether it ever brought a good signature.
         signs_for: path prefix of the store whose good signature it brought, and no bad one since.
         phase: what it waits for.
@@ -65,7 +66,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, server: "Server") -> None:
         super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
-        self.known = False
+        self.made = self.known = False
         self.signs_for = ""
         self.phase = Phase.FIRST
         self.accepted = self.since = time.monotonic()
@@ -84,6 +85,7 @@ class Connection(HttpToolsProtocol):
         """Take a peer whose handshake is done."""
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         super().connection_made(transport)
+        self.made = True
         self._owner.joined(self)
         if not self._owner.admits(transport.get_extra_info("peercert")):
             self._owner.drop(self, "certificate")
@@ -93,8 +95,18 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         self._owner.left(self)
-        # Not to wait for the garbage collector: transport and TLS have 256 KiB and more, and refer to this.
-        self.transport = self.flow._transport = GONE  # noqa: SLF001
+        self.flow._transport = GONE  # noqa: SLF001
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what refers to this, not to wait for the garbage collector: TLS alone has 256 KiB."""
+        if self.cycle is not None:
+            self.cycle.transport = GONE
+        for cycle, _ in self.pipeline:
+            cycle.transport = GONE
+        self.pipeline.clear()
+        self.transport = GONE
+        self.parser = self.scope = self.cycle = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Read; what comes after the end is thrown away, and after a while not even taken."""

@@ -252,6 +252,9 @@ class Server:
             )
         except OSError:  # TLS errors and time-outs are such, too
             self.dropped("handshake")
+        finally:
+            if not connection.made:
+                connection.release()
 
     def _made_room(self) -> bool:
         """Let go whoever came first of those that have proved nothing; one that has only if all have.

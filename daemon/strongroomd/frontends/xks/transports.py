@@ -13,13 +13,13 @@ class Answer:
     """A transport as one answer needs it.
 
     It sends head and body together, one TLS record instead of two; it takes what is for nobody any more,
-    where uvloop would raise; and it may linger at its end.
+    where uvloop would raise; and it may linger at its end. Once the head is here it lets go of the cycle,
+    which refers to it: nothing is left to the garbage collector.
     """
 
     def __init__(self, connection: "Connection", cycle: RequestResponseCycle) -> None:
         self._connection = connection
-        self._cycle = cycle
-        self._holds = cycle.scope["method"] != "HEAD"
+        self._holds: RequestResponseCycle | None = cycle if cycle.scope["method"] != "HEAD" else None
         self._head = b""
 
     def is_closing(self) -> bool:
@@ -29,9 +29,10 @@ class Answer:
     def write(self, data: bytes) -> None:
         """Send, unless the connection has ended; the head waits for the body."""
         if self.is_closing():
+            self._holds = None
             return
-        if self._holds and self._cycle.response_started:
-            self._holds, self._head = False, data
+        if self._holds and self._holds.response_started:
+            self._holds, self._head = None, data
         else:
             self._connection.transport.write(self._head + data)
             self._head = b""
