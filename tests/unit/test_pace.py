@@ -3,13 +3,15 @@
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from strongroomd.hsm import pace as module
 from strongroomd.hsm.observer import Silent
-from strongroomd.hsm.pace import LONG, MANY, SETTLED, VERY_LONG, Pace
+from strongroomd.hsm.pace import LONG, MANY, SETTLED, VERY_LONG, Mark, Pace
+
+SLEPT = Mark(0.0, -1, 0)
+"""Of a thread that has slept since."""
 
 
 class Watcher(Silent):
@@ -37,7 +39,7 @@ class Turned:
         self.pace.review(longest)
 
     def leave(self) -> None:
-        self.pace.took(VERY_LONG, None)
+        self.pace.took(VERY_LONG, SLEPT)
         assert not self.pace.inline
 
     def seconds_until_back(self) -> int:
@@ -62,7 +64,7 @@ def test_who_follows_one_that_hung_begins_on_threads_and_stays_for_a_minute(turn
 
 
 def test_one_very_long_call_is_enough(turned: Turned) -> None:
-    turned.pace.took(VERY_LONG, None)
+    turned.pace.took(VERY_LONG, SLEPT)
 
     assert not turned.pace.inline
     assert turned.watcher.heard == [True, False]
@@ -70,37 +72,34 @@ def test_one_very_long_call_is_enough(turned: Turned) -> None:
 
 def test_a_few_long_calls_within_a_second_are_enough_and_one_less_is_not(turned: Turned) -> None:
     for _ in range(MANY - 1):
-        turned.pace.took(LONG, None)
+        turned.pace.took(LONG, SLEPT)
     assert turned.pace.inline
-    assert turned.pace.watching
 
-    turned.pace.took(LONG, None)
+    turned.pace.took(LONG, SLEPT)
 
     assert not turned.pace.inline
 
 
 def test_long_calls_far_apart_change_nothing(turned: Turned) -> None:
     for _ in range(5 * MANY):
-        turned.pace.took(LONG, None)
+        turned.pace.took(LONG, SLEPT)
         turned.now += 1.01
 
     assert turned.pace.inline
-    assert turned.pace.mark() is None, "what comes later is not watched any more"
-    assert not turned.pace.watching
 
 
 def test_work_of_several_calls_counts_only_when_very_long(turned: Turned) -> None:
     for _ in range(5 * MANY):
-        turned.pace.took(10 * LONG, None, alone=False)
+        turned.pace.took(10 * LONG, SLEPT, alone=False)
     assert turned.pace.inline
 
-    turned.pace.took(VERY_LONG, None, alone=False)
+    turned.pace.took(VERY_LONG, SLEPT, alone=False)
 
     assert not turned.pace.inline
 
 
 def test_what_another_thread_measures_counts_for_nothing(turned: Turned) -> None:
-    thread = threading.Thread(target=lambda: turned.pace.took(10.0, None))
+    thread = threading.Thread(target=lambda: turned.pace.took(10.0, SLEPT))
     thread.start()
     thread.join()
 
@@ -108,30 +107,42 @@ def test_what_another_thread_measures_counts_for_nothing(turned: Turned) -> None
 
 
 @pytest.mark.parametrize(
-    ("mark", "inline"),
+    ("now", "inline"),
     [
-        ((0, -1), True),  # only preempted
-        ((-1, -1), False),  # waited as well
-        ((0, 0), False),  # neither: the thread was on its processor
+        (Mark(0.0, 0, 1), True),  # others had its processor
+        (Mark(LONG / 2, 0, 0), True),  # so they had, on another machine: nobody counts that
+        (Mark(LONG, 0, 1), True),
+        (Mark(LONG, 0, 0), False),  # it was on its processor all the time
+        (Mark(0.0, 1, 0), False),  # it slept
+        (Mark(0.0, 1, 1), False),
     ],
 )
+@pytest.mark.parametrize(("seconds", "calls"), [(LONG, MANY), (VERY_LONG, 1)])
 def test_what_the_scheduler_did_is_not_the_tokens_fault(
-    turned: Turned, monkeypatch: pytest.MonkeyPatch, mark: Any, inline: bool
+    turned: Turned, monkeypatch: pytest.MonkeyPatch, now: Mark, inline: bool, seconds: float, calls: int
 ) -> None:
-    monkeypatch.setattr(module, "switches", lambda: (0, 0))
+    monkeypatch.setattr(module, "mark", lambda: now)
 
-    for _ in range(MANY):
-        turned.pace.took(LONG, mark)
+    for _ in range(calls):
+        turned.pace.took(seconds, Mark(0.0, 0, 0))
 
     assert turned.pace.inline is inline
 
 
-def test_a_thread_that_sleeps_is_seen_to_wait() -> None:
-    before = module.switches()
+def test_a_thread_that_sleeps_is_seen_to_sleep() -> None:
+    before = module.mark()
     time.sleep(0.001)
 
-    assert not module._was_preempted(before)
-    assert module.switches()[0] > before[0]
+    assert module.mark().waited > before.waited
+    assert not module._was_kept_waiting(before)
+
+
+def test_a_thread_that_computes_is_seen_to_be_busy() -> None:
+    before, used = module.mark(), time.thread_time()
+    while time.thread_time() < used + LONG:
+        pass
+
+    assert module.mark().busy >= before.busy + LONG / 2
 
 
 def test_calls_come_back_after_some_good_seconds(turned: Turned) -> None:

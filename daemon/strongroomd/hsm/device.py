@@ -18,7 +18,7 @@ from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.hsm.faults import RULES, Fault, Refused, code_of, fault_of
 from strongroomd.hsm.handles import Session
 from strongroomd.hsm.observer import Observer
-from strongroomd.hsm.pace import LONG, Mark, Pace, switches
+from strongroomd.hsm.pace import LONG, Mark, Pace, mark
 from strongroomd.hsm.sessions import Keeper, Pool, Writer
 
 P = ParamSpec("P")
@@ -242,8 +242,7 @@ class Device:
         if not self.breaker.closed:
             self.breaker.pass_or_raise(self._is_well)
         session = self._session(name)
-        pace = self._pace
-        mark = pace.mark() if pace is not None and pace.watching else None
+        before = None if self._pace is None else mark()
         start = time.perf_counter()
         try:
             result = work(session, *args, **kwargs)
@@ -252,7 +251,7 @@ class Device:
             fault = fault_of(error, doubtful=doubtful)
             self.observer.called(name, seconds, code_of(error))
             if seconds >= self._long:
-                self._took(seconds, mark)
+                self._took(seconds, before)
             self._dispose(session, fault)
             if again and RULES[fault].retry:
                 return self._attempt(name, work, args, kwargs, doubtful=doubtful, again=False)
@@ -267,12 +266,12 @@ class Device:
         self.pool.give(session)
         self.observer.called(name, seconds, 0)
         if seconds >= self._long:
-            self._took(seconds, mark)
+            self._took(seconds, before)
         return result
 
-    def _took(self, seconds: float, mark: Mark | None) -> None:
-        if self._pace is not None:
-            self._pace.took(seconds, mark, alone=self._whole)
+    def _took(self, seconds: float, before: Mark | None) -> None:
+        if self._pace is not None and before is not None:
+            self._pace.took(seconds, before, alone=self._whole)
 
     def _session(self, name: str) -> Session:
         try:
@@ -303,10 +302,10 @@ class Device:
         """Ask the canary; a slow one holds the loop up as any call does."""
         if self._pace is None:
             return self.health.is_well()
-        mark, start = switches(), time.perf_counter()
+        before, start = mark(), time.perf_counter()
         try:
             return self.health.is_well()
         finally:
             seconds = time.perf_counter() - start
             if seconds >= self._long:
-                self._took(seconds, mark)
+                self._took(seconds, before)

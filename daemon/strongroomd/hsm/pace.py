@@ -3,8 +3,7 @@
 On the loop a call costs nobody a hop to another thread, and holds up everybody for as long as it takes. So
 calls run there while they are short, and move to a lane of threads when they are long: at once when one took
 `VERY_LONG`, or when `MANY` took `LONG` within a second. A call that only waited for the host's own
-processors counts for nothing: once one was long, the next ones are watched by the kernel's count of the
-thread's context switches.
+processors counts for nothing: a thread that waits for a token goes to sleep, and the kernel counts that.
 
 Times on threads say less, since a thread also waits for the GIL: one call in twenty may take five times
 `LONG`, but half of them must be short and none very long for `SETTLED` seconds. Then calls go back to the
@@ -18,6 +17,7 @@ as it may get.
 import resource
 import threading
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from strongroomd.hsm.observer import Observer
@@ -31,7 +31,20 @@ _WINDOW: Final = 1.0
 _NOISE: Final = 5 * LONG
 _NOISY: Final = 20  # of so many calls one may be noise
 
-Mark = tuple[int, int]
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the kernel has counted of a thread.
+
+    Attributes:
+        busy: seconds that it was on a processor.
+        waited: how often it went to sleep.
+        preempted: how often others took its processor.
+    """
+
+    busy: float
+    waited: int
+    preempted: int
 
 
 class Pace:
@@ -43,12 +56,10 @@ class Pace:
 
     Attributes:
         inline: whether short calls run on the loop.
-        watching: whether calls on the loop are to be marked before they begin.
     """
 
     def __init__(self, observer: Observer, *, wary: bool = False) -> None:
         self.inline = not wary
-        self.watching = False
         self._observer = observer
         self._thread = threading.get_ident()
         self._since = 0.0
@@ -62,27 +73,19 @@ class Pace:
 
     # --- on the loop ---
 
-    def mark(self) -> Mark | None:
-        """Note the thread's context switches, before a call that is watched."""
-        if time.monotonic() - self._since > _WINDOW:
-            self.watching = False
-            return None
-        return switches()
-
-    def took(self, seconds: float, mark: Mark | None, *, alone: bool = True) -> None:
+    def took(self, seconds: float, mark: Mark, *, alone: bool = True) -> None:
         """Hear of a call that took at least `LONG`; of one on another thread than the loop's, in vain.
 
         Args:
             seconds: how long.
-            mark: from before the call, if it was watched.
+            mark: from before the call.
             alone: it was one call into the module; else it was several, and only a very long one counts.
         """
-        if not self.inline or threading.get_ident() != self._thread or _was_preempted(mark):
+        if not self.inline or threading.get_ident() != self._thread or _was_kept_waiting(mark):
             return
         now = time.monotonic()
         if now - self._since > _WINDOW:
             self._since, self._count = now, 0
-        self.watching = True
         self._count += alone
         if seconds >= VERY_LONG or self._count >= MANY:
             self._leave(now)
@@ -92,7 +95,7 @@ class Pace:
         self._settle = min(2 * self._settle, MOST_SETTLED) if relapsed else SETTLED
         self._good = 0.0
         self._begin(now)
-        self.inline = self.watching = False
+        self.inline = False
         self._observer.paced(inline=False)
 
     # --- on threads ---
@@ -126,15 +129,15 @@ class Pace:
         self._calls = self._short = self._noise = self._very_long = 0
 
 
-def switches() -> Mark:
-    """Count how often this thread waited, and how often others took its processor."""
+def mark() -> Mark:
+    """Ask the kernel about this thread; to be done before each call on the loop, which costs it 0.7 us."""
     usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_nvcsw, usage.ru_nivcsw
+    return Mark(usage.ru_utime + usage.ru_stime, usage.ru_nvcsw, usage.ru_nivcsw)
 
 
-def _was_preempted(mark: Mark | None) -> bool:
-    """Whether the thread never waited since the mark, and others had its processor meanwhile."""
-    if mark is None:
+def _was_kept_waiting(before: Mark) -> bool:
+    """Whether the thread never slept since, but was not let run: by other processes, or another machine."""
+    now = mark()
+    if now.waited > before.waited:
         return False
-    waited, preempted = (now - then for now, then in zip(switches(), mark, strict=True))
-    return preempted > 0 and waited == 0
+    return now.preempted > before.preempted or now.busy - before.busy < LONG
