@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,14 @@ class Calls:
     Args:
         target: the store.
         decrypting: share of Decrypt; the rest is Encrypt with CDIV.
+        change: what is done to each body before it is signed.
     """
 
-    def __init__(self, target: Target, decrypting: float) -> None:
+    def __init__(
+        self, target: Target, decrypting: float, *, change: Callable[[bytes], bytes] = bytes
+    ) -> None:
         self.decrypting = decrypting
+        self._change = change
         self._target = target
         self._where = target.address
         self._kept: deque[Sealed] = deque(maxlen=KEPT)
@@ -122,7 +127,7 @@ class Calls:
 
     def _signed(self, path: str, body: bytes) -> bytes:
         stamp, scope, key = self._today()
-        path = self._where.path + path
+        path, body = self._where.path + path, self._change(body)
         signature = sigv4.signature(
             sigv4.Request("POST", self._where.authority, path, body), key, stamp, scope
         )

@@ -274,7 +274,7 @@ async def _poured(source: random.Random, stream: bytes) -> None:
     proxy, notes, wire = FakeProxy(), Notes(), _Wire()
     door = make_door(proxy, notes)
     server = Server(ServerSettings("127.0.0.1", 0, 10), None, door, lambda: True)
-    connection = Connection(server)
+    connection = Connection(server, time.monotonic())
     connection.connection_made(wire)
     while stream and not wire.closing:
         size = source.choice((1, 7, 100, 10_000))

@@ -147,6 +147,25 @@ async def _bad_signatures(site: Site, peer: Peer) -> None:
         await asyncio.sleep(PACE)
 
 
+async def _fuzzed_bodies(site: Site, peer: Peer) -> None:
+    """Send, with a good signature, what is no call any more: JSON and base64 with some bytes changed."""
+    calls = Calls(site.target, 0.0, change=damaged)
+    while True:
+        await peer.send(calls.next()[0])
+        await peer.answer()
+        site.acts += 1
+        await asyncio.sleep(PACE)
+
+
+def damaged(body: bytes) -> bytes:
+    """Cut, flip or insert some bytes."""
+    made = bytearray(body)
+    for _ in range(random.randint(1, 4)):
+        place = random.randrange(len(made))
+        made[place : place + random.randint(0, 3)] = random.randbytes(random.randint(0, 3))
+    return bytes(made)
+
+
 async def _forgeries(site: Site, peer: Peer) -> None:
     """Decrypt, with a good signature, what nobody has encrypted."""
     calls = Calls(site.target, 1.0)
@@ -187,14 +206,20 @@ ATTACKS = {
     "slow bodies": Attack(_slow_body, 300),
     "idle TLS": Attack(_idle, 2_000),
     "no TLS begun": Attack(_idle, 2_000, tls=False),
+    "too many": Attack(_idle, 3_500),
     "64 MiB bodies": Attack(_large_body, 8, 0.1),
     "noise for TLS": Attack(_noise, 16, 0.1, tls=False),
     "noise for HTTP": Attack(_noise, 16, 0.1),
     "half closed": Attack(_half_close, 32, 0.1),
     "come and go": Attack(_come_and_go, 16, 0.1),
+    "fuzzed bodies": Attack(_fuzzed_bodies, 8),
     "bad signatures": Attack(_bad_signatures, 8),
     "forgeries": Attack(_forgeries, 8),
 }
+
+
+SIGNED = {"forgeries", "fuzzed bodies"}
+"""What is done with good signatures: those of a store of its own."""
 
 
 async def _attack(site: Site, attack: Attack, begun: "asyncio.Queue[None]") -> None:

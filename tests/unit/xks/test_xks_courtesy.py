@@ -20,6 +20,7 @@ from tests.xksdoor import (
     uri,
 )
 
+from strongroomd.domain.errors import Reason, StrongroomError
 from strongroomd.frontends.xks import courtesy as module
 from strongroomd.frontends.xks import routes
 from strongroomd.frontends.xks.courtesy import REMEMBERED, Courtesy
@@ -129,6 +130,32 @@ async def test_where_there_is_no_end_of_the_others_it_goes_nevertheless() -> Non
 
     assert len(room.order) == 10
     assert not room.courtesy._waiting
+
+
+async def test_those_that_waited_long_enough_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "APART", 60.0)
+    room = Room()
+    room.busy = 1
+
+    tasks = [asyncio.create_task(room.pass_through(name)) for name in ("first", "second")]
+    await tasks[0]
+    await turns()
+
+    assert room.order == ["first"]
+    room.busy = 0
+    room.courtesy.idle()
+    await tasks[1]
+
+
+async def test_who_comes_when_nobody_waits_any_more_is_not_forgotten() -> None:
+    room = Room()
+    room.busy = 1
+    await room.pass_through("first")
+    await asyncio.sleep(2 * module.APART)
+
+    await asyncio.wait_for(room.pass_through("second"), 10)
+
+    assert room.order == ["first", "second"]
 
 
 async def test_one_that_is_gone_holds_up_nobody(patient: None) -> None:
@@ -280,6 +307,56 @@ async def test_a_call_that_waits_goes_on_when_the_one_under_way_ends() -> None:
             door.proxy.hangs.set()
 
             assert [(await peer.answer()).status for peer in (busy, loud)] == [200, 200]
+
+
+@pytest.mark.parametrize("wrong", ["new", "forged", "unsigned"])
+def test_the_call_after_a_wrong_one_and_a_first_call_let_others_go_first(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served() as door:
+            busy, last = await door.connect(), await door.connect()
+            assert [(await peer.ask(WHOLE)).status for peer in (busy, last)] == [200, 200]
+            if wrong == "new":
+                last = await door.connect()
+            elif wrong == "forged":
+                door.proxy.fails = StrongroomError(Reason.INVALID_CIPHERTEXT)
+                assert (await last.ask(WHOLE)).status == 400
+                door.proxy.fails = None
+            else:
+                assert (await last.ask(UNSIGNED)).status == 401
+            served_before = len(door.proxy.calls)
+            door.proxy.hangs = asyncio.Event()
+            busy.writer.write(WHOLE)
+            await until(lambda: len(door.proxy.calls) == served_before + 1)
+
+            last.writer.write(WHOLE)
+            await until(lambda: len(door.door.courtesy._waiting) == 1)
+            door.proxy.hangs.set()
+
+            assert [(await peer.answer()).status for peer in (busy, last)] == [200, 200]
+            door.proxy.hangs = asyncio.Event()
+            for peer in (busy, last):
+                peer.writer.write(WHOLE)
+            await until(lambda: len(door.proxy.calls) == served_before + 4)  # now it is as good as any other
+            door.proxy.hangs.set()
+            assert [(await peer.answer()).status for peer in (busy, last)] == [200, 200]
+
+    monkeypatch.setattr(module, "LONGEST", 60.0)
+    scene()
+
+
+@on_uvloop
+async def test_a_call_that_came_too_often_was_not_wrong() -> None:
+    async with served() as door:
+        peer = await door.connect()
+        assert (await peer.ask(WHOLE)).status == 200
+        (connection,) = door.server._known
+        door.proxy.left = 0
+        assert (await peer.ask(WHOLE)).status == 429
+
+        assert connection.was_right
 
 
 @on_uvloop

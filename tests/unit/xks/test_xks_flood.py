@@ -22,7 +22,7 @@ from tests.xksdoor import (
     served,
 )
 
-from strongroomd.frontends.xks import early, routes
+from strongroomd.frontends.xks import arrivals, early, routes
 from strongroomd.frontends.xks.crowd import LEAST, REMEMBERED, TARGET, Crowd
 from strongroomd.frontends.xks.restraint import FIRST_SECONDS, FORGIVEN_SECONDS, GROWTH, RELIEF, Restraint
 from strongroomd.frontends.xks.server import Server
@@ -481,20 +481,6 @@ async def test_late_loop_takes_strangers_in_one_by_one_and_any_other_at_once() -
         assert times[0] < times[1]
 
 
-@on_uvloop
-async def test_newcomers_leave_time_to_a_peer_that_is_known() -> None:
-    async with served() as door:
-        known = await door.connect()
-        assert (await known.ask(call("health", HEALTH))).status == 200
-
-        began = time.monotonic()
-        peers = await asyncio.gather(*(door.connect() for _ in range(20)))
-        for peer in peers:
-            assert (await peer.ask(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200
-
-        assert time.monotonic() - began >= 19 * 0.004
-
-
 @dataclass
 class Rounds:
     """Counts the turns of a loop."""
@@ -521,10 +507,10 @@ async def test_loop_goes_on_between_newcomers_of_a_full_backlog_and_between_ends
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rounds = Rounds()
-    seen: dict[str, list[int]] = {"_welcome": [], "_overdue": []}
-    for name, counts in seen.items():
-        monkeypatch.setattr(Server, name, counted(getattr(Server, name), rounds, counts))
-    arrived, ended = seen.values()
+    arrived: list[int] = []
+    ended: list[int] = []
+    for owner, name, counts in ((arrivals.Arrivals, "_welcome", arrived), (Server, "_overdue", ended)):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name), rounds, counts))
     async with served(first_seconds=0) as door:
         sockets = [
             socket.create_connection(("127.0.0.1", door.port)) for _ in range(20)

@@ -55,15 +55,21 @@ class Application:
         if reply is None:
             enter(door.crowd, scope)
             reply = await self._answered(connection, told(scope, "route"), request)
+        self._note(connection, reply, scope)
+        allow = [(b"allow", reply.allow.encode())] if reply.allow else []
+        await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
+        if reply.rest:
+            connection.rest(reply.rest)
+
+    def _note(self, connection: Connection, reply: Reply, scope: Any) -> None:  # noqa: ANN401 - ASGI's own
+        """Note what an answer tells of who asked. That there was too much to do tells nothing of him."""
         if reply.authenticated:
             connection.known, connection.signs_for = True, told(scope, "route").prefix
             self._server.proved(connection)
         elif reply.status == HTTPStatus.UNAUTHORIZED:
             connection.signs_for = ""
-        allow = [(b"allow", reply.allow.encode())] if reply.allow else []
-        await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
-        if reply.rest:
-            connection.rest(reply.rest)
+        if reply.status < HTTPStatus.TOO_MANY_REQUESTS:
+            connection.was_right = reply.status == HTTPStatus.OK
 
     def _shed(self, scope: Any, request: Request) -> Reply | None:  # noqa: ANN401 - ASGI's own
         """Look at what was not looked at when it came: whatever way a request took, its store counts."""
@@ -73,9 +79,9 @@ class Application:
         return self._server.door.shed(route, request.arrived)
 
     async def _answered(self, connection: Connection, route: "Route | None", request: Request) -> Reply:
-        """Have a call answered, after all others if its store asks for more than its limit."""
+        """Have a call answered, after all others if its store or its connection is one that has to wait."""
         door = self._server.door
-        if route is None or not door.courtesy.is_due(route.prefix):
+        if route is None or (connection.was_right and not door.courtesy.is_due(route.prefix)):
             return await _in_time(door.open(request))
         async with door.courtesy.last(route.prefix, signs=connection.signs_for == route.prefix):
             shed = door.shed(route, request.arrived, waited=True)

@@ -53,23 +53,24 @@ class Connection(HttpToolsProtocol):
 
     Args:
         server: whose connection it is.
+        accepted: `time.monotonic()` seconds of its first packet.
 
     Attributes:
-        accepted: `time.monotonic()` seconds of its first packet.
-        made: whether its handshake was ever done.
+        accepted: as given.
         known: whether it ever brought a good signature.
+        was_right: whether its last call was served; calls that were too many not counted.
         signs_for: path prefix of the store whose good signature it brought, and no bad one since.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
         stalled_since: the same of when it stopped taking what is written; 0 while it takes it.
     """
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: "Server", accepted: float) -> None:
         super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
-        self.made = self.known = False
+        self.known = self.was_right = False
         self.signs_for = ""
         self.phase = Phase.FIRST
-        self.accepted = self.since = time.monotonic()
+        self.accepted, self.since = accepted, time.monotonic()
         self.stalled_since = 0.0
         self._owner = server
         self._now = self.since
@@ -85,7 +86,6 @@ class Connection(HttpToolsProtocol):
         """Take a peer whose handshake is done."""
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         super().connection_made(transport)
-        self.made = True
         self._owner.joined(self)
         if not self._owner.admits(transport.get_extra_info("peercert")):
             self._owner.drop(self, "certificate")
@@ -239,8 +239,8 @@ class Connection(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._body_bytes > MAX_BODY:
             self._too_much()
-        else:
-            super().on_body(body)
+        elif not self.cycle.response_complete:
+            self.cycle.body += body  # nobody is woken for a piece: the application waits for all of it
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""

@@ -1,9 +1,12 @@
-"""Who asks for more than its own limit lets the others go first.
+"""Who asks for more than its own limit, or for what is refused anyway, lets the others go first.
 
 Within its limit a store's calls are as good as anybody's. But one that asks for ten times as much comes in
 clumps: as many of its calls as arrive together find the same unspent quota, and each but one costs most of a
 call to be refused. So while a store is refused for its limit, each call of it that may be served waits until
 no other call is under way, a few milliseconds at most, and is looked at again then.
+
+So does the next call on a connection whose last one was wrong (a bad signature, a forged ciphertext), and the
+first one on a new connection: nobody who calls as he should waits for a clump of them.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 LONGEST: Final = 0.01  # seconds: a busy worker is never idle, and the store's limit is its due
+APART: Final = 0.001  # seconds between two that have waited so long: they came together, and shall not go so
 REMEMBERED: Final = 1.0
 """Seconds after its last refusal in which a store still lets others go first."""
 
@@ -28,8 +32,9 @@ class Courtesy:
     def __init__(self, is_busy: Callable[[], bool]) -> None:
         self._is_busy = is_busy
         self._refused: dict[str, float] = {}
-        self._waiting: dict[asyncio.Future[None], None] = {}  # in their order
+        self._waiting: dict[asyncio.Future[None], float] = {}  # in their order; until when at most
         self._going = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._signers: Counter[str] = Counter()
 
     def refused(self, store: str) -> None:
@@ -80,13 +85,23 @@ class Courtesy:
     async def _turn(self) -> None:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting[turn] = None
-        timer = loop.call_later(LONGEST, _go, turn)
+        self._waiting[turn] = loop.time() + LONGEST
+        if self._timer is None:
+            self._timer = loop.call_later(LONGEST, self._overdue)
         try:
             await turn
         finally:
-            timer.cancel()
             del self._waiting[turn]
+
+    def _overdue(self) -> None:
+        """Let the first one go that has waited long enough, and come again for the next."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        turns = [turn for turn in self._waiting if not turn.done()]
+        if turns and self._waiting[turns[0]] <= now:
+            _go(turns.pop(0))
+        due = max(self._waiting[turns[0]], now + APART) if turns else 0.0
+        self._timer = loop.call_at(due, self._overdue) if turns else None
 
 
 def _go(turn: "asyncio.Future[None]") -> None:

@@ -1,0 +1,224 @@
+"""Newcomers of one worker, from their first packet to the end of their handshake.
+
+A TLS handshake costs several calls, and takes memory for as long as the connection stays. So nothing is done
+for a newcomer before he has begun to speak; what does not begin as TLS goes no further; and handshakes begin
+one after the other, with time between them for those who are here.
+"""
+
+import asyncio
+import errno
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from strongroomd.frontends.xks.connection import Connection
+from strongroomd.telemetry import logs
+
+if TYPE_CHECKING:
+    from strongroomd.frontends.xks.server import Server
+
+BACKLOG: Final = 1_024
+AT_ONCE: Final = 128
+"""Handshakes that may come as quickly as they can: KMS opens more connections when it has more to do."""
+EVERY_SECONDS: Final = 0.016
+"""Time between two handshakes in the long run, while there is somebody to serve: a twentieth of the loop."""
+_APART_SECONDS: Final = 0.002  # between any two of them, then
+_LATE_SECONDS: Final = 0.01  # the same while the loop is late
+_ACCEPT_SECONDS: Final = 0.002  # between two newcomers, likewise: to take one in costs far less
+_MOST_WAITING: Final = 32  # for their handshakes; beyond, newcomers wait in the backlog
+_HANDSHAKE_SECONDS: Final = 5.0  # to begin it, and then to end it
+_SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
+_SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
+_TLS_HANDSHAKE: Final = b"\x16"  # the type of the first record (RFC 8446, 5.1)
+_PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_log = logs.get("xks")
+
+
+class Newcomer:
+    """One of them.
+
+    Attributes:
+        peer: its socket, which does not block.
+        accepted: `time.monotonic()` seconds of its first packet.
+        task: its handshake, and the wait for it, once it has begun to speak.
+    """
+
+    __slots__ = ("accepted", "peer", "task")
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.peer = peer
+        self.accepted = time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Arrivals:
+    """Accepts newcomers. Belongs to the worker's loop.
+
+    Args:
+        server: whose newcomers they are.
+
+    Attributes:
+        under_way: those whose handshakes are not done, the oldest first.
+    """
+
+    def __init__(self, server: "Server") -> None:
+        self.under_way: dict[Newcomer, None] = {}
+        self._server = server
+        self._shaking: dict[Connection, Newcomer] = {}
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+        self._due = 0.0
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept from a listening socket that does not block."""
+        self._listener = listener
+        self._accepting = asyncio.create_task(self._accept(listener))
+
+    async def stop(self) -> None:
+        """Take in who is in the backlog, then give the port back."""
+        if self._accepting is None or self._listener is None:
+            return
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, return_exceptions=True)
+        try:
+            while True:
+                self._welcome(self._listener.accept()[0])
+        except OSError:
+            self._listener.close()
+
+    def joined(self, connection: Connection) -> None:
+        """Hear that a handshake is done."""
+        newcomer = self._shaking.pop(connection, None)
+        if newcomer is not None:
+            self.under_way.pop(newcomer, None)
+
+    def let_go(self, newcomer: Newcomer) -> None:
+        """End a handshake, or the wait for it."""
+        del self.under_way[newcomer]
+        if newcomer.task is not None:
+            newcomer.task.cancel()
+        else:
+            asyncio.get_running_loop().remove_reader(newcomer.peer)
+            newcomer.peer.close()
+
+    def end(self) -> None:
+        """End them all."""
+        for newcomer in tuple(self.under_way):
+            self.let_go(newcomer)
+
+    def overdue(self, now: float) -> Newcomer | None:
+        """Give the one who has been silent for longest, if that is too long."""
+        for newcomer in self.under_way:
+            if now - newcomer.accepted <= _HANDSHAKE_SECONDS:
+                break
+            if newcomer.task is None:
+                return newcomer
+        return None
+
+    # --- the backlog
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            await asyncio.sleep(self._accept_pace())
+            try:
+                peer = await _next(listener)
+            except OSError as error:
+                _log.warning("cannot accept", errno=error.errno)
+                if error.errno in _NO_DESCRIPTORS:  # the next one comes in its place
+                    self._server.made_room()
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            self._welcome(peer)
+
+    def _accept_pace(self) -> float:
+        """Say how many seconds to wait for the next newcomer.
+
+        At 0, too, the loop goes round once: a full backlog shall not be taken in at one go.
+        """
+        if self._waiting > _MOST_WAITING:
+            return EVERY_SECONDS
+        return _ACCEPT_SECONDS if self._server.has_known or self._server.door.crowd.is_late else 0.0
+
+    def _welcome(self, peer: socket.socket) -> None:
+        if self._server.is_full and not self._server.made_room():
+            self._server.dropped("full")
+            peer.close()
+            return
+        peer.setblocking(False)  # noqa: FBT003 - its only argument
+        newcomer = Newcomer(peer)
+        self.under_way[newcomer] = None
+        if self._server.tls is None:
+            self._begin(newcomer)
+        else:
+            asyncio.get_running_loop().add_reader(peer, self._heard, newcomer)
+
+    # --- the handshake
+
+    def _heard(self, newcomer: Newcomer) -> None:
+        """Hear somebody's first byte, or that he is gone."""
+        asyncio.get_running_loop().remove_reader(newcomer.peer)
+        try:
+            first = newcomer.peer.recv(1, socket.MSG_PEEK)
+        except OSError:
+            first = b""
+        if first == _TLS_HANDSHAKE:
+            self._begin(newcomer)
+        else:
+            self._server.dropped("handshake")
+            self.let_go(newcomer)
+
+    def _begin(self, newcomer: Newcomer) -> None:
+        newcomer.task = asyncio.create_task(self._let_in(newcomer))
+
+    async def _let_in(self, newcomer: Newcomer) -> None:
+        connection = Connection(self._server, newcomer.accepted)
+        self._shaking[connection] = newcomer
+        try:
+            await self._wait_for_turn()
+            await self._shake_hands(newcomer.peer, connection)
+        except OSError:  # TLS errors and time-outs are such, too
+            self._server.dropped("handshake")
+        finally:
+            if self._shaking.pop(connection, None) is not None:
+                self.under_way.pop(newcomer, None)
+                newcomer.peer.close()
+                connection.release()
+
+    async def _wait_for_turn(self) -> None:
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await asyncio.sleep(self._pace())
+        finally:
+            self._waiting -= 1
+
+    def _pace(self) -> float:
+        """Say how many seconds to leave to those who are here before the next handshake."""
+        late = self._server.door.crowd.is_late
+        if self._server.is_draining or not (late or self._server.has_known):
+            return 0.0
+        now = time.monotonic()
+        due = max(self._due, now - AT_ONCE * EVERY_SECONDS)
+        self._due = due + EVERY_SECONDS
+        return max(due - now, _LATE_SECONDS if late else _APART_SECONDS)
+
+    async def _shake_hands(self, peer: socket.socket, connection: Connection) -> None:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        tls = self._server.tls
+        bounds = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": _SHUTDOWN_SECONDS}
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: connection, peer, ssl=tls.context if tls else None, **(bounds if tls else {})
+        )
+
+
+async def _next(listener: socket.socket) -> socket.socket:
+    """Accept who is there, or who comes. Raises OSError."""
+    try:
+        return listener.accept()[0]
+    except BlockingIOError:
+        return (await asyncio.get_running_loop().sock_accept(listener))[0]

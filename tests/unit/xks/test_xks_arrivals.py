@@ -1,0 +1,192 @@
+"""Newcomers: nothing is done for the silent, and little at a time for the others."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.xksdoor import HEALTH, Served, call, on_uvloop, served, tls_of, trusting
+
+from strongroomd.frontends.grpc.pki import Authority
+from strongroomd.frontends.xks import arrivals
+from strongroomd.frontends.xks.connection import Connection
+
+PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.make()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """Connections for which anything was made."""
+    made: list[Connection] = []
+
+    def make(*arguments: object) -> Connection:
+        made.append(Connection(*arguments))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(arrivals, "Connection", make)
+    return made
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.005)
+
+
+def dial(door: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", door.port))
+
+
+@on_uvloop
+async def _silent(tls_folder: Path, authority: Authority, made: list[Connection]) -> None:
+    async with served(tls_of(tls_folder, authority), trusting(authority)) as door:
+        silent = [dial(door) for _ in range(5)]
+        await until(lambda: door.server.connections == 5)
+
+        assert made == []
+        peer = await door.connect()
+        assert (await peer.ask(PING)).status == 200
+        assert len(made) == 1
+        for each in silent:
+            each.close()
+        await until(lambda: door.server.connections == 1)
+        assert door.notes.drops == ["handshake"] * 5
+
+
+def test_nothing_is_made_for_who_says_nothing(
+    tmp_path: Path, authority: Authority, made: list[Connection]
+) -> None:
+    _silent(tmp_path, authority, made)
+
+
+def test_who_does_not_begin_as_tls_begins_goes_no_further(
+    tmp_path: Path, authority: Authority, made: list[Connection]
+) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            for start in (PING, b"\x15", b"\0", b"SSH-2.0-x\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+                writer.write(start)
+                with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                    await asyncio.wait_for(reader.readexactly(1), 10)
+                writer.close()
+
+            assert (made, door.notes.drops, door.server.connections) == ([], ["handshake"] * 4, 0)
+
+    scene()
+
+
+def test_who_says_nothing_for_too_long_has_to_go(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 0.05)
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            silent = [dial(door) for _ in range(3)]
+            await until(lambda: len(door.notes.drops) == 3)
+
+            assert (door.notes.drops, door.server.connections) == (["handshake"] * 3, 0)
+            for each in silent:
+                assert each.recv(1) == b""
+                each.close()
+
+    scene()
+
+
+def test_silent_newcomers_end_with_the_server(tmp_path: Path, authority: Authority) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            silent = dial(door)
+            await until(lambda: door.server.connections == 1)
+            await door.server.drain(0.1)
+
+            assert silent.recv(1) == b""
+            silent.close()
+
+    scene()
+
+
+def test_a_connection_gets_no_ticket(tmp_path: Path, authority: Authority) -> None:
+    def shaken(port: int, version: ssl.TLSVersion) -> bool:
+        context = trusting(authority)
+        context.minimum_version = context.maximum_version = version
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as peer,
+        ):
+            peer.sendall(PING)
+            assert peer.recv(1)  # after which a ticket would have been here
+            session = peer.session
+            return session is not None and session.has_ticket
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                assert not await asyncio.to_thread(shaken, door.port, version)
+
+    scene()
+
+
+# --- one after the other
+
+
+@on_uvloop
+async def test_newcomers_leave_time_to_a_peer_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "AT_ONCE", 5)
+    async with served() as door:
+        known = await door.connect()
+        assert (await known.ask(call("health", HEALTH))).status == 200
+
+        began = time.monotonic()
+        peers = await asyncio.gather(*(door.connect() for _ in range(16)))
+        for peer in peers:
+            assert (await peer.ask(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200
+
+        assert time.monotonic() - began >= 10 * arrivals.EVERY_SECONDS
+
+
+@on_uvloop
+async def test_as_many_newcomers_as_kms_may_bring_are_let_in_quickly() -> None:
+    async with served() as door:
+        paced = door.server._arrivals._pace
+        assert {paced() for _ in range(1_000)} == {0.0}, "nobody has to wait for a newcomer"
+        known = await door.connect()
+        assert (await known.ask(call("health", HEALTH))).status == 200
+
+        assert {paced() for _ in range(arrivals.AT_ONCE)} == {arrivals._APART_SECONDS}
+        assert [paced() for _ in range(3)][-1] > arrivals._APART_SECONDS
+
+
+@on_uvloop
+async def test_no_two_handshakes_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[float] = []
+    shake_hands = arrivals.Arrivals._shake_hands
+
+    async def noted(self: arrivals.Arrivals, *arguments: Any) -> None:
+        begun.append(time.monotonic())
+        await shake_hands(self, *arguments)
+
+    monkeypatch.setattr(arrivals.Arrivals, "_shake_hands", noted)
+    async with served() as door:
+        known = await door.connect()
+        assert (await known.ask(call("health", HEALTH))).status == 200
+        sockets = [dial(door) for _ in range(10)]  # the loop stands still
+        await until(lambda: len(begun) == 11)
+        for each in sockets:
+            each.close()
+
+    assert begun[-1] - begun[1] >= 9 * arrivals._APART_SECONDS / 2
