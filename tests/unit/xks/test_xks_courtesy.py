@@ -158,6 +158,21 @@ async def test_who_comes_when_nobody_waits_any_more_is_not_forgotten() -> None:
     assert room.order == ["first", "second"]
 
 
+async def test_where_many_wait_already_the_next_one_goes_at_once(patient: None) -> None:
+    room = Room()
+    room.busy = 1
+    tasks = [asyncio.create_task(room.pass_through("waits")) for _ in range(module.MOST)]
+    await turns()
+    assert room.order == []
+
+    await asyncio.wait_for(room.pass_through("goes"), 10)
+
+    assert room.order == ["goes"]
+    room.busy = 0
+    room.courtesy.idle()
+    await asyncio.gather(*tasks)
+
+
 async def test_one_that_is_gone_holds_up_nobody(patient: None) -> None:
     room = Room()
     room.busy = 1

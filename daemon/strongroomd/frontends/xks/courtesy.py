@@ -18,6 +18,7 @@ from typing import Final
 
 LONGEST: Final = 0.01  # seconds: a busy worker is never idle, and the store's limit is its due
 APART: Final = 0.001  # seconds between two that have waited so long: they came together, and shall not go so
+MOST: Final = 32  # that wait; beyond, each would wait for too long for the others, and goes at once
 REMEMBERED: Final = 1.0
 """Seconds after its last refusal in which a store still lets others go first."""
 
@@ -64,7 +65,7 @@ class Courtesy:
             signs: whether it comes from where that store's good signatures come from: only such calls count
                 as `ahead`, or strangers could have a store's own calls refused.
         """
-        if self._going or self._waiting or self._is_busy():
+        if len(self._waiting) < MOST and (self._going or self._waiting or self._is_busy()):
             self._signers[store] += signs
             try:
                 await self._turn()
