@@ -37,14 +37,12 @@ class Mark:
     """What the kernel has counted of a thread.
 
     Attributes:
-        busy: seconds that it was on a processor.
+        busy: seconds that it was on a processor (of the thread's clock: ru_utime is as old as the last tick).
         waited: how often it went to sleep.
-        preempted: how often others took its processor.
     """
 
     busy: float
     waited: int
-    preempted: int
 
 
 class Pace:
@@ -130,14 +128,11 @@ class Pace:
 
 
 def mark() -> Mark:
-    """Ask the kernel about this thread; to be done before each call on the loop, which costs it 0.7 us."""
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return Mark(usage.ru_utime + usage.ru_stime, usage.ru_nvcsw, usage.ru_nivcsw)
+    """Ask the kernel about this thread; to be done before each call on the loop, which costs it 1.3 us."""
+    return Mark(time.thread_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw)
 
 
 def _was_kept_waiting(before: Mark) -> bool:
     """Whether the thread never slept since, but was not let run: by other processes, or another machine."""
     now = mark()
-    if now.waited > before.waited:
-        return False
-    return now.preempted > before.preempted or now.busy - before.busy < LONG
+    return now.waited == before.waited and now.busy - before.busy < LONG

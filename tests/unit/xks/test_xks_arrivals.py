@@ -6,9 +6,11 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests import leftovers
 from tests.xksdoor import HEALTH, Served, call, on_uvloop, served, tls_of, trusting
 
 from strongroomd.frontends.grpc.pki import Authority
@@ -103,6 +105,87 @@ def test_who_says_nothing_for_too_long_has_to_go(
                 each.close()
 
     scene()
+
+
+def test_who_says_nothing_keeps_no_worker_from_its_end(tmp_path: Path, authority: Authority) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            silent = dial(door)
+            await until(lambda: door.server.connections == 1)
+            began = time.monotonic()
+
+            await door.server.drain(60.0)
+
+            assert time.monotonic() - began < 30
+            silent.close()
+
+    scene()
+
+
+@on_uvloop
+async def test_who_goes_before_his_turn_is_closed_and_leaves_nothing() -> None:
+    async with served() as door:
+        newcomers = door.server._arrivals
+        with leftovers.counted() as left:
+            for started in (False, True):
+                ours, theirs = socket.socketpair()
+                newcomers._welcome(ours)
+                (newcomer,) = newcomers.under_way
+                await newcomers._turn.acquire()
+                if started:
+                    await asyncio.sleep(0)
+                newcomers.let_go(newcomer)
+                newcomers._turn.release()
+                await asyncio.sleep(0.01)
+                assert theirs.recv(1) == b""
+                theirs.close()
+                del newcomer
+
+        assert not left
+        assert door.server.connections == 0
+
+
+def test_the_silent_go_before_those_who_spoke(tmp_path: Path, authority: Authority) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=2) as door:
+            newcomers = door.server._arrivals
+            await newcomers._turn.acquire()
+            spoke = dial(door)
+            spoke.send(b"\x16")
+            await until(lambda: newcomers._waiting == 1)
+            silent = dial(door)
+            await until(lambda: door.server.connections == 2)
+            third = dial(door)
+            await until(lambda: door.notes.drops == ["full"])
+
+            assert silent.recv(1) == b""
+            assert newcomers._waiting == 1
+            newcomers._turn.release()
+            for each in (spoke, silent, third):
+                each.close()
+
+    scene()
+
+
+@on_uvloop
+async def test_a_newcomer_that_cannot_be_listened_to_does_not_end_the_door() -> None:
+    async with served() as door:
+        newcomers = door.server._arrivals
+        door.server.tls = Any  # type: ignore[assignment]
+        ours, theirs = socket.socketpair()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asyncio, "get_running_loop", lambda: SimpleNamespace(add_reader=_cannot))
+            newcomers._welcome(ours)
+        door.server.tls = None
+
+        assert (theirs.recv(1), door.server.connections, door.notes.drops) == (b"", 0, ["handshake"])
+        theirs.close()
+
+
+def _cannot(*_: object) -> None:
+    raise OSError(28, "no watches left")
 
 
 def test_silent_newcomers_end_with_the_server(tmp_path: Path, authority: Authority) -> None:

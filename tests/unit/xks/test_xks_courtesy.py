@@ -207,6 +207,19 @@ async def test_only_who_signed_for_the_store_counts_for_those_behind(
     assert room.courtesy.ahead("/a") == 0
 
 
+async def test_nothing_stays_of_what_waited(patient: None) -> None:
+    room = Room()
+    room.busy = 1
+    tasks = [asyncio.create_task(room.pass_through("x", signs=signs)) for signs in (True, False)]
+    await turns()
+    room.busy = 0
+    room.courtesy.idle()
+    await asyncio.gather(*tasks)
+
+    assert not room.courtesy._signers
+    assert not room.courtesy._waiting
+
+
 # --- at the door
 
 

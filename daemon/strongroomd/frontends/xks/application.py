@@ -21,6 +21,7 @@ _Receive = Callable[[], Awaitable[_Message]]
 _JSON: Final = (b"content-type", b"application/json")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE: Final = (b"connection", b"close")
+_TELLING: Final = frozenset({HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
 
 
 class Application:
@@ -62,13 +63,13 @@ class Application:
             connection.rest(reply.rest)
 
     def _note(self, connection: Connection, reply: Reply, scope: Any) -> None:  # noqa: ANN401 - ASGI's own
-        """Note what an answer tells of who asked. That there was too much to do tells nothing of him."""
+        """Note what an answer tells of who asked. That he may not, or asked for too much, tells nothing."""
         if reply.authenticated:
             connection.known, connection.signs_for = True, told(scope, "route").prefix
             self._server.proved(connection)
         elif reply.status == HTTPStatus.UNAUTHORIZED:
             connection.signs_for = ""
-        if reply.status < HTTPStatus.TOO_MANY_REQUESTS:
+        if reply.status in _TELLING:
             connection.was_right = reply.status == HTTPStatus.OK
 
     def _shed(self, scope: Any, request: Request) -> Reply | None:  # noqa: ANN401 - ASGI's own

@@ -7,6 +7,7 @@ one after the other, with time between them for those who are here.
 
 import asyncio
 import errno
+import itertools
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 BACKLOG: Final = 1_024
 AT_ONCE: Final = 128
 """Handshakes that may come as quickly as they can: KMS opens more connections when it has more to do."""
-EVERY_SECONDS: Final = 0.016
-"""Time between two handshakes in the long run, while there is somebody to serve: a twentieth of the loop."""
+EVERY_SECONDS: Final = 0.008
+"""Time between two handshakes in the long run, while there is somebody to serve: a tenth of the loop."""
 _APART_SECONDS: Final = 0.002  # between any two of them, then
 _LATE_SECONDS: Final = 0.01  # the same while the loop is late
 _ACCEPT_SECONDS: Final = 0.002  # between two newcomers, likewise: to take one in costs far less
@@ -47,6 +48,7 @@ class Newcomer:
     __slots__ = ("accepted", "peer", "task")
 
     def __init__(self, peer: socket.socket) -> None:
+        peer.setblocking(False)  # noqa: FBT003 - its only argument
         self.peer = peer
         self.accepted = time.monotonic()
         self.task: asyncio.Task[None] | None = None
@@ -97,9 +99,10 @@ class Arrivals:
 
     def let_go(self, newcomer: Newcomer) -> None:
         """End a handshake, or the wait for it."""
-        del self.under_way[newcomer]
-        if newcomer.task is not None:
-            newcomer.task.cancel()
+        self.under_way.pop(newcomer, None)
+        task, newcomer.task = newcomer.task, None
+        if task is not None:
+            task.cancel()
         else:
             asyncio.get_running_loop().remove_reader(newcomer.peer)
             newcomer.peer.close()
@@ -109,14 +112,16 @@ class Arrivals:
         for newcomer in tuple(self.under_way):
             self.let_go(newcomer)
 
-    def overdue(self, now: float) -> Newcomer | None:
-        """Give the one who has been silent for longest, if that is too long."""
-        for newcomer in self.under_way:
-            if now - newcomer.accepted <= _HANDSHAKE_SECONDS:
-                break
-            if newcomer.task is None:
-                return newcomer
-        return None
+    def silent(self, seconds: float = _HANDSHAKE_SECONDS) -> list[Newcomer]:
+        """Give those who have said nothing for longer than that, the oldest first."""
+        before = time.monotonic() - seconds
+        early = itertools.takewhile(lambda newcomer: newcomer.accepted < before, self.under_way)
+        return [newcomer for newcomer in early if newcomer.task is None]
+
+    def first(self) -> Newcomer | None:
+        """Give the first of those who have not said anything, or of all."""
+        silent = (newcomer for newcomer in self.under_way if newcomer.task is None)
+        return next(silent, None) or next(iter(self.under_way), None)
 
     # --- the backlog
 
@@ -147,50 +152,59 @@ class Arrivals:
             self._server.dropped("full")
             peer.close()
             return
-        peer.setblocking(False)  # noqa: FBT003 - its only argument
         newcomer = Newcomer(peer)
         self.under_way[newcomer] = None
         if self._server.tls is None:
             self._begin(newcomer)
-        else:
+            return
+        try:
             asyncio.get_running_loop().add_reader(peer, self._heard, newcomer)
+        except OSError as error:
+            _log.warning("cannot listen to a newcomer", errno=error.errno)
+            self._server.dropped("handshake")
+            del self.under_way[newcomer]
+            peer.close()
 
     # --- the handshake
 
     def _heard(self, newcomer: Newcomer) -> None:
         """Hear somebody's first byte, or that he is gone."""
         asyncio.get_running_loop().remove_reader(newcomer.peer)
-        try:
-            first = newcomer.peer.recv(1, socket.MSG_PEEK)
-        except OSError:
-            first = b""
-        if first == _TLS_HANDSHAKE:
+        if _speaks_tls(newcomer.peer):
             self._begin(newcomer)
         else:
             self._server.dropped("handshake")
             self.let_go(newcomer)
 
     def _begin(self, newcomer: Newcomer) -> None:
-        newcomer.task = asyncio.create_task(self._let_in(newcomer))
-
-    async def _let_in(self, newcomer: Newcomer) -> None:
         connection = Connection(self._server, newcomer.accepted)
         self._shaking[connection] = newcomer
+        newcomer.task = asyncio.create_task(self._let_in(newcomer.peer, connection))
+        newcomer.task.add_done_callback(lambda _: self._ended(connection))
+
+    def _ended(self, connection: Connection) -> None:
+        """Let go of who did not come to be a peer, also where his handshake never began."""
+        newcomer = self._shaking.pop(connection, None)
+        if newcomer is not None:
+            self.under_way.pop(newcomer, None)
+            newcomer.task = None
+            newcomer.peer.close()
+            connection.release()
+
+    async def _let_in(self, peer: socket.socket, connection: Connection) -> None:
         try:
-            await self._wait_for_turn()
-            await self._shake_hands(newcomer.peer, connection)
+            await self._wait_for_turn(peer)
+            await self._shake_hands(peer, connection)
         except OSError:  # TLS errors and time-outs are such, too
             self._server.dropped("handshake")
-        finally:
-            if self._shaking.pop(connection, None) is not None:
-                self.under_way.pop(newcomer, None)
-                newcomer.peer.close()
-                connection.release()
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self, peer: socket.socket) -> None:
+        """Wait until the handshake may begin. Raises OSError for who is gone by then: he has no turn."""
         self._waiting += 1
         try:
             async with self._turn:
+                if self._server.tls is not None and not _speaks_tls(peer):
+                    raise ConnectionAbortedError
                 await asyncio.sleep(self._pace())
         finally:
             self._waiting -= 1
@@ -214,6 +228,14 @@ class Arrivals:
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: connection, peer, ssl=tls.context if tls else None, **(bounds if tls else {})
         )
+
+
+def _speaks_tls(peer: socket.socket) -> bool:
+    """Whether what a newcomer has sent begins as TLS does; not if he is gone."""
+    try:
+        return peer.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE
+    except OSError:
+        return False
 
 
 async def _next(listener: socket.socket) -> socket.socket:

@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
     Attributes:
         accepted: as given.
         known: whether it ever brought a good signature.
-        was_right: whether its last call was served; calls that were too many not counted.
+        was_right: whether its last call was served, and not nonsense (400, 401).
         signs_for: path prefix of the store whose good signature it brought, and no bad one since.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.

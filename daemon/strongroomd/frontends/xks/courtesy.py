@@ -3,7 +3,7 @@
 Within its limit a store's calls are as good as anybody's. But one that asks for ten times as much comes in
 clumps: as many of its calls as arrive together find the same unspent quota, and each but one costs most of a
 call to be refused. So while a store is refused for its limit, each call of it that may be served waits until
-no other call is under way, a few milliseconds at most, and is looked at again then.
+no other call is under way, or it took long enough (25 ms at most), and is looked at again then.
 
 So does the next call on a connection whose last one was wrong (a bad signature, a forged ciphertext), and the
 first one on a new connection: nobody who calls as he should waits for a clump of them.
@@ -12,13 +12,13 @@ first one on a new connection: nobody who calls as he should waits for a clump o
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 LONGEST: Final = 0.01  # seconds: a busy worker is never idle, and the store's limit is its due
 APART: Final = 0.001  # seconds between two that have waited so long: they came together, and shall not go so
-MOST: Final = 32  # that wait; beyond, each would wait for too long for the others, and goes at once
+MOST: Final = 16  # that wait; beyond, each would wait for too long for the others, and goes at once
 REMEMBERED: Final = 1.0
 """Seconds after its last refusal in which a store still lets others go first."""
 
@@ -66,11 +66,8 @@ class Courtesy:
                 as `ahead`, or strangers could have a store's own calls refused.
         """
         if len(self._waiting) < MOST and (self._going or self._waiting or self._is_busy()):
-            self._signers[store] += signs
-            try:
+            with self._counted(store if signs else ""):
                 await self._turn()
-            finally:
-                self._signers[store] -= signs
         self._going += 1
         try:
             yield
@@ -82,6 +79,20 @@ class Courtesy:
         """Hear that perhaps no call is under way: whoever waits longest goes on."""
         if self._waiting and not self._going and not self._is_busy():
             _go(next(iter(self._waiting)))
+
+    @contextmanager
+    def _counted(self, store: str) -> Iterator[None]:
+        """Count a call as `ahead`, but none of an unnamed store; nothing stays of what was counted."""
+        if not store:
+            yield
+            return
+        self._signers[store] += 1
+        try:
+            yield
+        finally:
+            self._signers[store] -= 1
+            if not self._signers[store]:
+                del self._signers[store]
 
     async def _turn(self) -> None:
         loop = asyncio.get_running_loop()

@@ -109,7 +109,7 @@ class Door:
 
     Attributes:
         in_flight: calls being served, those included that were answered as late and have not ended yet.
-        courtesy: calls of stores beyond their limit, which let others go first.
+        courtesy: calls that let others go first.
         crowd: requests being answered, those included that will be refused. A late one leaves with its
             answer: this bounds what the loop has to do, and `in_flight` what the core has.
         require_time: refuses a deadline that the worker is too late for already. Raises OVERLOADED.

@@ -160,6 +160,8 @@ class Server:
         ends = time.monotonic() + grace
         await self._arrivals.stop()
         await self._until(lambda: not self.connections, min(ends, time.monotonic() + _LAST_REQUESTS_SECONDS))
+        for newcomer in self._arrivals.silent(0.0):
+            self._arrivals.let_go(newcomer)
         for connection in (*self._known, *self._strangers):
             connection.shutdown()
         await self._until(lambda: not self.connections, ends)
@@ -212,7 +214,7 @@ class Server:
         stranger that is being answered stays, one that is still sending goes: to be slow saves nobody.
         """
         idle = next((each for each in self._strangers if each.phase is not Phase.ANSWERING), None)
-        shaking = next(iter(self._arrivals.under_way), None)
+        shaking = self._arrivals.first()
         if shaking is not None and (idle is None or shaking.accepted < idle.accepted):
             self._arrivals.let_go(shaking)
             self.dropped("full")
@@ -231,15 +233,21 @@ class Server:
         """End what takes too long, looked for twice a second; calls are served meanwhile."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            while newcomer := self._arrivals.overdue(time.monotonic()):
-                self.dropped("handshake")
-                self._arrivals.let_go(newcomer)
-                await asyncio.sleep(_APART_SECONDS)
+            await self._end_silent()
             for number, connection in enumerate((*self._strangers, *self._known)):
                 if self._is_here(connection) and self._ended_late(connection):
                     await asyncio.sleep(_APART_SECONDS)
                 elif number % _LOOKS == 0:
                     await asyncio.sleep(0)
+
+    async def _end_silent(self) -> None:
+        """End newcomers who have said nothing for too long: each costs a socket, and no TLS to be closed."""
+        for number, newcomer in enumerate(self._arrivals.silent()):
+            if newcomer in self._arrivals.under_way and newcomer.task is None:
+                self.dropped("handshake")
+                self._arrivals.let_go(newcomer)
+            if number % _LOOKS == 0:
+                await asyncio.sleep(0)
 
     def _ended_late(self, connection: Connection) -> bool:
         """End a connection that takes too long; says whether it did."""
