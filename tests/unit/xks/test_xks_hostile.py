@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import resource
 import socket
 import subprocess
@@ -192,15 +193,25 @@ async def test_gone_connections_leave_nothing_to_the_garbage_collector(tmp_path:
         gc.enable()
 
 
+def without_holes() -> list[int]:
+    """Take descriptors until every number up to the last one is taken."""
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    taken = [os.dup(0)]
+    while taken[-1] < highest:
+        taken.append(os.dup(0))
+    return taken
+
+
 @on_uvloop
 async def test_without_descriptors_newcomers_take_the_places_of_silent_strangers() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     gc.collect()  # what others left closes no descriptor meanwhile
     async with served() as door:
         clients = [socket.socket() for _ in range(8)]
+        taken = without_holes()
         try:
-            # Each was given the least that was free: beyond the last one there are four, for eight.
-            resource.setrlimit(resource.RLIMIT_NOFILE, (clients[-1].fileno() + 5, limits[1]))
+            # None is free up to the last one taken: beyond it there are four, for eight.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1] + 5, limits[1]))
             for client in clients:
                 client.connect(("127.0.0.1", door.port))  # the kernel takes them
             last = clients[-1]
@@ -213,6 +224,8 @@ async def test_without_descriptors_newcomers_take_the_places_of_silent_strangers
             assert "full" in door.notes.drops
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for each in taken:
+                os.close(each)
             for client in clients:
                 client.close()
 

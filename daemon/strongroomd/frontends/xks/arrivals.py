@@ -126,10 +126,12 @@ class Arrivals:
     # --- the backlog
 
     async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._accept_pace())
             try:
-                peer = await _next(listener)
+                # It waits for somebody to come first: accept(2) says EMFILE also where there is nobody.
+                peer, _ = await loop.sock_accept(listener)
             except OSError as error:
                 _log.warning("cannot accept", errno=error.errno)
                 if error.errno in _NO_DESCRIPTORS:  # the next one comes in its place
@@ -236,11 +238,3 @@ def _speaks_tls(peer: socket.socket) -> bool:
         return peer.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE
     except OSError:
         return False
-
-
-async def _next(listener: socket.socket) -> socket.socket:
-    """Accept who is there, or who comes. Raises OSError."""
-    try:
-        return listener.accept()[0]
-    except BlockingIOError:
-        return (await asyncio.get_running_loop().sock_accept(listener))[0]
