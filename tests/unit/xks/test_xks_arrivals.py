@@ -107,7 +107,11 @@ def test_who_says_nothing_for_too_long_has_to_go(
     scene()
 
 
-def test_who_says_nothing_keeps_no_worker_from_its_end(tmp_path: Path, authority: Authority) -> None:
+def test_who_says_nothing_keeps_no_worker_from_its_end(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 1_000.0)
+
     @on_uvloop
     async def scene() -> None:
         async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
@@ -130,6 +134,7 @@ async def test_who_goes_before_his_turn_is_closed_and_leaves_nothing() -> None:
         with leftovers.counted() as left:
             for started in (False, True):
                 ours, theirs = socket.socketpair()
+                theirs.settimeout(5)
                 newcomers._welcome(ours)
                 (newcomer,) = newcomers.under_way
                 await newcomers._turn.acquire()
@@ -156,6 +161,7 @@ def test_the_silent_go_before_those_who_spoke(tmp_path: Path, authority: Authori
             spoke.send(b"\x16")
             await until(lambda: newcomers._waiting == 1)
             silent = dial(door)
+            silent.settimeout(5)
             await until(lambda: door.server.connections == 2)
             third = dial(door)
             await until(lambda: door.notes.drops == ["full"])

@@ -112,7 +112,11 @@ class Arrivals:
         for newcomer in tuple(self.under_way):
             self.let_go(newcomer)
 
-    def silent(self, seconds: float = _HANDSHAKE_SECONDS) -> list[Newcomer]:
+    def overdue(self) -> list[Newcomer]:
+        """Give those who have said nothing for too long."""
+        return self.silent(_HANDSHAKE_SECONDS)
+
+    def silent(self, seconds: float) -> list[Newcomer]:
         """Give those who have said nothing for longer than that, the oldest first."""
         before = time.monotonic() - seconds
         early = itertools.takewhile(lambda newcomer: newcomer.accepted < before, self.under_way)

@@ -82,10 +82,7 @@ class Courtesy:
 
     @contextmanager
     def _counted(self, store: str) -> Iterator[None]:
-        """Count a call as `ahead`, but none of an unnamed store; nothing stays of what was counted."""
-        if not store:
-            yield
-            return
+        """Count a call as `ahead`, of nobody's store if unnamed; nothing stays of what was counted."""
         self._signers[store] += 1
         try:
             yield

@@ -242,7 +242,7 @@ class Server:
 
     async def _end_silent(self) -> None:
         """End newcomers who have said nothing for too long: each costs a socket, and no TLS to be closed."""
-        for number, newcomer in enumerate(self._arrivals.silent()):
+        for number, newcomer in enumerate(self._arrivals.overdue()):
             if newcomer in self._arrivals.under_way and newcomer.task is None:
                 self.dropped("handshake")
                 self._arrivals.let_go(newcomer)
