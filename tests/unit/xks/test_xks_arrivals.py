@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,14 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.005)
+
+
+def is_over(peer: socket.socket) -> bool:
+    """Whether the other side has closed, with what it had not read or without."""
+    try:
+        return peer.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def dial(door: Served) -> socket.socket:
@@ -151,7 +160,11 @@ async def test_who_goes_before_his_turn_is_closed_and_leaves_nothing() -> None:
         assert door.server.connections == 0
 
 
-def test_the_silent_go_before_those_who_spoke(tmp_path: Path, authority: Authority) -> None:
+def test_the_silent_go_before_those_who_spoke(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_SPEAKS_SECONDS", 0.0)
+
     @on_uvloop
     async def scene() -> None:
         async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=2) as door:
@@ -171,6 +184,179 @@ def test_the_silent_go_before_those_who_spoke(tmp_path: Path, authority: Authori
             newcomers._turn.release()
             for each in (spoke, silent, third):
                 each.close()
+
+    scene()
+
+
+def test_one_who_is_about_to_speak_does_not_go_before_those_who_spoke_earlier(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_SPEAKS_SECONDS", 1_000.0)
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=3) as door:
+            newcomers = door.server._arrivals
+            await newcomers._turn.acquire()
+            spoke = [dial(door) for _ in range(2)]
+            for each in spoke:
+                each.settimeout(5)
+                each.send(b"\x16")
+            await until(lambda: newcomers._waiting == 2)
+            others = [dial(door)]
+            await until(lambda: door.server.connections == 3)
+            others.append(dial(door))
+            await until(lambda: door.notes.drops == ["full"])
+            await until(lambda: newcomers._waiting == 1)
+
+            assert is_over(spoke[0])
+            newcomers._turn.release()
+            for each in (*spoke, *others):
+                each.close()
+
+    scene()
+
+
+@pytest.mark.parametrize(("earlier", "goes"), [("newcomer", "newcomer"), ("stranger", "stranger")])
+def test_whoever_came_first_makes_room_whoever_else_is_silent(
+    tmp_path: Path, authority: Authority, earlier: str, goes: str
+) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=3) as door:
+            newcomers = door.server._arrivals
+            if earlier == "stranger":
+                stranger = await door.connect()
+            await newcomers._turn.acquire()
+            spoke = dial(door)
+            spoke.send(b"\x16")
+            spoke.settimeout(5)
+            await until(lambda: newcomers._waiting == 1)
+            if earlier == "newcomer":
+                newcomers._turn.release()
+                (held,) = newcomers.under_way
+                stranger = await door.connect()
+                assert held in newcomers.under_way
+            young = dial(door)
+            await until(lambda: door.server.connections == 3)
+            another = dial(door)
+            await until(lambda: door.notes.drops == ["full"])
+
+            assert (len(door.server._strangers) == 0) == (goes == "stranger")
+            if goes == "newcomer":
+                await until(lambda: held.task is None)
+                assert await asyncio.to_thread(is_over, spoke)
+                assert (await stranger.ask(PING)).status == 200
+            else:
+                newcomers._turn.release()
+            for each in (spoke, young, another):
+                each.close()
+
+    scene()
+
+
+def test_who_hung_up_has_no_turn(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shaken: list[object] = []
+
+    async def noted(*_: object) -> None:
+        shaken.append(_)
+
+    monkeypatch.setattr(arrivals.Arrivals, "_shake_hands", noted)
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            newcomers = door.server._arrivals
+            await newcomers._turn.acquire()
+            peers = [dial(door) for _ in range(3)]
+            for each in peers:
+                each.send(b"\x16")
+            await until(lambda: newcomers._waiting == 3)
+            peers[0].close()
+            peers[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peers[1].close()  # with a reset
+            newcomers._turn.release()
+            await until(lambda: len(door.notes.drops) == 2 and len(shaken) == 1)
+            peers[2].close()
+
+        assert door.notes.drops == ["handshake"] * 2
+
+    scene()
+
+
+def test_nobody_waits_for_his_turn_for_ever(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 0.05)
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            await door.server._arrivals._turn.acquire()
+            peer = dial(door)
+            peer.settimeout(5)
+            peer.send(b"\x16")
+
+            await until(lambda: door.notes.drops == ["handshake"] and not door.server.connections)
+            assert is_over(peer)
+            peer.close()
+
+    scene()
+
+
+def test_the_time_of_a_peer_begins_when_his_handshake_is_done(
+    tmp_path: Path, authority: Authority, made: list[Connection]
+) -> None:
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            turn = door.server._arrivals._turn
+            await turn.acquire()
+            coming = asyncio.create_task(door.connect())
+            await until(lambda: len(made) == 1)
+            made[0].since -= 1_000.0
+            turn.release()
+            await coming
+
+            assert time.monotonic() - made[0].since < 500
+
+    scene()
+
+
+@pytest.mark.parametrize("turns", range(6))
+@on_uvloop
+async def test_nobody_who_was_there_is_lost_where_accepting_ends(turns: int) -> None:
+    async with served() as door:
+        await asyncio.sleep(0.05)  # the loop waits for somebody
+        peer = dial(door)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        await door.server._arrivals.stop()
+
+        assert door.server.connections == 1
+        peer.close()
+
+
+def test_who_has_not_shaken_hands_in_time_keeps_no_worker_from_its_end(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 1_000.0)
+
+    @on_uvloop
+    async def scene() -> None:
+        async with served(tls_of(tmp_path, authority), trusting(authority)) as door:
+            half = dial(door)
+            half.send(b"\x16")
+            await until(lambda: door.server.connections == 1)
+            began = time.monotonic()
+
+            await door.server.drain(60.0)
+
+            assert time.monotonic() - began < 30
+            half.close()
 
     scene()
 
@@ -257,7 +443,7 @@ async def test_as_many_newcomers_as_kms_may_bring_are_let_in_quickly() -> None:
         assert (await known.ask(call("health", HEALTH))).status == 200
 
         assert {paced() for _ in range(arrivals.AT_ONCE)} == {arrivals._APART_SECONDS}
-        assert [paced() for _ in range(3)][-1] > arrivals._APART_SECONDS
+        assert [paced() for _ in range(50)][-1] > arrivals._APART_SECONDS
 
 
 @on_uvloop

@@ -200,7 +200,7 @@ async def test_only_who_signed_for_the_store_counts_for_those_behind(
     await turns()
 
     assert room.courtesy.ahead("/a") == ahead
-    assert room.courtesy.ahead("/b") == 0
+    assert [room.courtesy.ahead(other) for other in ("/b", "")] == [0, 0]
     room.busy = 0
     room.courtesy.idle()
     await asyncio.gather(*tasks)
@@ -398,7 +398,7 @@ async def test_who_signs_no_more_counts_for_nobody_behind() -> None:
         door.proxy.signers.clear()
 
         assert (await former.ask(WHOLE)).status == 401
-        assert connection.signs_for == ""
+        assert connection.signs_for is None
 
 
 async def test_a_call_that_is_refused_for_those_ahead_does_not_put_its_store_beyond_its_limit() -> None:
@@ -427,3 +427,13 @@ async def test_what_a_stranger_sends_waits_and_counts_for_nothing() -> None:
             assert door.door.courtesy.ahead(PREFIX) == 0
             door.proxy.hangs.set()
             assert [(await peer.answer()).status for peer in (busy, stranger)] == [200, 401]
+
+
+@on_uvloop
+async def test_who_never_signed_signs_for_no_store_not_even_for_one_without_a_prefix() -> None:
+    async with served() as door:
+        stranger = await door.connect()
+        assert (await stranger.ask(UNSIGNED)).status == 401
+        (connection,) = door.server._strangers
+
+        assert connection.signs_for is None

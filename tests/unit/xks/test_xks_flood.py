@@ -104,57 +104,56 @@ def test_request_larger_than_any_legal_one_goes_the_long_way() -> None:
 def test_each_refusal_in_a_row_makes_the_rest_longer_up_to_a_limit() -> None:
     restraint = Restraint()
 
-    rests = [restraint.begin(0.0, 0.3) for _ in range(5)]
+    rests = [restraint.begin(0.0, 1.6) for _ in range(4)]
 
-    assert rests == [FIRST_SECONDS, GROWTH * FIRST_SECONDS, GROWTH**2 * FIRST_SECONDS, 0.3, 0.3]
+    assert rests == [FIRST_SECONDS, GROWTH * FIRST_SECONDS, 1.6, 1.6]
 
 
 def test_served_call_makes_the_next_rest_a_little_shorter_and_never_less_than_a_first_one() -> None:
     restraint = Restraint()
-    restraint.begin(0.0, 1.0)
-    restraint.begin(0.0, 1.0)
+    restraint.begin(0.0, 1.6)
 
     restraint.lift()
 
-    assert restraint.begin(0.0, 1.0) == GROWTH**2 * FIRST_SECONDS * RELIEF
+    assert restraint.begin(0.0, 1.6) == GROWTH * FIRST_SECONDS * RELIEF
     for _ in range(30):
         restraint.lift()
-    assert restraint.begin(0.0, 1.0) == FIRST_SECONDS
+    assert restraint.begin(0.0, 1.6) == FIRST_SECONDS
 
 
 def test_who_was_not_refused_for_long_is_refused_for_the_first_time() -> None:
     restraint = Restraint()
     for _ in range(4):
-        restraint.begin(7.0, 1.6)
+        restraint.begin(7.0, 0.1)
 
-    assert restraint.begin(7.0 + FORGIVEN_SECONDS, 1.6) > FIRST_SECONDS
-    assert restraint.begin(7.1 + 2 * FORGIVEN_SECONDS, 1.6) == FIRST_SECONDS
+    assert restraint.begin(7.0 + FORGIVEN_SECONDS, 0.1) > FIRST_SECONDS
+    assert restraint.begin(7.1 + 2 * FORGIVEN_SECONDS, 0.1) == FIRST_SECONDS
 
 
-def test_where_rests_may_be_long_the_first_one_is_not_very_short() -> None:
+def test_where_rests_may_be_long_only_the_first_one_lets_what_waits_be_answered_in_time() -> None:
     restraint = Restraint()
 
-    assert [restraint.begin(0.0, 6.4) for _ in range(3)] == [0.05, 0.2, 0.8]
+    assert [restraint.begin(0.0, 6.4) for _ in range(3)] == [0.05, 0.8, 6.4]
 
 
 def test_what_came_during_a_rest_counts_from_its_beginning() -> None:
     restraint = Restraint()
-    restraint.begin(7.0, 1.0)
+    restraint.begin(7.0, 1.6)
 
     restraint.end()
 
     assert restraint.since == 7.0
-    assert restraint.begin(7.02, 1.0) == GROWTH * FIRST_SECONDS
+    assert restraint.begin(7.02, 1.6) == GROWTH * FIRST_SECONDS
 
 
 def test_refusing_what_a_long_rest_made_late_is_not_held_against_the_connection() -> None:
     restraint = Restraint()
-    restraint.begin(7.0, 1.0)
+    restraint.begin(7.0, 6.4)
 
     restraint.end()
 
-    assert restraint.begin(8.0, 1.0) == FIRST_SECONDS
-    assert restraint.begin(9.0, 1.0) == GROWTH * FIRST_SECONDS
+    assert restraint.begin(8.0, 6.4) == FIRST_SECONDS
+    assert restraint.begin(9.0, 6.4) == GROWTH * 0.05
 
 
 def test_what_comes_later_counts_from_its_own_time() -> None:
@@ -191,13 +190,28 @@ def test_loop_in_time_takes_in_what_is_configured() -> None:
 
 def test_late_loop_takes_in_what_would_have_made_it_less_late() -> None:
     lag = Lag()
-    crowd = Crowd(lag, 200)
-    entered(crowd, 160)
+    crowd = Crowd(lag, 400)
+    entered(crowd, 320)
 
     looked(lag, 2 * TARGET)
 
     assert crowd.is_full("/b")
-    assert crowd.limit == 80
+    assert crowd.limit == 160
+
+
+def test_where_few_are_inside_it_is_not_they_who_make_the_loop_late() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 400)
+    entered(crowd, LEAST // 2)
+
+    looked(lag, 10.0)
+
+    assert not crowd.is_full("/b")
+    assert (crowd.limit, crowd.is_cut) == (400, False)
+    crowd.enter("/b")
+    looked(lag, 10.0)
+    assert not crowd.is_full("/b")
+    assert (crowd.limit, crowd.is_cut) == (LEAST, True)
 
 
 def test_one_look_cuts_once_and_never_to_less_than_a_few() -> None:
@@ -216,8 +230,8 @@ def test_one_look_cuts_once_and_never_to_less_than_a_few() -> None:
 
 def test_limit_comes_back_one_by_one_while_the_loop_is_in_time() -> None:
     lag = Lag()
-    crowd = Crowd(lag, 64)
-    entered(crowd, 64)
+    crowd = Crowd(lag, 2 * LEAST)
+    entered(crowd, 2 * LEAST)
     looked(lag, 10.0)
     crowd.is_full("/a")
 
@@ -229,7 +243,7 @@ def test_limit_comes_back_one_by_one_while_the_loop_is_in_time() -> None:
         looked(lag, 0.0)
         crowd.is_full("/a")
 
-    assert (after_three, crowd.limit) == (LEAST + 3, 64)
+    assert (after_three, crowd.limit) == (LEAST + 3, 2 * LEAST)
 
 
 def test_one_store_leaves_the_second_half_to_others() -> None:

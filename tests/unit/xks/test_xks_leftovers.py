@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,12 +112,24 @@ async def _gone_with_others_waiting(door: Served) -> None:
     door.proxy.hangs = None
 
 
-async def _gone_before_tls(door: Served) -> None:
+async def _gone_before_his_turn(door: Served) -> None:
     for _ in range(TIMES):
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         writer.write(b"\x16\x03\x01")
         writer.write_eof()
-        await reader.read()
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def _gone_amid_tls(door: Served) -> None:
+    for _ in range(TIMES):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(b"\x16\x03\x01")
+        await asyncio.sleep(0.02)
+        writer.write_eof()
+        with suppress(ConnectionResetError):
+            await reader.read()
         writer.close()
 
 
@@ -133,7 +146,8 @@ async def _gone_before_tls(door: Served) -> None:
         _gone_in_its_head,
         _gone_in_its_body,
         _gone_with_others_waiting,
-        _gone_before_tls,
+        _gone_before_his_turn,
+        _gone_amid_tls,
     ],
     ids=lambda calls: calls.__name__.strip("_"),
 )

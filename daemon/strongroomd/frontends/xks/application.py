@@ -68,7 +68,7 @@ class Application:
             connection.known, connection.signs_for = True, told(scope, "route").prefix
             self._server.proved(connection)
         elif reply.status == HTTPStatus.UNAUTHORIZED:
-            connection.signs_for = ""
+            connection.signs_for = None
         if reply.status in _TELLING:
             connection.was_right = reply.status == HTTPStatus.OK
 

@@ -10,6 +10,7 @@ import errno
 import itertools
 import socket
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from strongroomd.frontends.xks.connection import Connection
@@ -26,8 +27,12 @@ EVERY_SECONDS: Final = 0.008
 _APART_SECONDS: Final = 0.002  # between any two of them, then
 _LATE_SECONDS: Final = 0.01  # the same while the loop is late
 _ACCEPT_SECONDS: Final = 0.002  # between two newcomers, likewise: to take one in costs far less
-_MOST_WAITING: Final = 32  # for their handshakes; beyond, newcomers wait in the backlog
-_HANDSHAKE_SECONDS: Final = 5.0  # to begin it, and then to end it
+_MOST_WAITING: Final = (
+    32  # for their handshakes; beyond, newcomers are accepted as slowly as they have their turns
+)
+_HANDSHAKE_SECONDS: Final = 5.0  # to say something, then to wait for a turn, then to end it
+_SPEAKS_SECONDS: Final = 1.0  # in which an honest newcomer has said something
+_ESTABLISHED: Final = 1  # the state of a connection that neither side has closed (Linux, TCP_INFO)
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
 _TLS_HANDSHAKE: Final = b"\x16"  # the type of the first record (RFC 8446, 5.1)
@@ -88,7 +93,7 @@ class Arrivals:
         try:
             while True:
                 self._welcome(self._listener.accept()[0])
-        except OSError:
+        except OSError:  # mostly that nobody else is there
             self._listener.close()
 
     def joined(self, connection: Connection) -> None:
@@ -113,29 +118,30 @@ class Arrivals:
             self.let_go(newcomer)
 
     def overdue(self) -> list[Newcomer]:
-        """Give those who have said nothing for too long."""
-        return self.silent(_HANDSHAKE_SECONDS)
+        """Give those who have said nothing for too long, the oldest first."""
+        return [each for each in self._before(time.monotonic() - _HANDSHAKE_SECONDS) if each.task is None]
 
-    def silent(self, seconds: float) -> list[Newcomer]:
-        """Give those who have said nothing for longer than that, the oldest first."""
-        before = time.monotonic() - seconds
-        early = itertools.takewhile(lambda newcomer: newcomer.accepted < before, self.under_way)
-        return [newcomer for newcomer in early if newcomer.task is None]
+    def first(self, before: float) -> Newcomer | None:
+        """Give who of those accepted before then is to go first: a silent one if he had time to speak."""
+        early = list(self._before(before))
+        spoken_by = time.monotonic() - _SPEAKS_SECONDS
+        silent = (each for each in early if each.task is None and each.accepted < spoken_by)
+        return next(silent, early[0] if early else None)
 
-    def first(self) -> Newcomer | None:
-        """Give the first of those who have not said anything, or of all."""
-        silent = (newcomer for newcomer in self.under_way if newcomer.task is None)
-        return next(silent, None) or next(iter(self.under_way), None)
+    def _before(self, instant: float) -> Iterator[Newcomer]:
+        """Give those accepted before then, the oldest first."""
+        return itertools.takewhile(lambda newcomer: newcomer.accepted < instant, self.under_way)
 
     # --- the backlog
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._accept_pace())
+            await _somebody(listener)  # accept(2) says EMFILE also where there is nobody
             try:
-                # It waits for somebody to come first: accept(2) says EMFILE also where there is nobody.
-                peer, _ = await loop.sock_accept(listener)
+                peer = listener.accept()[0]
+            except BlockingIOError:  # he is gone again
+                continue
             except OSError as error:
                 _log.warning("cannot accept", errno=error.errno)
                 if error.errno in _NO_DESCRIPTORS:  # the next one comes in its place
@@ -205,11 +211,14 @@ class Arrivals:
             self._server.dropped("handshake")
 
     async def _wait_for_turn(self, peer: socket.socket) -> None:
-        """Wait until the handshake may begin. Raises OSError for who is gone by then: he has no turn."""
+        """Wait until the handshake may begin.
+
+        Raises OSError for who is gone by then, or had to wait for too long: he has no turn.
+        """
         self._waiting += 1
         try:
-            async with self._turn:
-                if self._server.tls is not None and not _speaks_tls(peer):
+            async with asyncio.timeout(_HANDSHAKE_SECONDS), self._turn:
+                if self._server.tls is not None and not _is_connected(peer):
                     raise ConnectionAbortedError
                 await asyncio.sleep(self._pace())
         finally:
@@ -234,6 +243,27 @@ class Arrivals:
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: connection, peer, ssl=tls.context if tls else None, **(bounds if tls else {})
         )
+
+
+async def _somebody(listener: socket.socket) -> None:
+    """Wait until somebody can be accepted; nobody is lost where the wait is given up."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(listener, _tell, came)
+    try:
+        await came
+    finally:
+        loop.remove_reader(listener)
+
+
+def _tell(came: "asyncio.Future[None]") -> None:
+    if not came.done():
+        came.set_result(None)
+
+
+def _is_connected(peer: socket.socket) -> bool:
+    """Whether nobody has hung up: what was sent before can still be read, and tells nothing."""
+    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
 
 
 def _speaks_tls(peer: socket.socket) -> bool:

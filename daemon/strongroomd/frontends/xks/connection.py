@@ -59,7 +59,8 @@ class Connection(HttpToolsProtocol):
         accepted: as given.
         known: whether it ever brought a good signature.
         was_right: whether its last call was served, and not nonsense (400, 401).
-        signs_for: path prefix of the store whose good signature it brought, and no bad one since.
+        signs_for: path prefix, which may be empty, of the store whose good signature it brought, and no bad
+            one since.
         phase: what it waits for.
         since: `time.monotonic()` seconds of the phase's beginning.
         stalled_since: the same of when it stopped taking what is written; 0 while it takes it.
@@ -68,7 +69,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, server: "Server", accepted: float) -> None:
         super().__init__(server.config, server.state, {}, asyncio.get_running_loop())
         self.known = self.was_right = False
-        self.signs_for = ""
+        self.signs_for: str | None = None
         self.phase = Phase.FIRST
         self.accepted, self.since = accepted, time.monotonic()
         self.stalled_since = 0.0
@@ -84,6 +85,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a peer whose handshake is done."""
+        self.since = time.monotonic()
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         super().connection_made(transport)
         self._owner.joined(self)

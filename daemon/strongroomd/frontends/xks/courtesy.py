@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
 LONGEST: Final = 0.01  # seconds: a busy worker is never idle, and the store's limit is its due
@@ -66,7 +66,7 @@ class Courtesy:
                 as `ahead`, or strangers could have a store's own calls refused.
         """
         if len(self._waiting) < MOST and (self._going or self._waiting or self._is_busy()):
-            with self._counted(store if signs else ""):
+            with self._counted(store) if signs else nullcontext():
                 await self._turn()
         self._going += 1
         try:
@@ -82,7 +82,7 @@ class Courtesy:
 
     @contextmanager
     def _counted(self, store: str) -> Iterator[None]:
-        """Count a call as `ahead`, of nobody's store if unnamed; nothing stays of what was counted."""
+        """Count a call as `ahead`; nothing stays of what was counted."""
         self._signers[store] += 1
         try:
             yield

@@ -3,7 +3,8 @@
 A call that needs no thread waits nowhere but in the loop itself: each request that is taken in makes all
 others later. So when the loop is late, the number inside is brought down to what would have made it `TARGET`
 late, and let up again one by one. Without such a number a loop that is late refuses all that it reads, is in
-time then, takes all in, and is late again.
+time then, takes all in, and is late again. Where few are inside it is something else that made the loop late
+(the machine, a call into the token), and to send away what came meanwhile would help nobody.
 """
 
 import math
@@ -12,9 +13,9 @@ from typing import Final
 
 from strongroomd.telemetry.lag import Lag
 
-TARGET: Final = 0.04  # seconds: a call passes the loop three times, and KMS waits 250 ms
+TARGET: Final = 0.025  # seconds: a call passes the loop three times, and KMS waits 250 ms
 LATE: Final = 0.01
-LEAST: Final = 32
+LEAST: Final = 96  # 15 to 40 ms of work; a store alone has half
 REMEMBERED: Final = 10.0
 """Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
 _MOST_CUT: Final = 0.3
@@ -81,7 +82,7 @@ class Crowd:
     def _adapt(self) -> None:
         """Once for each look at the loop: cut at once by as much as it was late, or let one more in."""
         late = self._lag.last
-        if late > TARGET:
+        if late > TARGET and self._peak > LEAST / 2:
             cut = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))
             self.limit = min(self._most, max(LEAST, min(self.limit, self._peak) * cut))
             self._cut_at = self._lag.due

@@ -2,7 +2,7 @@
 
 A refusal asks its caller to slow down; a caller that does not is slowed by its own socket, whose bytes cost
 nothing while nobody reads them. Each refusal makes the next rest `GROWTH` times as long, each call that is
-served `RELIEF` times as long: so a connection that floods is served about six times between two refusals,
+served `RELIEF` times as long: so a connection that floods is served about twelve times between two refusals,
 whatever it asks for, and refusing takes little of the worker's time. What came meanwhile has waited: it
 counts as if it had come when the rest began. After a long rest that is too late for it, whatever the worker
 has to do now; so what comes next is looked at, too, before the connection rests longer. That makes two
@@ -12,12 +12,12 @@ refusals of each long rest.
 from typing import Final
 
 FIRST_SECONDS: Final = 0.0125
-GROWTH: Final = 4
+GROWTH: Final = 16
 RELIEF: Final = 0.8
 FORGIVEN_SECONDS: Final = 10.0
 """After so long without a refusal the next one is a first one again."""
 _HOPELESS_SECONDS: Final = 0.15
-_STEEPEST: Final = 128  # times the first rest: so a flood is at rest after a few refusals of each
+_STEEPEST: Final = 128  # times the first rest, after which what waited is still answered in time
 
 
 class Restraint:

@@ -160,14 +160,12 @@ class Server:
         ends = time.monotonic() + grace
         await self._arrivals.stop()
         await self._until(lambda: not self.connections, min(ends, time.monotonic() + _LAST_REQUESTS_SECONDS))
-        for newcomer in self._arrivals.silent(0.0):
-            self._arrivals.let_go(newcomer)
+        self._arrivals.end()
         for connection in (*self._known, *self._strangers):
             connection.shutdown()
         await self._until(lambda: not self.connections, ends)
         for connection in (*self._known, *self._strangers):
             connection.abort()
-        self._arrivals.end()
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self.door.settle()
@@ -210,12 +208,13 @@ class Server:
     def made_room(self) -> bool:
         """Let go whoever came first of those that have proved nothing; one that has only if all have.
 
-        Whether the handshake is done counts for nothing: an honest newcomer is the last of either kind. A
-        stranger that is being answered stays, one that is still sending goes: to be slow saves nobody.
+        Whether the handshake is done counts for nothing: an honest newcomer is the last of either kind. Who
+        is silent goes before newcomers who have begun to speak. A stranger that is being answered stays, one
+        that is still sending goes: to be slow saves nobody.
         """
         idle = next((each for each in self._strangers if each.phase is not Phase.ANSWERING), None)
-        shaking = self._arrivals.first()
-        if shaking is not None and (idle is None or shaking.accepted < idle.accepted):
+        shaking = self._arrivals.first(math.inf if idle is None else idle.accepted)
+        if shaking is not None:
             self._arrivals.let_go(shaking)
             self.dropped("full")
             return True
@@ -230,7 +229,7 @@ class Server:
     # --- time
 
     async def _sweep(self) -> None:
-        """End what takes too long, looked for twice a second; calls are served meanwhile."""
+        """End what takes too long, looked for twice a second, or when the last ones are ended."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             await self._end_silent()
