@@ -5,7 +5,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,7 +209,7 @@ def test_one_who_is_about_to_speak_does_not_go_before_those_who_spoke_earlier(
             await until(lambda: door.notes.drops == ["full"])
             await until(lambda: newcomers._waiting == 1)
 
-            assert is_over(spoke[0])
+            assert await asyncio.to_thread(is_over, spoke[0])
             newcomers._turn.release()
             for each in (*spoke, *others):
                 each.close()
@@ -359,6 +359,26 @@ def test_who_has_not_shaken_hands_in_time_keeps_no_worker_from_its_end(
             half.close()
 
     scene()
+
+
+@on_uvloop
+async def test_where_the_door_cannot_listen_for_a_moment_it_does_afterwards() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrivals, "_PAUSE_SECONDS", 0.01)
+        patch.setattr(arrivals, "_somebody", _failing_once(arrivals._somebody))
+        async with served() as door:
+            assert (await (await door.connect()).ask(PING)).status == 200
+
+
+def _failing_once(wait: Callable[[socket.socket], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    failures = [OSError(28, "no watches left")]
+
+    async def waits(listener: socket.socket) -> None:
+        if failures:
+            raise failures.pop()
+        await wait(listener)
+
+    return waits
 
 
 @on_uvloop

@@ -23,7 +23,7 @@ from tests.xksdoor import (
 )
 
 from strongroomd.frontends.xks import arrivals, early, routes
-from strongroomd.frontends.xks.crowd import LEAST, REMEMBERED, TARGET, Crowd
+from strongroomd.frontends.xks.crowd import FEWEST, LEAST, REMEMBERED, TARGET, Crowd
 from strongroomd.frontends.xks.restraint import FIRST_SECONDS, FORGIVEN_SECONDS, GROWTH, RELIEF, Restraint
 from strongroomd.frontends.xks.server import Server
 from strongroomd.telemetry.lag import STEP, Lag
@@ -149,11 +149,19 @@ def test_what_came_during_a_rest_counts_from_its_beginning() -> None:
 def test_refusing_what_a_long_rest_made_late_is_not_held_against_the_connection() -> None:
     restraint = Restraint()
     restraint.begin(7.0, 6.4)
-
+    long = restraint.begin(7.1, 6.4)
     restraint.end()
 
-    assert restraint.begin(8.0, 6.4) == FIRST_SECONDS
-    assert restraint.begin(9.0, 6.4) == GROWTH * 0.05
+    assert restraint.begin(7.1 + long, 6.4) == FIRST_SECONDS
+    assert restraint.begin(9.0, 6.4) == min(6.4, GROWTH * long)
+
+
+def test_refusing_what_a_late_loop_made_late_is_held_against_it() -> None:
+    restraint = Restraint()
+    first = restraint.begin(7.0, 6.4)
+    restraint.end()
+
+    assert restraint.begin(8.0, 6.4) == GROWTH * first
 
 
 def test_what_comes_later_counts_from_its_own_time() -> None:
@@ -175,6 +183,12 @@ def looked(lag: Lag, late: float) -> None:
 
 def entered(crowd: Crowd, count: int, store: str = "/a") -> None:
     for _ in range(count):
+        crowd.enter(store)
+
+
+def filled(crowd: Crowd, store: str) -> None:
+    """Take in as many of a store as the door would."""
+    while not crowd.is_full(store):
         crowd.enter(store)
 
 
@@ -209,30 +223,60 @@ def test_where_few_are_inside_it_is_not_they_who_make_the_loop_late() -> None:
     assert not crowd.is_full("/b")
     assert (crowd.limit, crowd.is_cut) == (400, False)
     crowd.enter("/b")
-    looked(lag, 10.0)
+    looked(lag, 2 * TARGET)
     assert not crowd.is_full("/b")
     assert (crowd.limit, crowd.is_cut) == (LEAST, True)
 
 
-def test_one_look_cuts_once_and_never_to_less_than_a_few() -> None:
+@pytest.mark.parametrize(("late", "least"), [(4 * TARGET, LEAST), (10.0, FEWEST)])
+def test_one_look_cuts_once_and_never_to_less_than_a_few(late: float, least: int) -> None:
     lag = Lag()
     crowd = Crowd(lag, 1_000)
     entered(crowd, 100)
 
-    looked(lag, 10.0)
+    looked(lag, late)
     limits = []
     for _ in range(5):
         crowd.is_full("/b")
         limits.append(crowd.limit)
 
-    assert limits == [LEAST] * 5
+    assert limits == [least] * 5
+
+
+def test_those_who_are_sent_away_can_be_too_many_too() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 400)
+    crowd.enter("/a")
+    for _ in range(LEAST // 2):
+        crowd.refused()
+
+    looked(lag, 2 * TARGET)
+    crowd.is_full("/a")
+
+    assert crowd.is_cut
+
+
+def test_who_was_here_long_ago_is_not_why_the_loop_is_late_now() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 400)
+    looked(lag, 0.0)
+    crowd.is_full("/a")
+    entered(crowd, 100)
+    for _ in range(100):
+        crowd.leave("/a")
+    lag.due += 60.0
+
+    looked(lag, 2 * TARGET)
+    crowd.is_full("/a")
+
+    assert not crowd.is_cut
 
 
 def test_limit_comes_back_one_by_one_while_the_loop_is_in_time() -> None:
     lag = Lag()
     crowd = Crowd(lag, 2 * LEAST)
     entered(crowd, 2 * LEAST)
-    looked(lag, 10.0)
+    looked(lag, 4 * TARGET)
     crowd.is_full("/a")
 
     for _ in range(3):
@@ -278,7 +322,9 @@ class Caller:
     restraint: Restraint = field(default_factory=Restraint)
 
 
-def goodput(callers: int, *, serve: float, shed: float, seconds: float = 5.0, warm: float = 1.5) -> float:
+def goodput(
+    callers: int, *, serve: float, shed: float, stores: int = 1, seconds: float = 7.0, warm: float = 2.5
+) -> float:
     """Give the share of a loop's time that goes to calls answered within KMS's 250 ms.
 
     One turn of the loop reads every connection that may be read, works on what was taken in, and answers what
@@ -287,14 +333,15 @@ def goodput(callers: int, *, serve: float, shed: float, seconds: float = 5.0, wa
     lag, now = Lag(), 0.0
     lag.due = STEP
     crowd, everybody = Crowd(lag, 256), [Caller() for _ in range(callers)]
-    inside: list[Caller] = []
+    inside: list[tuple[str, Caller]] = []
     good = 0
     while now < seconds:
         turn = now
         if now >= lag.due:
             lag.last, lag.due = now - lag.due, now + STEP
         answered, inside = inside, []
-        for caller in everybody:
+        for number, caller in enumerate(everybody):
+            store = f"/{number % stores}"
             if caller.sent is None or caller.sent > turn or caller.rests_until > turn:
                 continue
             if caller.rests_until:
@@ -302,30 +349,34 @@ def goodput(callers: int, *, serve: float, shed: float, seconds: float = 5.0, wa
             arrived = caller.restraint.since or now
             late = max(lag.last, now - lag.due) > (arrived + 0.2 - now) / 2
             now += shed
-            if late or crowd.is_full("/a"):
+            if late or crowd.is_full(store):
+                crowd.refused()
                 caller.sent = now
                 caller.rests_until = now + caller.restraint.begin(now, 6.4)
                 continue
             caller.restraint.lift()
             caller.restraint.forget()
             caller.rests_until = 0.0
-            crowd.enter("/a")
+            crowd.enter(store)
             caller.served_at, caller.sent = caller.sent, None
-            inside.append(caller)
+            inside.append((store, caller))
         now += (serve - shed) * len(inside)
-        for caller in answered:
-            crowd.leave("/a")
+        for store, caller in answered:
+            crowd.leave(store)
             good += turn > warm and now - caller.served_at <= 0.25
             caller.sent = now
         now += 0.0 if inside or answered else 0.001
     return good * serve / (now - warm)
 
 
-@pytest.mark.parametrize("work", [0.01, 0.1, 0.5])
-@pytest.mark.parametrize(("serve", "shed"), [(0.0003, 0.00005), (0.0008, 0.00015)])
-def test_goodput_holds_where_the_processor_is_the_bottleneck(work: float, serve: float, shed: float) -> None:
+@pytest.mark.parametrize("work", [0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("serve", "shed"), [(0.0003, 0.00005), (0.0008, 0.00015), (0.0013, 0.00015)])
+@pytest.mark.parametrize("stores", [1, 3])
+def test_goodput_holds_where_the_processor_is_the_bottleneck(
+    work: float, serve: float, shed: float, stores: int
+) -> None:
     """`work`: seconds that it would take to serve all connections once."""
-    assert goodput(int(work / serve), serve=serve, shed=shed) >= 0.8
+    assert goodput(int(work / serve), serve=serve, shed=shed, stores=stores) >= 0.8
 
 
 # --- on the real server
@@ -567,7 +618,7 @@ async def test_request_that_goes_the_long_way_counts_for_its_store_and_rests_lik
 def test_a_cut_is_remembered_when_the_loop_is_in_time_again() -> None:
     lag = Lag()
     crowd = Crowd(lag, 64)
-    entered(crowd, 64)
+    filled(crowd, "/a")
     looked(lag, 10.0)
     crowd.is_full("/a")
     assert crowd.is_cut
@@ -588,7 +639,7 @@ def test_only_where_the_processor_is_short_is_a_connection_left_for_long(cut: bo
     door = make_door(proxy, notes, most=64)
     lag = Lag()
     door.crowd = Crowd(lag, 64)
-    entered(door.crowd, 64, PREFIX)
+    filled(door.crowd, PREFIX)
     if cut:
         looked(lag, 10.0)
         assert door.crowd.is_full(PREFIX)
@@ -597,3 +648,4 @@ def test_only_where_the_processor_is_short_is_a_connection_left_for_long(cut: bo
 
     assert reply is not None
     assert (reply.status, reply.rest) == (429, longest)
+    assert door.crowd._refused == 1

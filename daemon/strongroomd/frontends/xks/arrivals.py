@@ -8,6 +8,7 @@ one after the other, with time between them for those who are here.
 import asyncio
 import errno
 import itertools
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ _MOST_WAITING: Final = (
     32  # for their handshakes; beyond, newcomers are accepted as slowly as they have their turns
 )
 _HANDSHAKE_SECONDS: Final = 5.0  # to say something, then to wait for a turn, then to end it
-_SPEAKS_SECONDS: Final = 1.0  # in which an honest newcomer has said something
+_SPEAKS_SECONDS: Final = 0.25  # in which an honest newcomer has said something
 _ESTABLISHED: Final = 1  # the state of a connection that neither side has closed (Linux, TCP_INFO)
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
@@ -123,10 +124,9 @@ class Arrivals:
 
     def first(self, before: float) -> Newcomer | None:
         """Give who of those accepted before then is to go first: a silent one if he had time to speak."""
-        early = list(self._before(before))
-        spoken_by = time.monotonic() - _SPEAKS_SECONDS
-        silent = (each for each in early if each.task is None and each.accepted < spoken_by)
-        return next(silent, early[0] if early else None)
+        had_time = self._before(min(before, time.monotonic() - _SPEAKS_SECONDS))
+        silent = next((each for each in had_time if each.task is None), None)
+        return silent or next(self._before(before), None)
 
     def _before(self, instant: float) -> Iterator[Newcomer]:
         """Give those accepted before then, the oldest first."""
@@ -137,8 +137,8 @@ class Arrivals:
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             await asyncio.sleep(self._accept_pace())
-            await _somebody(listener)  # accept(2) says EMFILE also where there is nobody
             try:
+                await _somebody(listener)  # accept(2) says EMFILE also where there is nobody
                 peer = listener.accept()[0]
             except BlockingIOError:  # he is gone again
                 continue
@@ -217,7 +217,8 @@ class Arrivals:
         """
         self._waiting += 1
         try:
-            async with asyncio.timeout(_HANDSHAKE_SECONDS), self._turn:
+            spread = random.uniform(0.8, 1.0)  # noqa: S311 - those who spoke together shall not end together
+            async with asyncio.timeout(_HANDSHAKE_SECONDS * spread), self._turn:
                 if self._server.tls is not None and not _is_connected(peer):
                     raise ConnectionAbortedError
                 await asyncio.sleep(self._pace())

@@ -15,11 +15,14 @@ from strongroomd.telemetry.lag import Lag
 
 TARGET: Final = 0.025  # seconds: a call passes the loop three times, and KMS waits 250 ms
 LATE: Final = 0.01
-LEAST: Final = 96  # 15 to 40 ms of work; a store alone has half
+LEAST: Final = 96  # inside, while the loop is somewhat late: 15 to 40 ms of work; a store alone has half
+FEWEST: Final = 32  # the same where it is far later: calls cost more than they mostly do
+_FAR: Final = 4  # times `TARGET`
 REMEMBERED: Final = 10.0
 """Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
 _MOST_CUT: Final = 0.3
 _LEAST_CUT: Final = 0.9
+_RECENT: Final = 1.0  # seconds between two looks; nobody came in a longer time
 
 
 class Crowd:
@@ -42,6 +45,7 @@ class Crowd:
         self._seen = lag.due
         self._cut_at = -math.inf
         self._peak = 0
+        self._refused = 0
         self._of_stores: Counter[str] = Counter()
 
     @property
@@ -61,8 +65,7 @@ class Crowd:
 
     def is_full(self, store: str) -> bool:
         """Say whether one more of a store is too many; no store keeps the others out of the second half."""
-        if self._lag.due != self._seen:
-            self._adapt()
+        self._look()
         half = self.limit / 2
         return self.inside >= self.limit or (self.inside > half and self._of_stores[store] >= half)
 
@@ -79,13 +82,30 @@ class Crowd:
         if not self._of_stores[store]:
             del self._of_stores[store]
 
+    def refused(self) -> None:
+        """Hear that a request was sent away: that takes time, too, and may be because the loop is late."""
+        self._look()
+        self._refused += 1
+
+    def _look(self) -> None:
+        if self._lag.due != self._seen:
+            self._adapt()
+
     def _adapt(self) -> None:
         """Once for each look at the loop: cut at once by as much as it was late, or let one more in."""
         late = self._lag.last
-        if late > TARGET and self._peak > LEAST / 2:
+        if late > TARGET and self._is_cause:
             cut = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))
-            self.limit = min(self._most, max(LEAST, min(self.limit, self._peak) * cut))
+            least = FEWEST if late > _FAR * TARGET else LEAST
+            self.limit = min(self.limit, max(least, min(self.limit, self._peak) * cut))
             self._cut_at = self._lag.due
         elif late < TARGET / 2:
             self.limit = min(self.limit + 1, self._most)
-        self._seen, self._peak = self._lag.due, self.inside
+        self._seen, self._peak, self._refused = self._lag.due, self.inside, 0
+
+    @property
+    def _is_cause(self) -> bool:
+        """Whether as many came, since the last look, that it may be they who made the loop late."""
+        if self._lag.due - self._seen > _RECENT + self._lag.last:
+            return False
+        return self._peak + self._refused > min(LEAST, self._most) / 2

@@ -173,6 +173,7 @@ class Door:
             name = NAMES[error.reason]
             operation = _UNKNOWN if route is None else route.operation.value
             self._shed_last = time.monotonic()
+            self.crowd.refused()
             self.meter.finished(operation, "", name.wire, self._shed_last - arrived)
             return Reply(name.status, errors.body_of(error), rest=rest)
         return None

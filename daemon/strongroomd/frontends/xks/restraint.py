@@ -27,22 +27,22 @@ class Restraint:
         since: monotonic seconds when the rest began whose end is just now; 0 at other times.
     """
 
-    __slots__ = ("_began", "_next", "since")
+    __slots__ = ("_began", "_lasted", "_next", "since")
 
     def __init__(self) -> None:
         self.since = 0.0
-        self._began = 0.0
+        self._began = self._lasted = 0.0
         self._next = FIRST_SECONDS
 
     def begin(self, now: float, most: float) -> float:
         """Begin a rest; gives how many seconds it lasts: `most` at most, and not far less if that is long."""
         if now - self._began > FORGIVEN_SECONDS:
             self._next = FIRST_SECONDS
-        hopeless = self.since and now - self.since > _HOPELESS_SECONDS
+        hopeless = self.since and self._lasted > _HOPELESS_SECONDS
         rest = min(FIRST_SECONDS if hopeless else max(self._next, most / _STEEPEST), most)
         if not hopeless:
             self._next = rest * GROWTH
-        self._began, self.since = now, 0.0
+        self._began, self._lasted, self.since = now, rest, 0.0
         return rest
 
     def end(self) -> None:

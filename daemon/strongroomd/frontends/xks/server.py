@@ -209,8 +209,8 @@ class Server:
         """Let go whoever came first of those that have proved nothing; one that has only if all have.
 
         Whether the handshake is done counts for nothing: an honest newcomer is the last of either kind. Who
-        is silent goes before newcomers who have begun to speak. A stranger that is being answered stays, one
-        that is still sending goes: to be slow saves nobody.
+        is silent though he had time to speak goes before newcomers who have spoken. A stranger that is being
+        answered stays, one that is still sending goes: to be slow saves nobody.
         """
         idle = next((each for each in self._strangers if each.phase is not Phase.ANSWERING), None)
         shaking = self._arrivals.first(math.inf if idle is None else idle.accepted)
