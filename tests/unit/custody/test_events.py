@@ -25,7 +25,6 @@ from strongroomd.domain.grants import NewGrant
 from strongroomd.domain.principals import Caller, parse_principal
 from strongroomd.domain.records import CustodyMode, KeyRecord, KeyState
 from strongroomd.domain.rules import Rule, RuleAction
-from strongroomd.storage import audit_log
 from strongroomd.storage.store import SqlStore
 
 HOUR = 3_600.0
@@ -36,12 +35,6 @@ OPEN = json.dumps(
         "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}],
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy disk proves nothing here."""
-    monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
 
 
 @pytest.fixture

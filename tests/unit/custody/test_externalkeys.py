@@ -32,16 +32,10 @@ from strongroomd.domain.principals import Caller
 from strongroomd.domain.records import KeyManager, KeyRecord
 from strongroomd.domain.xks.names import store_arn
 from strongroomd.domain.xks.records import ExternalKeyRecord, Pinning, StoreRecord
-from strongroomd.storage import audit_log
 
 pytestmark = pytest.mark.softhsm
 
 UNKNOWN = "xks-0123456789abcdef"
-
-
-@pytest.fixture(autouse=True)
-def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
 
 
 @pytest.fixture

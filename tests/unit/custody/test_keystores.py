@@ -19,17 +19,11 @@ from strongroomd.domain.errors import Reason
 from strongroomd.domain.principals import Caller
 from strongroomd.domain.quota import Rate
 from strongroomd.domain.xks.records import StoreRecord
-from strongroomd.storage import audit_log
 
 pytestmark = pytest.mark.softhsm
 
 UNKNOWN = "xks-0123456789abcdef"
 POLICY = json.dumps({"Statement": [{"Effect": "Allow", "Action": "xks:*"}]})
-
-
-@pytest.fixture(autouse=True)
-def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
 
 
 @pytest.fixture

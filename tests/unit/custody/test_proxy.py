@@ -39,14 +39,8 @@ from strongroomd.domain.xks.layout import SealedParts
 from strongroomd.domain.xks.names import store_arn
 from strongroomd.domain.xks.records import Pinning
 from strongroomd.ports import Vault
-from strongroomd.storage import audit_log
 
 pytestmark = pytest.mark.softhsm
-
-
-@pytest.fixture(autouse=True)
-def _patient_audit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "DURABLE_WITHIN", 30.0)
 
 
 @pytest.fixture
