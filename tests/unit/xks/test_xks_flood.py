@@ -228,19 +228,45 @@ def test_where_few_are_inside_it_is_not_they_who_make_the_loop_late() -> None:
     assert (crowd.limit, crowd.is_cut) == (LEAST, True)
 
 
-@pytest.mark.parametrize(("late", "least"), [(4 * TARGET, LEAST), (10.0, FEWEST)])
-def test_one_look_cuts_once_and_never_to_less_than_a_few(late: float, least: int) -> None:
+def test_one_look_cuts_once() -> None:
     lag = Lag()
     crowd = Crowd(lag, 1_000)
-    entered(crowd, 100)
+    entered(crowd, 800)
 
-    looked(lag, late)
+    looked(lag, 2 * TARGET)
     limits = []
     for _ in range(5):
         crowd.is_full("/b")
         limits.append(crowd.limit)
 
-    assert limits == [least] * 5
+    assert limits == [400] * 5
+
+
+@pytest.mark.parametrize(("late", "least"), [(4 * TARGET, LEAST), (10.0, FEWEST)])
+def test_only_a_loop_that_stays_far_too_late_takes_in_but_a_few(late: float, least: int) -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 1_000)
+    entered(crowd, 100)
+
+    limits = []
+    for _ in range(3):
+        looked(lag, late)
+        crowd.is_full("/b")
+        limits.append(crowd.limit)
+
+    assert limits == [LEAST, least, least]
+
+
+@pytest.mark.parametrize(("most", "cut"), [(8, False), (64, True)])
+def test_however_few_are_let_in_it_may_be_they_if_they_are_not_very_few(most: int, cut: bool) -> None:
+    lag = Lag()
+    crowd = Crowd(lag, most)
+    filled(crowd, "/a")
+
+    looked(lag, 2 * TARGET)
+    crowd.is_full("/a")
+
+    assert (crowd.is_cut, crowd.limit < most) == (cut, cut)
 
 
 def test_those_who_are_sent_away_can_be_too_many_too() -> None:
@@ -253,7 +279,7 @@ def test_those_who_are_sent_away_can_be_too_many_too() -> None:
     looked(lag, 2 * TARGET)
     crowd.is_full("/a")
 
-    assert crowd.is_cut
+    assert (crowd.is_cut, crowd.limit) == (True, 400)
 
 
 def test_who_was_here_long_ago_is_not_why_the_loop_is_late_now() -> None:
@@ -288,6 +314,32 @@ def test_limit_comes_back_one_by_one_while_the_loop_is_in_time() -> None:
         crowd.is_full("/a")
 
     assert (after_three, crowd.limit) == (LEAST + 3, 2 * LEAST)
+
+
+def test_all_are_let_in_again_some_time_after_the_last_cut_whoever_called_meanwhile() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 2 * LEAST)
+    entered(crowd, 2 * LEAST)
+    looked(lag, 4 * TARGET)
+    crowd.is_full("/a")
+    assert crowd.limit == LEAST
+
+    lag.due += REMEMBERED
+    looked(lag, 0.0)
+    crowd.is_full("/a")
+
+    assert (crowd.limit, crowd.is_cut) == (2 * LEAST, False)
+
+
+def test_more_that_may_be_inside_may_be_so_at_once() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 10)
+
+    crowd.resize(20)
+    looked(lag, 0.0)
+    crowd.is_full("/a")
+
+    assert (crowd.limit, crowd.is_cut) == (20, False)
 
 
 def test_one_store_leaves_the_second_half_to_others() -> None:
@@ -349,10 +401,11 @@ def goodput(
             arrived = caller.restraint.since or now
             late = max(lag.last, now - lag.due) > (arrived + 0.2 - now) / 2
             now += shed
+            longest = 6.4 if crowd.is_cut else 0.1
             if late or crowd.is_full(store):
                 crowd.refused()
                 caller.sent = now
-                caller.rests_until = now + caller.restraint.begin(now, 6.4)
+                caller.rests_until = now + caller.restraint.begin(now, longest)
                 continue
             caller.restraint.lift()
             caller.restraint.forget()

@@ -68,15 +68,24 @@ def test_reload_of_a_smaller_number_counts_for_the_crowd_at_once(door: Door) -> 
     assert door.crowd.is_full("/b")
 
 
-def test_reload_of_a_larger_number_lets_the_crowd_grow_one_by_one(door: Door) -> None:
+@pytest.mark.parametrize(("cut", "grows"), [(False, [40, 42, 42, 42]), (True, [20, 21, 22, 23])])
+def test_reload_of_a_larger_number_counts_at_once_and_one_by_one_after_a_cut(
+    door: Door, cut: bool, grows: list[int]
+) -> None:
     lag = Lag()
-    door.crowd, lag.due = Crowd(lag, 8), 0.0
+    door.crowd, lag.due = Crowd(lag, 40), 0.0
+    if cut:
+        for _ in range(21):
+            door.crowd.enter("/a")
+        lag.last, lag.due = 0.09, STEP
+        door.crowd.is_full("/a")
+        lag.last = 0.0
 
-    reload(door, 10)
+    reload(door, 42)
     limits = []
     for _ in range(4):
         limits.append(door.crowd.limit)
         lag.due += STEP
         door.crowd.is_full("/a")
 
-    assert limits == [8, 9, 10, 10]
+    assert limits == grows

@@ -11,18 +11,19 @@ import math
 from collections import Counter
 from typing import Final
 
-from strongroomd.telemetry.lag import Lag
+from strongroomd.telemetry.lag import STEP, Lag
 
 TARGET: Final = 0.025  # seconds: a call passes the loop three times, and KMS waits 250 ms
 LATE: Final = 0.01
 LEAST: Final = 96  # inside, while the loop is somewhat late: 15 to 40 ms of work; a store alone has half
-FEWEST: Final = 32  # the same where it is far later: calls cost more than they mostly do
+FEWEST: Final = (
+    32  # the same where it is far later, and was late already: calls cost more than they mostly do
+)
 _FAR: Final = 4  # times `TARGET`
 REMEMBERED: Final = 10.0
 """Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
 _MOST_CUT: Final = 0.3
 _LEAST_CUT: Final = 0.9
-_RECENT: Final = 1.0  # seconds between two looks; nobody came in a longer time
 
 
 class Crowd:
@@ -55,7 +56,7 @@ class Crowd:
 
     @property
     def is_cut(self) -> bool:
-        """Whether fewer may be inside than configured, or might lately: the processor is the bottleneck."""
+        """Whether fewer may be inside than configured, or too many came lately: the processor is short."""
         return self.limit < self._most or self._lag.due - self._cut_at < REMEMBERED
 
     def resize(self, most: int) -> None:
@@ -92,20 +93,24 @@ class Crowd:
             self._adapt()
 
     def _adapt(self) -> None:
-        """Once for each look at the loop: cut at once by as much as it was late, or let one more in."""
-        late = self._lag.last
-        if late > TARGET and self._is_cause:
-            cut = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))
-            least = FEWEST if late > _FAR * TARGET else LEAST
-            self.limit = min(self.limit, max(least, min(self.limit, self._peak) * cut))
-            self._cut_at = self._lag.due
-        elif late < TARGET / 2:
-            self.limit = min(self.limit + 1, self._most)
-        self._seen, self._peak, self._refused = self._lag.due, self.inside, 0
+        """Once for each look at the loop: cut at once by as much as it was late, or let one more in.
 
-    @property
-    def _is_cause(self) -> bool:
-        """Whether as many came, since the last look, that it may be they who made the loop late."""
-        if self._lag.due - self._seen > _RECENT + self._lag.last:
-            return False
-        return self._peak + self._refused > min(LEAST, self._most) / 2
+        If it is those who are sent away that are too many, fewer inside would not help: they shall rest
+        longer.
+        """
+        late, due = self._lag.last, self._lag.due
+        many = max(FEWEST, min(LEAST, self._most)) / 2
+        # Of longer ago than the time that the loop was late for nothing is known.
+        if late > TARGET and self._peak + self._refused > many and due - self._seen < 2 * STEP + late:
+            if self._peak > many:
+                self._cut(late)
+            self._cut_at = due
+        elif late < TARGET / 2:
+            self.limit = self._most if due - self._cut_at > REMEMBERED else min(self.limit + 1, self._most)
+        self._seen, self._peak, self._refused = due, self.inside, 0
+
+    def _cut(self, late: float) -> None:
+        share = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))
+        least = FEWEST if late > _FAR * TARGET and self.is_cut else LEAST
+        bound = max(min(least, self._most / 2), min(self.limit, self._peak) * share)
+        self.limit = min(self.limit, bound)
