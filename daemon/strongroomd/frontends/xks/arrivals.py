@@ -29,7 +29,7 @@ _APART_SECONDS: Final = 0.002  # between any two of them, then
 _LATE_SECONDS: Final = 0.01  # the same while the loop is late
 _ACCEPT_SECONDS: Final = 0.002  # between two newcomers, likewise: to take one in costs far less
 _MOST_WAITING: Final = (
-    32  # for their handshakes; beyond, newcomers are accepted as slowly as they have their turns
+    32  # for their handshakes; beyond, newcomers are accepted no faster than they have turns
 )
 _HANDSHAKE_SECONDS: Final = 5.0  # to say something, then to wait for a turn, then to end it
 _SPEAKS_SECONDS: Final = 0.25  # in which an honest newcomer has said something
@@ -219,7 +219,7 @@ class Arrivals:
         try:
             spread = random.uniform(0.8, 1.0)  # noqa: S311 - those who spoke together shall not end together
             async with asyncio.timeout(_HANDSHAKE_SECONDS * spread), self._turn:
-                if self._server.tls is not None and not _is_connected(peer):
+                if not _is_connected(peer):
                     raise ConnectionAbortedError
                 await asyncio.sleep(self._pace())
         finally:

@@ -16,9 +16,7 @@ from strongroomd.telemetry.lag import STEP, Lag
 TARGET: Final = 0.025  # seconds: a call passes the loop three times, and KMS waits 250 ms
 LATE: Final = 0.01
 LEAST: Final = 96  # inside, while the loop is somewhat late: 15 to 40 ms of work; a store alone has half
-FEWEST: Final = (
-    32  # the same where it is far later, and was late already: calls cost more than they mostly do
-)
+FEWEST: Final = 32  # the same where it stays far later: calls cost more than they mostly do
 _FAR: Final = 4  # times `TARGET`
 REMEMBERED: Final = 10.0
 """Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
