@@ -192,6 +192,7 @@ def test_one_who_is_about_to_speak_does_not_go_before_those_who_spoke_earlier(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrivals, "_SPEAKS_SECONDS", 1_000.0)
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 1_000.0)
 
     @on_uvloop
     async def scene() -> None:
@@ -219,8 +220,10 @@ def test_one_who_is_about_to_speak_does_not_go_before_those_who_spoke_earlier(
 
 @pytest.mark.parametrize(("earlier", "goes"), [("newcomer", "newcomer"), ("stranger", "stranger")])
 def test_whoever_came_first_makes_room_whoever_else_is_silent(
-    tmp_path: Path, authority: Authority, earlier: str, goes: str
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, earlier: str, goes: str
 ) -> None:
+    monkeypatch.setattr(arrivals, "_HANDSHAKE_SECONDS", 1_000.0)
+
     @on_uvloop
     async def scene() -> None:
         async with served(tls_of(tmp_path, authority), trusting(authority), max_connections=3) as door:
@@ -368,6 +371,28 @@ async def test_where_the_door_cannot_listen_for_a_moment_it_does_afterwards() ->
         patch.setattr(arrivals, "_somebody", _failing_once(arrivals._somebody))
         async with served() as door:
             assert (await (await door.connect()).ask(PING)).status == 200
+
+
+@on_uvloop
+async def test_where_somebody_is_gone_before_he_is_accepted_the_door_goes_on_at_once() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrivals, "_PAUSE_SECONDS", 1_000.0)
+        patch.setattr(arrivals, "_somebody", _mistaken_once(arrivals._somebody))
+        async with served() as door:
+            await asyncio.sleep(0.05)  # there was nobody to be accepted
+            assert (await (await door.connect()).ask(PING)).status == 200
+
+
+def _mistaken_once(wait: Callable[[socket.socket], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    mistakes = [True]
+
+    async def waits(listener: socket.socket) -> None:
+        if mistakes:
+            mistakes.clear()
+            return
+        await wait(listener)
+
+    return waits
 
 
 def _failing_once(wait: Callable[[socket.socket], Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -257,6 +257,17 @@ def test_only_a_loop_that_stays_far_too_late_takes_in_but_a_few(late: float, lea
     assert limits == [LEAST, least, least]
 
 
+def test_a_cut_lets_no_more_in() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 1_000)
+    entered(crowd, 100)
+    for late in (10.0, 10.0, 2 * TARGET):
+        looked(lag, late)
+        crowd.is_full("/b")
+
+    assert crowd.limit == FEWEST
+
+
 @pytest.mark.parametrize(("most", "cut"), [(8, False), (64, True)])
 def test_however_few_are_let_in_it_may_be_they_if_they_are_not_very_few(most: int, cut: bool) -> None:
     lag = Lag()
