@@ -6,9 +6,11 @@ was itself.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ TRIES = 2  # of a rate in a search: a neighbour on the machine spoils some
 _BUSY = 64  # connections at which nothing waits but for a processor
 LOADING = 8
 HASTE = 0.05  # seconds that a request of a flood waits for a connection
+PEAK = 5.0  # seconds of a peak between two floods
 LEAD = 2.0  # seconds of a flood before it counts
 FEW_REFUSED = 0.01  # of the calls of a saturated worker: it refuses some when its loop is late
 
@@ -83,28 +86,38 @@ def search(target: Target, *, seconds: float, connections: int) -> float:
     return low
 
 
-def overload(target: Target, *, seconds: float, times: float, memory: "Memory | None") -> None:
+def overload(target: Target, *, rounds: int, seconds: float, times: float, memory: "Memory | None") -> None:
     """Print what becomes of goodput when far more is asked than can be done.
 
     As KMS would, the flood opens connections where those that it has are busy: as many as hold half a second's
-    work. A server that queues all of it answers everything too late.
+    work. A server that queues all of it answers everything too late. Floods and peaks take turns, and each flood is
+    held against the two peaks around it: a machine that changes its speed changes both.
     """
     with generator() as load:
         load.ask(target, 2.0)
-        peak = load.ask(target, seconds)
-        tell("peak, closed loop", peak)
-        before = memory.now() if memory else 0
-        flood = {"rate": peak["goodput"] * times, "patience": HASTE}
-        connections = int(min(MOST_CONNECTIONS, max(256, peak["goodput"] / 2)))
-        found = load.ask(target, seconds, connections=connections, **flood)
-        tell(f"{times:g} times the peak", found)
-        again = load.ask(target, seconds)
-        tell("peak, afterwards", again)
-    share, back = (each["goodput"] / peak["goodput"] for each in (found, again))
-    print(f"goodput within 250 ms: {share:.2f} of the peak  aim 0.80; afterwards {back:.2f}")
-    print(f"accepted p99: {found['p99']:.0f} ms  aim 250; refusals: {found['names'] or 'none'}")
-    if memory:
-        print(f"memory of the daemon: {before / 1e6:.0f} MB before, {memory.now() / 1e6:.0f} MB after")
+        held = [memory.now() / 1e6] if memory else []
+        peaks, floods = [load.ask(target, PEAK)], []
+        tell("peak, closed loop", peaks[0])
+        for _ in range(rounds):
+            peak = peaks[-1]["goodput"]
+            connections = int(min(MOST_CONNECTIONS, max(256, peak / 2)))
+            how = {"connections": connections, "rate": peak * times, "patience": HASTE}
+            floods.append(load.ask(target, seconds, **how))
+            tell(f"{times:g} times the peak", floods[-1])
+            peaks.append(load.ask(target, PEAK))
+            tell("peak, afterwards", peaks[-1])
+            held += [memory.now() / 1e6] if memory else []
+    around = [(a["goodput"] + b["goodput"]) / 2 for a, b in pairwise(peaks)]
+    shares = [flood["goodput"] / peak for flood, peak in zip(floods, around, strict=True)]
+    names = sum((Counter(flood["names"]) for flood in floods), Counter[str]())
+    print(f"goodput within 250 ms over the peak: {rig.spread(shares)}  aim 0.80")
+    print(
+        f"accepted p99: {rig.spread([flood['p99'] for flood in floods])} ms  aim 250; refusals: {dict(names)}"
+    )
+    print(f"the last peak over the first: {peaks[-1]['goodput'] / peaks[0]['goodput']:.2f}")
+    if held:
+        after = " ".join(f"{each:.0f}" for each in held[1:])
+        print(f"memory of the daemon: {held[0]:.0f} MB before, {after} MB after each flood")
 
 
 def noisy(

@@ -114,6 +114,7 @@ class Load:
         self._context = None
         if self._where.scheme == "https":
             self._context = ssl.create_default_context(cafile=order.target["ca"] or None)
+        self._all: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         self._due: deque[float] = deque()
         self._busy = 0
@@ -139,6 +140,8 @@ class Load:
         while self._busy and time.perf_counter() < last:
             await asyncio.sleep(0.01)
         self.tally.lost += self._busy
+        for connection in self._all:
+            connection.transport.abort()
         return self._report(took, used)
 
     def answered(self, connection: Connection, sent: Sent, status: int, body: bytes) -> None:
@@ -166,6 +169,7 @@ class Load:
             self.tally.lost += 1
             self._busy -= 1
             connection.sent = None
+        self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         if self._measuring:
@@ -184,6 +188,7 @@ class Load:
             self.tally.names["no connection"] += 1
             await asyncio.sleep(0.1)
             return
+        self._all.add(made)
         self._idle.append(made)
         if self.order.rate:
             self._flush(time.perf_counter())

@@ -56,7 +56,7 @@ def _on(target: Target, name: str, plan: Plan, memory: xks.Memory | None) -> Non
         case "search":
             xks.search(target, seconds=plan.seconds, connections=plan.connections)
         case "overload":
-            xks.overload(target, seconds=plan.seconds, times=5.0, memory=memory)
+            xks.overload(target, rounds=plan.rounds, seconds=plan.seconds, times=5.0, memory=memory)
         case "rate":
             with xks.generator() as load:
                 load.ask(target, SETTLING, rate=plan.rate, connections=plan.connections)
