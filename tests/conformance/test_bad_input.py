@@ -21,6 +21,7 @@ from strongroomd.domain.errors import Reason
 RPCS = sorted(METHODS)
 _CODE = grpc.StatusCode
 _OF_FIELDS = {"INVALID_FIELD", "FIELD_TOO_LARGE", "UNKNOWN_ENUM", "CHECKSUM_MISMATCH", "INVALID_PAGE_TOKEN"}
+_STALL_SECONDS = 5.0  # AUDIT_UNAVAILABLE for longer is a failure
 _SHORT = 0.15  # seconds to wait for the first record of a tail, which may never come
 
 
@@ -30,14 +31,19 @@ def kit(admin: Client) -> Kit:
 
 
 class Patient(Wire):
-    """A wire that waits when it was refused too often, which is not what these tests are about."""
+    """A wire that waits when it was refused too often, which is not what these tests are about.
+
+    It also waits a while for a disk that stands still: what else runs on the machine may keep it so.
+    """
 
     def call(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
         """Call, as often as it takes."""
+        patience = time.monotonic() + _STALL_SECONDS
         while True:
             outcome = super().call(name, request, seconds)
-            reasons = [outcome.reason, *(error.reason for error in item_errors(outcome))]
-            if "QUOTA_EXCEEDED" not in reasons:  # the other quotas are roomy
+            reasons = {outcome.reason, *(error.reason for error in item_errors(outcome))}
+            stands_still = "AUDIT_UNAVAILABLE" in reasons and time.monotonic() < patience
+            if "QUOTA_EXCEEDED" not in reasons and not stands_still:  # the other quotas are roomy
                 return outcome
             time.sleep(0.1)
 
