@@ -39,8 +39,12 @@ class Surplus:
 
     def give_back(self) -> bool:
         """Do so while the process has `ROOM` more than when it was smallest; says whether it tried."""
-        self._least = min(self._least, resident())
-        if self._trim is None or resident() - self._least < ROOM:
+        try:
+            now = resident()
+        except OSError:  # no descriptor is left: the next look may have one
+            return False
+        self._least = min(self._least, now)
+        if self._trim is None or now - self._least < ROOM:
             return False
         self._trim(0)
         return True

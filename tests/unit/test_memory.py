@@ -87,6 +87,19 @@ print(surplus.give_back())"""
     assert scene(code).split() == ["True", "True", "True", "True", "False"]
 
 
+def test_a_worker_without_descriptors_looks_another_time() -> None:
+    code = f"""import resource
+surplus = memory.Surplus()
+go(come({CONNECTIONS}, {EACH}))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+print(surplus.give_back())
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(surplus.give_back())"""
+
+    assert scene(code).split() == ["False", "True"]
+
+
 def test_growth_counts_from_where_it_was_smallest() -> None:
     code = """held = bytearray(b"x") * (64 << 20)
 surplus = memory.Surplus()
