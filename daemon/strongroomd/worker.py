@@ -21,7 +21,6 @@ from typing import Any, Final, Protocol
 
 import uvloop
 
-from strongroomd import memory
 from strongroomd.config import (
     Address,
     Beat,
@@ -42,6 +41,8 @@ SWITCH_SECONDS: Final = 0.0005  # that a thread back from the token waits for a 
 WATCH_SECONDS: Final = 1.0
 FATAL_DRAIN_SECONDS: Final = 1.0  # a worker without its HSM has nothing worth waiting for
 _MOST_DESCRIPTORS: Final = 65_536
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BLOCK: Final = 131_072  # bytes, glibc's threshold at the start
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -146,6 +147,16 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
+def _give_back_memory(libc: ctypes.CDLL) -> None:
+    """Have large blocks mapped one by one, so that each goes back to the kernel when it is freed.
+
+    Each TLS connection has a block of 256 KiB. glibc would soon take them from the heap, where what is small
+    lies between them, and the memory of a flood of connections would stay with the process.
+    """
+    if hasattr(libc, "mallopt"):  # glibc; to set the threshold ends its growth (mallopt(3))
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
 def harden(parent: int) -> None:
     """Keep secrets in this process's memory there, and end with the supervisor.
 
@@ -162,7 +173,7 @@ def harden(parent: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _allow_descriptors()
-    memory.map_large_blocks()
+    _give_back_memory(libc)
     for option, value in (
         (_PR_SET_PDEATHSIG, signal.SIGKILL),
         (_PR_SET_DUMPABLE, 0),
@@ -202,7 +213,6 @@ class _Life:
         await self._assembly.start()
         self._ready()
         self._spawn(self._watching(_files(self._settings)))
-        self._spawn(_giving_back(memory.Surplus()))
         reason = await self._until_the_end(self._assembly)
         self._beat = Beat.DRAINING
         await self._assembly.drain(
@@ -303,13 +313,6 @@ class _Life:
             self._settings = settings
             logs.configure(settings.telemetry.log_level, self._arguments.index)
             _log.info("reloaded", what=what)
-
-
-async def _giving_back(surplus: memory.Surplus) -> None:
-    """Give what is free back; on the loop, which would wait for the allocator wherever this ran."""
-    while True:
-        await asyncio.sleep(memory.EVERY_SECONDS)
-        surplus.give_back()
 
 
 def _address(configured: Address | None, port: int | None) -> Address | None:

@@ -27,6 +27,7 @@ _BUSY = 64  # connections at which nothing waits but for a processor
 LOADING = 8
 HASTE = 0.05  # seconds that a request of a flood waits for a connection
 PEAK = 5.0  # seconds of a peak between two floods
+AFTERMATH = 12.0  # seconds after which no connection rests, and no cut is remembered
 LEAD = 2.0  # seconds of a flood before it counts
 FEW_REFUSED = 0.01  # of the calls of a saturated worker: it refuses some when its loop is late
 
@@ -91,23 +92,26 @@ def overload(target: Target, *, rounds: int, seconds: float, times: float, memor
 
     As KMS would, the flood opens connections where those that it has are busy: as many as hold half a second's
     work. A server that queues all of it answers everything too late. Floods and peaks take turns, and each flood is
-    held against the two peaks around it: a machine that changes its speed changes both.
+    held against the two peaks around it: a machine that changes its speed changes both. What a flood leaves behind,
+    connections that rest above all, does not count against the peak after it.
     """
     with generator() as load:
         load.ask(target, 2.0)
         held = [memory.now() / 1e6] if memory else []
         peaks, floods = [load.ask(target, PEAK)], []
         tell("peak, closed loop", peaks[0])
+        first = peaks[0]["goodput"]
+        connections = int(min(MOST_CONNECTIONS, max(256, first / 2)))
         for _ in range(rounds):
-            peak = peaks[-1]["goodput"]
-            connections = int(min(MOST_CONNECTIONS, max(256, peak / 2)))
-            how = {"connections": connections, "rate": peak * times, "patience": HASTE}
-            floods.append(load.ask(target, seconds, **how))
+            floods.append(
+                load.ask(target, seconds, connections=connections, rate=first * times, patience=HASTE)
+            )
             tell(f"{times:g} times the peak", floods[-1])
+            load.ask(target, AFTERMATH)
             peaks.append(load.ask(target, PEAK))
             tell("peak, afterwards", peaks[-1])
             held += [memory.now() / 1e6] if memory else []
-    around = [(a["goodput"] + b["goodput"]) / 2 for a, b in pairwise(peaks)]
+    around = [max(a["goodput"] + b["goodput"], 1e-9) / 2 for a, b in pairwise(peaks)]
     shares = [flood["goodput"] / peak for flood, peak in zip(floods, around, strict=True)]
     names = sum((Counter(flood["names"]) for flood in floods), Counter[str]())
     print(f"goodput within 250 ms over the peak: {rig.spread(shares)}  aim 0.80")

@@ -140,7 +140,9 @@ class Load:
         while self._busy and time.perf_counter() < last:
             await asyncio.sleep(0.01)
         self.tally.lost += self._busy
-        for connection in self._all:
+        for task in tuple(self._opening):
+            task.cancel()
+        for connection in tuple(self._all):
             connection.transport.abort()
         return self._report(took, used)
 

@@ -38,9 +38,10 @@ class Patient(Wire):
 
     def call(self, name: str, request: Message | bytes, seconds: float = SECONDS) -> Outcome:
         """Call, as often as it takes."""
-        patience = time.monotonic() + _STALL_SECONDS
+        patience = 0.0
         while True:
             outcome = super().call(name, request, seconds)
+            patience = patience or time.monotonic() + _STALL_SECONDS
             reasons = {outcome.reason, *(error.reason for error in item_errors(outcome))}
             stands_still = "AUDIT_UNAVAILABLE" in reasons and time.monotonic() < patience
             if "QUOTA_EXCEEDED" not in reasons and not stands_still:  # the other quotas are roomy

@@ -1,7 +1,6 @@
 """Runs the real `worker.run` with an assembly that behaves as `behaviour.json` says."""
 
 import asyncio
-import ctypes
 import json
 import sys
 import time
@@ -10,12 +9,7 @@ from typing import Any
 
 from strongroomd.config import Settings, WorkerPlace
 from strongroomd.domain.errors import Reason, StrongroomError
-from strongroomd.memory import resident
 from strongroomd.worker import WorkerArguments, run
-
-libc = ctypes.CDLL(None)
-libc.calloc.restype = libc.malloc.restype = ctypes.c_void_p
-libc.free.argtypes, libc.memset.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 
 
 class FakeAssembly:
@@ -40,21 +34,8 @@ class FakeAssembly:
             raise ZeroDivisionError("canary-8841")
         self.started = time.monotonic()
         self.tell("started")
-        if self.behaviour.get("flood"):
-            asyncio.get_running_loop().call_later(0.3, self.flood)
         if self.behaviour.get("block"):
             asyncio.get_running_loop().call_later(0.6, time.sleep, 60)
-
-    def flood(self) -> None:
-        """Free 80 MB, between blocks that stay."""
-        blocks = []
-        for _ in range(2_000):
-            blocks.append(libc.calloc(1, 40_000))
-            libc.memset(blocks[-1], 1, 40_000)
-            libc.malloc(2_000)
-        for block in blocks:
-            libc.free(block)
-        self.tell("flood", kept=resident())
 
     def due(self, name: str) -> bool:
         return bool(self.behaviour.get(name)) and self.started > 0 and time.monotonic() > self.started + 0.6

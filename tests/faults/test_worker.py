@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import wait_until, within
+from tests.harness import within
 
 CONFIG = """
 [daemon]
@@ -144,18 +144,6 @@ def test_sigint_of_a_terminal_is_left_to_the_supervisor(worker: Worker) -> None:
 
     assert worker.process is not None
     assert worker.process.poll() is None
-
-
-def test_what_a_flood_has_freed_goes_back_to_the_kernel(worker: Worker) -> None:
-    worker.start(flood=True)
-    kept = worker.until_event("flood")[0]["kept"]
-    assert worker.process is not None
-    statm = Path(f"/proc/{worker.process.pid}/statm")
-
-    def resident() -> int:
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    wait_until(lambda: resident() < kept - (60 << 20), 10)
 
 
 def test_a_blocked_loop_falls_silent(worker: Worker) -> None:

@@ -111,8 +111,8 @@ def test_lists_and_tags_show_what_is_there(shell: Shell) -> None:
     assert b"team" in shell("tag", "list", "alias/cli-tagged").stdout
     assert b"alias/cli-tagged" in shell("alias", "list").stdout
     assert shell("key", "schedule-deletion", "alias/cli-tagged", "--days", "7").returncode == 0
-    # Another worker may not know yet, for a second at most.
-    wait_until(lambda: shell("encrypt", "alias/cli-tagged", stdin=b"x").returncode == 4, 1.0)
+    # Another worker may not know yet, for a second at most; to ask takes a process.
+    wait_until(lambda: shell("encrypt", "alias/cli-tagged", stdin=b"x").returncode == 4, 5.0)
     assert shell("key", "cancel-deletion", "alias/cli-tagged").returncode == 0
 
 

@@ -347,10 +347,22 @@ def test_more_that_may_be_inside_may_be_so_at_once() -> None:
     crowd = Crowd(lag, 10)
 
     crowd.resize(20)
-    looked(lag, 0.0)
+    looked(lag, TARGET * 0.8)  # neither late nor in time
     crowd.is_full("/a")
 
     assert (crowd.limit, crowd.is_cut) == (20, False)
+
+
+def test_a_crowd_that_was_cut_stays_so_whatever_number_may_be_inside() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 2 * LEAST)
+    entered(crowd, 2 * LEAST)
+    looked(lag, 4 * TARGET)
+    crowd.is_full("/a")
+
+    crowd.resize(4 * LEAST)
+
+    assert (crowd.limit, crowd.is_cut) == (LEAST, True)
 
 
 def test_one_store_leaves_the_second_half_to_others() -> None:
@@ -441,6 +453,13 @@ def test_goodput_holds_where_the_processor_is_the_bottleneck(
 ) -> None:
     """`work`: seconds that it would take to serve all connections once."""
     assert goodput(int(work / serve), serve=serve, shed=shed, stores=stores) >= 0.8
+
+
+@pytest.mark.parametrize("warm", [2.5, 2.5 * REMEMBERED])
+def test_goodput_of_a_long_flood_does_not_swing_where_all_are_let_in_again(warm: float) -> None:
+    share = goodput(500, serve=0.001, shed=0.0003, seconds=warm + 1.5 * REMEMBERED, warm=warm)
+
+    assert share >= 0.8
 
 
 # --- on the real server

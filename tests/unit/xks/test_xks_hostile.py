@@ -244,3 +244,24 @@ harden(os.getppid())
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65_536))"""
 
     assert hardened(code) == "True"
+
+
+def test_worker_gives_the_memory_of_large_blocks_back() -> None:
+    code = """harden(os.getppid())
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+before = resident()
+for _ in range(2):
+    blocks = []
+    for _ in range(100):
+        blocks.append(libc.malloc(262_144))
+        libc.memset(blocks[-1], 1, 262_144)
+        libc.malloc(2_000)  # something small that stays between them
+    for block in blocks:
+        libc.free(block)
+print(resident() - before < 10 << 20)"""
+
+    assert hardened(code) == "True"

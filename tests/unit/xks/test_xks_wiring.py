@@ -68,7 +68,7 @@ def test_reload_of_a_smaller_number_counts_for_the_crowd_at_once(door: Door) -> 
     assert door.crowd.is_full("/b")
 
 
-@pytest.mark.parametrize(("cut", "grows"), [(False, [40, 42, 42, 42]), (True, [20, 21, 22, 23])])
+@pytest.mark.parametrize(("cut", "grows"), [(False, [42, 42, 42, 42]), (True, [20, 21, 22, 23])])
 def test_reload_of_a_larger_number_counts_at_once_and_one_by_one_after_a_cut(
     door: Door, cut: bool, grows: list[int]
 ) -> None:

@@ -2,9 +2,10 @@
 
 A call that needs no thread waits nowhere but in the loop itself: each request that is taken in makes all
 others later. So when the loop is late, the number inside is brought down to what would have made it `TARGET`
-late, and let up again one by one. Without such a number a loop that is late refuses all that it reads, is in
-time then, takes all in, and is late again. Where few are inside it is something else that made the loop late
-(the machine, a call into the token), and to send away what came meanwhile would help nobody.
+late, and let up again one by one, and all at once when nothing was cut for a while. Without such a number a
+loop that is late refuses all that it reads, is in time then, takes all in, and is late again. Where few are
+inside it is something else that made the loop late (the machine, a call into the token), and to send away
+what came meanwhile would help nobody.
 """
 
 import math
@@ -16,7 +17,7 @@ from strongroomd.telemetry.lag import STEP, Lag
 TARGET: Final = 0.025  # seconds: a call passes the loop three times, and KMS waits 250 ms
 LATE: Final = 0.01
 LEAST: Final = 96  # inside, while the loop is somewhat late: 15 to 40 ms of work; a store alone has half
-FEWEST: Final = 32  # the same where it stays far later: calls cost more than they mostly do
+FEWEST: Final = 32  # the same at another cut when it is far later: calls cost more than they mostly do
 _FAR: Final = 4  # times `TARGET`
 REMEMBERED: Final = 10.0
 """Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
@@ -58,9 +59,10 @@ class Crowd:
         return self.limit < self._most or self._lag.due - self._cut_at < REMEMBERED
 
     def resize(self, most: int) -> None:
-        """Let another number be inside at most."""
+        """Let another number be inside at most; what was cut comes up to it as it would have."""
+        cut = self.limit < self._most
         self._most = most
-        self.limit = min(self.limit, most)
+        self.limit = min(self.limit, most) if cut else float(most)
 
     def is_full(self, store: str) -> bool:
         """Say whether one more of a store is too many; no store keeps the others out of the second half."""
