@@ -20,8 +20,13 @@ _OURS: Final = (
     "LISTEN_PID",
     "LISTEN_FDNAMES",
 )
+_TUNABLES: Final = "GLIBC_TUNABLES"
+_HUGE_PAGES: Final = "glibc.malloc.hugetlb"
+"""Have the heap in huge pages where the kernel gives them on request (glibc 2.35; others do not know it).
 
-
+The small pages of a thousand connections are more than the processor keeps the addresses of: calls that come
+over them cost a fifth more (ADR 0043).
+"""
 _PIN: Final = "pin:"
 
 
@@ -93,6 +98,9 @@ class Launcher:
         return [*self._command, *(f"--{name}={value}" for name, value in values.items()), *pins, *wary]
 
     def _environment(self) -> dict[str, str]:
-        """Ours, without what systemd meant for the supervisor alone."""
+        """Ours, without what systemd meant for the supervisor alone; with what the C library reads first."""
         environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+        tunables = environment.get(_TUNABLES, "")
+        if _HUGE_PAGES not in tunables:
+            environment[_TUNABLES] = ":".join(filter(None, (tunables, f"{_HUGE_PAGES}=1")))
         return environment | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics)}

@@ -25,6 +25,7 @@ from tests.xksdoor import (
 from strongroomd.frontends.xks import arrivals, early, routes
 from strongroomd.frontends.xks.crowd import FEWEST, LEAST, REMEMBERED, TARGET, Crowd
 from strongroomd.frontends.xks.restraint import FIRST_SECONDS, FORGIVEN_SECONDS, GROWTH, RELIEF, Restraint
+from strongroomd.frontends.xks.rests import A_SECOND, LONG, SHORT
 from strongroomd.frontends.xks.server import Server
 from strongroomd.telemetry.lag import STEP, Lag
 
@@ -127,13 +128,13 @@ def test_who_was_not_refused_for_long_is_refused_for_the_first_time() -> None:
         restraint.begin(7.0, 0.1)
 
     assert restraint.begin(7.0 + FORGIVEN_SECONDS, 0.1) > FIRST_SECONDS
-    assert restraint.begin(7.1 + 2 * FORGIVEN_SECONDS, 0.1) == FIRST_SECONDS
+    assert restraint.begin(7.2 + 2 * FORGIVEN_SECONDS, 0.1) == FIRST_SECONDS
 
 
 def test_where_rests_may_be_long_only_the_first_one_lets_what_waits_be_answered_in_time() -> None:
     restraint = Restraint()
 
-    assert [restraint.begin(0.0, 6.4) for _ in range(3)] == [0.05, 0.8, 6.4]
+    assert [restraint.begin(0.0, LONG) for _ in range(4)] == [0.05, 0.8, LONG, LONG]
 
 
 def test_what_came_during_a_rest_counts_from_its_beginning() -> None:
@@ -148,20 +149,20 @@ def test_what_came_during_a_rest_counts_from_its_beginning() -> None:
 
 def test_refusing_what_a_long_rest_made_late_is_not_held_against_the_connection() -> None:
     restraint = Restraint()
-    restraint.begin(7.0, 6.4)
-    long = restraint.begin(7.1, 6.4)
+    restraint.begin(7.0, LONG)
+    long = restraint.begin(7.1, LONG)
     restraint.end()
 
-    assert restraint.begin(7.1 + long, 6.4) == FIRST_SECONDS
-    assert restraint.begin(9.0, 6.4) == min(6.4, GROWTH * long)
+    assert restraint.begin(7.1 + long, LONG) == FIRST_SECONDS
+    assert restraint.begin(9.0, LONG) == min(LONG, GROWTH * long)
 
 
 def test_refusing_what_a_late_loop_made_late_is_held_against_it() -> None:
     restraint = Restraint()
-    first = restraint.begin(7.0, 6.4)
+    first = restraint.begin(7.0, LONG)
     restraint.end()
 
-    assert restraint.begin(8.0, 6.4) == GROWTH * first
+    assert restraint.begin(8.0, LONG) == GROWTH * first
 
 
 def test_what_comes_later_counts_from_its_own_time() -> None:
@@ -342,6 +343,37 @@ def test_all_are_let_in_again_some_time_after_the_last_cut_whoever_called_meanwh
     assert (crowd.limit, crowd.is_cut) == (2 * LEAST, False)
 
 
+@pytest.mark.parametrize(
+    ("refused", "late", "cut"), [(17, 0.011, True), (16, 0.011, False), (17, 0.009, False)]
+)
+def test_who_refuses_all_the_time_need_not_be_far_too_late(refused: int, late: float, cut: bool) -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 400)
+    looked(lag, 0.0)
+    for _ in range(refused):
+        crowd.refused()
+
+    looked(lag, late)
+    crowd.is_full("/a")
+
+    assert (crowd.is_cut, crowd.limit) == (cut, 400)
+
+
+def test_cut_lasts_while_it_keeps_somebody_out() -> None:
+    lag = Lag()
+    crowd = Crowd(lag, 2 * LEAST)
+    entered(crowd, 2 * LEAST)
+    looked(lag, 4 * TARGET)
+    assert crowd.is_full("/a")
+
+    for _ in range(3):
+        lag.due += 0.9 * REMEMBERED
+        looked(lag, TARGET * 0.8)  # neither late nor in time
+        assert crowd.is_full("/a")
+
+    assert (crowd.limit, crowd.is_cut) == (LEAST, True)
+
+
 def test_more_that_may_be_inside_may_be_so_at_once() -> None:
     lag = Lag()
     crowd = Crowd(lag, 10)
@@ -387,11 +419,12 @@ def test_whoever_leaves_makes_room() -> None:
 # --- a flood on a simulated loop
 
 
-@dataclass
+@dataclass(eq=False)
 class Caller:
     """A connection that sends the next request as soon as it has an answer, whatever it was."""
 
     sent: float | None = 0.0
+    store: str = ""
     served_at: float = 0.0
     rests_until: float = 0.0
     restraint: Restraint = field(default_factory=Restraint)
@@ -407,38 +440,46 @@ def goodput(
     """
     lag, now = Lag(), 0.0
     lag.due = STEP
-    crowd, everybody = Crowd(lag, 256), [Caller() for _ in range(callers)]
-    inside: list[tuple[str, Caller]] = []
+    crowd, everybody = Crowd(lag, 256), [Caller(store=f"/{number % stores}") for number in range(callers)]
+    resting: dict[Caller, None] = {}
+    inside: list[Caller] = []
     good = 0
     while now < seconds:
         turn = now
         if now >= lag.due:
             lag.last, lag.due = now - lag.due, now + STEP
+            for caller in list(resting)[: crowd.spare()]:
+                caller.restraint.shorten(turn)
+                caller.rests_until = turn
         answered, inside = inside, []
-        for number, caller in enumerate(everybody):
-            store = f"/{number % stores}"
+        for caller in everybody:
             if caller.sent is None or caller.sent > turn or caller.rests_until > turn:
                 continue
             if caller.rests_until:
                 caller.restraint.end()
+            resting.pop(caller, None)
             arrived = caller.restraint.since or now
             late = max(lag.last, now - lag.due) > (arrived + 0.2 - now) / 2
             now += shed
-            longest = 6.4 if crowd.is_cut else 0.1
-            if late or crowd.is_full(store):
+            if late or crowd.is_full(caller.store):
                 crowd.refused()
                 caller.sent = now
-                caller.rests_until = now + caller.restraint.begin(now, longest)
+                least = sum(each.store == caller.store for each in resting) / A_SECOND
+                longest = LONG if crowd.is_cut else SHORT
+                if crowd.is_cut:
+                    resting[caller] = None
+                again = caller.restraint.is_again
+                caller.rests_until = now + caller.restraint.begin(now, longest, least if again else 0.0)
                 continue
             caller.restraint.lift()
             caller.restraint.forget()
             caller.rests_until = 0.0
-            crowd.enter(store)
+            crowd.enter(caller.store)
             caller.served_at, caller.sent = caller.sent, None
-            inside.append((store, caller))
+            inside.append(caller)
         now += (serve - shed) * len(inside)
-        for store, caller in answered:
-            crowd.leave(store)
+        for caller in answered:
+            crowd.leave(caller.store)
             good += turn > warm and now - caller.served_at <= 0.25
             caller.sent = now
         now += 0.0 if inside or answered else 0.001
@@ -525,9 +566,9 @@ async def test_who_were_refused_together_do_not_come_back_together_and_none_too_
         timers, loop = Timers(), connection.loop
         connection.loop = timers  # type: ignore[assignment]
         for _ in range(100):
-            connection.rest(0.1)
+            connection.rest(SHORT, PREFIX)
         connection.loop = loop
-        connection._read_again()
+        connection.wake()
 
         rests = timers.seconds[2:]  # the first two are shorter than the longest one
         assert 0.06 <= min(rests) < 0.08
@@ -716,7 +757,7 @@ def test_a_cut_is_remembered_when_the_loop_is_in_time_again() -> None:
     assert not crowd.is_cut
 
 
-@pytest.mark.parametrize(("cut", "longest"), [(False, 0.1), (True, 6.4)])
+@pytest.mark.parametrize(("cut", "longest"), [(False, SHORT), (True, LONG)])
 def test_only_where_the_processor_is_short_is_a_connection_left_for_long(cut: bool, longest: float) -> None:
     proxy, notes = FakeProxy(), Notes()
     door = make_door(proxy, notes, most=64)

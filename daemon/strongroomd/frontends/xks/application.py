@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strongroomd.frontends.sigv4 import HttpParts
 from strongroomd.frontends.xks import routes
-from strongroomd.frontends.xks.connection import Connection, enter, leave, told
+from strongroomd.frontends.xks.connection import Connection, enter, leave, store_of, told
 from strongroomd.frontends.xks.door import Exchange, Reply, Request
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Application:
         allow = [(b"allow", reply.allow.encode())] if reply.allow else []
         await self._write(send, reply.status, reply.body, [_JSON, *allow], last=told(scope, "too_large"))
         if reply.rest:
-            connection.rest(reply.rest)
+            connection.rest(reply.rest, store_of(scope))
 
     def _note(self, connection: Connection, reply: Reply, scope: Any) -> None:  # noqa: ANN401 - ASGI's own
         """Note what an answer tells of who asked. That he may not, or asked for too much, tells nothing."""

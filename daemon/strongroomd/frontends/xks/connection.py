@@ -19,6 +19,7 @@ from strongroomd.frontends.xks import early, errors, heads, routes
 from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.errors import ErrorName
 from strongroomd.frontends.xks.restraint import Restraint
+from strongroomd.frontends.xks.rests import SHORT
 from strongroomd.frontends.xks.transports import GONE, Answer
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Connection(HttpToolsProtocol):
         self._ended = False
         self._route: Route | None = None
         self._restraint = Restraint()
+        self._alarm: asyncio.TimerHandle | None = None
 
     # --- the transport
 
@@ -95,6 +97,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the peer. A call in flight goes on to its deadline, and its answer is for nobody."""
         self._unset_keepalive_if_required()
+        self._forget_alarm()
         super().connection_lost(exc)
         self._owner.left(self)
         self.flow._transport = GONE  # noqa: SLF001
@@ -134,7 +137,7 @@ class Connection(HttpToolsProtocol):
             return False
         self._unset_keepalive_if_required()
         self.transport.write(_head(reply.status, len(reply.body)) + reply.body)
-        self.rest(reply.rest)
+        self.rest(reply.rest, route.prefix)
         return True
 
     @property
@@ -152,21 +155,47 @@ class Connection(HttpToolsProtocol):
         """Whether the last request is answered and the next one has not begun."""
         return not (self.busy or self._in_head or self._in_body)
 
-    def rest(self, most: float) -> None:
-        """Read nothing for a while, at most about so many seconds, unless something is under way already."""
+    def rest(self, most: float, store: str) -> None:
+        """Read nothing for a while, unless something is under way already.
+
+        Args:
+            most: seconds that it lasts at most, or nearly so.
+            store: the path prefix that was called.
+        """
         if not self._is_between or self._ended or self.transport.is_closing():
             return
+        self._unset_keepalive_if_required()
+        self._forget_alarm()
         self.since = now = time.monotonic()
         self.flow.pause_reading()
+        signs, least = self.signs_for == store, 0.0
+        if most > SHORT:
+            least = self._owner.rests.begin(self, store, signs=signs)
+        if not (signs or self._restraint.is_again):
+            least = 0.0  # a store's own caller may be new here, too
         # Those who were refused together shall not come back together.
-        seconds = self._restraint.begin(now, most) * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
-        self.loop.call_later(seconds, self._read_again)
+        seconds = self._restraint.begin(now, most, least) * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
+        self._alarm = self.loop.call_later(seconds, self._read_again)
+
+    def wake(self) -> None:
+        """End a rest before its time."""
+        self._restraint.shorten(time.monotonic())
+        self._read_again()
 
     def _read_again(self) -> None:
-        """Read what came in the meantime, and then what comes."""
+        """Read what came during a rest, and then what comes."""
+        self._forget_alarm()
+        self._owner.rests.end(self)
+        if self.phase in {Phase.FIRST, Phase.IDLE}:
+            self.since = time.monotonic()
         self._restraint.end()
         self.flow.resume_reading()
         self.loop.call_later(_BUFFERED_SECONDS, self._restraint.forget)
+
+    def _forget_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _weigh(self, size: int) -> None:
         """Bound what is read of one request before it is whole, and after the end."""
@@ -361,16 +390,16 @@ def enter(crowd: Crowd, scope: Any) -> None:  # noqa: ANN401 - ASGI's dictionari
     """Count a whole request in that is not shed, once."""
     if not told(scope, "inside"):
         scope["state"]["inside"] = True
-        crowd.enter(_store(scope))
+        crowd.enter(store_of(scope))
 
 
 def leave(crowd: Crowd, scope: Any) -> None:  # noqa: ANN401 - ASGI's dictionaries
     """Count it out, if it was counted in."""
     if told(scope, "inside"):
-        crowd.leave(_store(scope))
+        crowd.leave(store_of(scope))
 
 
-def _store(scope: Any) -> str:  # noqa: ANN401 - ASGI's dictionaries
+def store_of(scope: Any) -> str:  # noqa: ANN401 - ASGI's dictionaries
     """Give the path prefix of the store whose call it is, if that was looked at when it came."""
     route: Route | None = told(scope, "route")
     return "" if route is None else route.prefix

@@ -9,6 +9,7 @@ what came meanwhile would help nobody.
 """
 
 import math
+import time
 from collections import Counter
 from typing import Final
 
@@ -20,7 +21,9 @@ LEAST: Final = 96  # inside, while the loop is somewhat late: 15 to 40 ms of wor
 FEWEST: Final = 32  # the same at another cut when it is far later: calls cost more than they mostly do
 _FAR: Final = 4  # times `TARGET`
 REMEMBERED: Final = 10.0
-"""Seconds for which a cut is remembered: while a flood rests the loop is in time, and the flood is there."""
+"""Seconds for which a cut is remembered, or whom it kept out: a flood at rest leaves the loop in time."""
+_REFUSED: Final = 16  # between two looks: a tenth of the loop; rests that are not long would never end that
+_AT_ONCE: Final = 4  # looks in which half of the room is filled by those who come back
 _MOST_CUT: Final = 0.3
 _LEAST_CUT: Final = 0.9
 
@@ -44,7 +47,7 @@ class Crowd:
         self._most = most
         self._seen = lag.due
         self._cut_at = -math.inf
-        self._peak = 0
+        self._peak = self._peak_before = 0
         self._refused = 0
         self._of_stores: Counter[str] = Counter()
 
@@ -58,6 +61,17 @@ class Crowd:
         """Whether fewer may be inside than configured, or too many came lately: the processor is short."""
         return self.limit < self._most or self._lag.due - self._cut_at < REMEMBERED
 
+    def spare(self) -> int:
+        """Say how many of those who rest may come back now: few, and none while the loop is `TARGET` late.
+
+        What they sent meanwhile may be answered at once, and what they send next comes soon.
+        """
+        self._look()
+        if self._lag.now(time.monotonic()) > TARGET:
+            return 0
+        room = min(self.limit, LEAST) / 2 - max(self._peak, self._peak_before)
+        return max(0, math.ceil(room / _AT_ONCE))
+
     def resize(self, most: int) -> None:
         """Let another number be inside at most; what was cut comes up to it as it would have."""
         cut = self.limit < self._most
@@ -68,7 +82,10 @@ class Crowd:
         """Say whether one more of a store is too many; no store keeps the others out of the second half."""
         self._look()
         half = self.limit / 2
-        return self.inside >= self.limit or (self.inside > half and self._of_stores[store] >= half)
+        full = self.inside >= self.limit or (self.inside > half and self._of_stores[store] >= half)
+        if full and self.limit < self._most:
+            self._cut_at = self._lag.due  # it is the cut that keeps them out: it is not over yet
+        return full
 
     def enter(self, store: str) -> None:
         """Count a request in."""
@@ -101,13 +118,16 @@ class Crowd:
         late, due = self._lag.last, self._lag.due
         many = max(FEWEST, min(LEAST, self._most)) / 2
         # Of longer ago than the time that the loop was late for nothing is known.
-        if late > TARGET and self._peak + self._refused > many and due - self._seen < 2 * STEP + late:
+        recent = due - self._seen < 2 * STEP + late
+        if recent and late > TARGET and self._peak + self._refused > many:
             if self._peak > many:
                 self._cut(late)
             self._cut_at = due
+        elif recent and late > LATE and self._refused > _REFUSED:
+            self._cut_at = due
         elif late < TARGET / 2:
             self.limit = self._most if due - self._cut_at > REMEMBERED else min(self.limit + 1, self._most)
-        self._seen, self._peak, self._refused = due, self.inside, 0
+        self._seen, self._peak_before, self._peak, self._refused = due, self._peak, self.inside, 0
 
     def _cut(self, late: float) -> None:
         share = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))

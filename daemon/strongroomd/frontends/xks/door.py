@@ -28,6 +28,7 @@ from strongroomd.frontends.xks.courtesy import Courtesy
 from strongroomd.frontends.xks.crowd import Crowd
 from strongroomd.frontends.xks.errors import NAMES, ErrorName
 from strongroomd.frontends.xks.interfaces import Meter
+from strongroomd.frontends.xks.rests import LONG, SHORT
 from strongroomd.frontends.xks.routes import Operation, Route
 from strongroomd.telemetry import logs
 from strongroomd.telemetry.lag import Lag
@@ -41,9 +42,7 @@ _LEEWAY_SECONDS: Final = (
 )
 _LATEST_SECONDS: Final = KMS_SECONDS - 0.005
 _RETRY_SECONDS: Final = 0.1
-_REST: Final = 0.1  # so that what waits in a connection at rest is still answered before KMS gives up
 _FLOOD_SECONDS: Final = 1.0
-_LONG_REST: Final = 6.4  # where the worker cannot even refuse all that comes, and most of it is never read
 _PROCESS: Final = secrets.token_hex(8)
 _REQUEST_IDS: Final = (f"{_PROCESS}{number:08x}" for number in itertools.count())
 _UNKNOWN: Final = "Unknown"
@@ -160,12 +159,12 @@ class Door:
             waited: whether it has let all others go first, and has its place inside.
         """
         ahead = 0 if waited or route is None else self.courtesy.ahead(route.prefix)
-        rest = _LONG_REST if self.crowd.is_cut else _REST
+        rest = LONG if self.crowd.is_cut else SHORT
         try:
             self._require_time(arrived)
             if not waited:
                 self._require_room("" if route is None else route.prefix)
-            rest = _REST
+            rest = SHORT
             self._require_turn(route, arrived + self.deadline, ahead)
         except StrongroomError as error:
             if route is not None and error.reason is Reason.QUOTA_EXCEEDED and not ahead:

@@ -17,7 +17,7 @@ RELIEF: Final = 0.8
 FORGIVEN_SECONDS: Final = 10.0
 """After so long without a refusal the next one is a first one again."""
 _HOPELESS_SECONDS: Final = 0.15
-_STEEPEST: Final = 128  # times the first rest, after which what waited is still answered in time
+_STEEPEST: Final = 256  # times the first rest, after which what waited is still answered in time
 
 
 class Restraint:
@@ -34,16 +34,33 @@ class Restraint:
         self._began = self._lasted = 0.0
         self._next = FIRST_SECONDS
 
-    def begin(self, now: float, most: float) -> float:
-        """Begin a rest; gives how many seconds it lasts: `most` at most, and not far less if that is long."""
-        if now - self._began > FORGIVEN_SECONDS:
+    def begin(self, now: float, most: float, least: float = 0.0) -> float:
+        """Begin a rest; gives how many seconds it lasts.
+
+        Args:
+            now: monotonic seconds.
+            most: seconds that it may last; it does not last far less where that is long.
+            least: seconds that it lasts for the sake of others, which is not held against this connection.
+        """
+        if now - self._began > FORGIVEN_SECONDS + self._lasted:
             self._next = FIRST_SECONDS
-        hopeless = self.since and self._lasted > _HOPELESS_SECONDS
-        rest = min(FIRST_SECONDS if hopeless else max(self._next, most / _STEEPEST), most)
-        if not hopeless:
+        if self.since and self._lasted > _HOPELESS_SECONDS:
+            rest = FIRST_SECONDS
+        else:
+            rest = min(max(self._next, most / _STEEPEST), most)
             self._next = rest * GROWTH
+            rest = min(max(rest, least), most)
         self._began, self._lasted, self.since = now, rest, 0.0
         return rest
+
+    @property
+    def is_again(self) -> bool:
+        """Whether another refusal would be one more of those in a row, or nearly so."""
+        return self._next > FIRST_SECONDS
+
+    def shorten(self, now: float) -> None:
+        """Hear that the rest ends earlier than it was meant to: what waited may still be in time."""
+        self._lasted = min(self._lasted, now - self._began)
 
     def end(self) -> None:
         """End it: what is read now may have come at any time since it began."""

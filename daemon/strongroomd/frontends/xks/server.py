@@ -25,6 +25,7 @@ from strongroomd.frontends.xks.application import Application
 from strongroomd.frontends.xks.arrivals import BACKLOG, Arrivals
 from strongroomd.frontends.xks.connection import Connection, Phase
 from strongroomd.frontends.xks.door import Door
+from strongroomd.frontends.xks.rests import Rests
 from strongroomd.frontends.xks.tls import Tls
 
 CAUSES: Final = ("certificate", "full", "handshake", "malformed", "slow")
@@ -71,6 +72,7 @@ class Server:
     Attributes:
         door: as given.
         is_draining: whether every answer is a connection's last.
+        rests: connections that are not read because the processor is short.
         probes: for load balancers, path -> status and text; without credentials.
         tls: what newcomers are accepted with.
     """
@@ -80,6 +82,7 @@ class Server:
     ) -> None:
         self.door = door
         self.is_draining = False
+        self.rests = Rests(door.crowd)
         self.probes: dict[str, Callable[[], tuple[int, bytes]]] = {
             "/ping": lambda: (200, b"alive\n"),
             "/ready": lambda: (
@@ -193,6 +196,7 @@ class Server:
         """Forget a peer."""
         self._strangers.pop(connection, None)
         self._known.pop(connection, None)
+        self.rests.end(connection)
 
     def dropped(self, cause: str) -> None:
         """Count a connection that is ended."""
@@ -249,9 +253,10 @@ class Server:
                 await asyncio.sleep(0)
 
     def _ended_late(self, connection: Connection) -> bool:
-        """End a connection that takes too long; says whether it did."""
+        """End a connection that takes too long; says whether it did. One that is not read is not silent."""
         now = time.monotonic()
-        if now - connection.since > self._allowed.get(connection.phase, math.inf):
+        allowed = self._allowed.get(connection.phase, math.inf)
+        if now - connection.since > allowed and connection not in self.rests:
             self._overdue(connection)
         elif connection.stalled_since and now - connection.stalled_since > self._settings.stall_seconds:
             connection.abort()
