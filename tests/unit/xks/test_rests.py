@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.xksdoor import ENCRYPT, PREFIX, Peer, Served, call, on_uvloop, served
 
 from strongroomd.frontends.xks.crowd import LEAST, TARGET, Crowd
-from strongroomd.frontends.xks.restraint import FIRST_SECONDS, GROWTH, Restraint
+from strongroomd.frontends.xks.restraint import FIRST_SECONDS, FORGIVEN_SECONDS, GROWTH, Restraint
 from strongroomd.frontends.xks.rests import A_SECOND, LONG, SHORT, Rests
 from strongroomd.telemetry.lag import STEP, Lag
 
@@ -102,6 +102,16 @@ def test_what_waited_through_a_rest_for_others_is_refused_and_the_next_call_is_l
     restraint.end()
 
     assert restraint.begin(12.0, LONG, 5.0) == FIRST_SECONDS
+
+
+def test_who_is_not_known_rests_for_others_from_the_second_refusal_in_a_row_on() -> None:
+    restraint = Restraint()
+
+    rests = [
+        restraint.begin(now, LONG, 5.0, at_once=False) for now in (0.0, 0.1, 0.2 + 5.0 + FORGIVEN_SECONDS)
+    ]
+
+    assert rests == [0.05, 5.0, 0.05]
 
 
 def test_rest_that_was_ended_early_excuses_nothing() -> None:

@@ -344,14 +344,17 @@ def test_all_are_let_in_again_some_time_after_the_last_cut_whoever_called_meanwh
 
 
 @pytest.mark.parametrize(
-    ("refused", "late", "cut"), [(17, 0.011, True), (16, 0.011, False), (17, 0.009, False)]
+    ("refused", "late", "by_room", "cut"),
+    [(17, 0.011, True, True), (16, 0.011, True, False), (17, 0.009, True, False), (17, 0.011, False, False)],
 )
-def test_who_refuses_all_the_time_need_not_be_far_too_late(refused: int, late: float, cut: bool) -> None:
+def test_who_refuses_all_the_time_for_want_of_room_need_not_be_far_too_late(
+    refused: int, late: float, by_room: bool, cut: bool
+) -> None:
     lag = Lag()
     crowd = Crowd(lag, 400)
     looked(lag, 0.0)
     for _ in range(refused):
-        crowd.refused()
+        crowd.refused(by_room=by_room)
 
     looked(lag, late)
     crowd.is_full("/a")
@@ -468,8 +471,7 @@ def goodput(
                 longest = LONG if crowd.is_cut else SHORT
                 if crowd.is_cut:
                     resting[caller] = None
-                again = caller.restraint.is_again
-                caller.rests_until = now + caller.restraint.begin(now, longest, least if again else 0.0)
+                caller.rests_until = now + caller.restraint.begin(now, longest, least, at_once=False)
                 continue
             caller.restraint.lift()
             caller.restraint.forget()

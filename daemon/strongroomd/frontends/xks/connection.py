@@ -171,10 +171,10 @@ class Connection(HttpToolsProtocol):
         signs, least = self.signs_for == store, 0.0
         if most > SHORT:
             least = self._owner.rests.begin(self, store, signs=signs)
-        if not (signs or self._restraint.is_again):
-            least = 0.0  # a store's own caller may be new here, too
+        # Who has brought no signature may be a store's own caller, on a new connection.
+        rest = self._restraint.begin(now, most, least, at_once=signs)
         # Those who were refused together shall not come back together.
-        seconds = self._restraint.begin(now, most, least) * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
+        seconds = rest * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311 - no secret
         self._alarm = self.loop.call_later(seconds, self._read_again)
 
     def wake(self) -> None:

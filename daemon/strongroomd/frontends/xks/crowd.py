@@ -2,8 +2,8 @@
 
 A call that needs no thread waits nowhere but in the loop itself: each request that is taken in makes all
 others later. So when the loop is late, the number inside is brought down to what would have made it `TARGET`
-late, and let up again one by one, and all at once when nothing was cut for a while. Without such a number a
-loop that is late refuses all that it reads, is in time then, takes all in, and is late again. Where few are
+late, and let up again one by one, and all at once when it kept nobody out for a while. Without such a number
+a loop that is late refuses all that it reads, is in time then, takes all in, and is late again. Where few are
 inside it is something else that made the loop late (the machine, a call into the token), and to send away
 what came meanwhile would help nobody.
 """
@@ -48,7 +48,7 @@ class Crowd:
         self._seen = lag.due
         self._cut_at = -math.inf
         self._peak = self._peak_before = 0
-        self._refused = 0
+        self._refused = self._by_room = 0
         self._of_stores: Counter[str] = Counter()
 
     @property
@@ -100,10 +100,15 @@ class Crowd:
         if not self._of_stores[store]:
             del self._of_stores[store]
 
-    def refused(self) -> None:
-        """Hear that a request was sent away: that takes time, too, and may be because the loop is late."""
+    def refused(self, *, by_room: bool = True) -> None:
+        """Hear that a request was sent away: that takes time, too, and may be because the loop is late.
+
+        Args:
+            by_room: whether for want of time or room here, and not for a limit of its store or its token.
+        """
         self._look()
         self._refused += 1
+        self._by_room += by_room
 
     def _look(self) -> None:
         if self._lag.due != self._seen:
@@ -123,11 +128,12 @@ class Crowd:
             if self._peak > many:
                 self._cut(late)
             self._cut_at = due
-        elif recent and late > LATE and self._refused > _REFUSED:
+        elif recent and late > LATE and self._by_room > _REFUSED:
             self._cut_at = due
         elif late < TARGET / 2:
             self.limit = self._most if due - self._cut_at > REMEMBERED else min(self.limit + 1, self._most)
-        self._seen, self._peak_before, self._peak, self._refused = due, self._peak, self.inside, 0
+        self._seen, self._peak_before, self._peak = due, self._peak, self.inside
+        self._refused = self._by_room = 0
 
     def _cut(self, late: float) -> None:
         share = min(_LEAST_CUT, max(_MOST_CUT, TARGET / late))

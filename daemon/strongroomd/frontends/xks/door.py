@@ -159,12 +159,12 @@ class Door:
             waited: whether it has let all others go first, and has its place inside.
         """
         ahead = 0 if waited or route is None else self.courtesy.ahead(route.prefix)
-        rest = LONG if self.crowd.is_cut else SHORT
+        rest, by_room = LONG if self.crowd.is_cut else SHORT, True
         try:
             self._require_time(arrived)
             if not waited:
                 self._require_room("" if route is None else route.prefix)
-            rest = SHORT
+            rest, by_room = SHORT, False
             self._require_turn(route, arrived + self.deadline, ahead)
         except StrongroomError as error:
             if route is not None and error.reason is Reason.QUOTA_EXCEEDED and not ahead:
@@ -172,7 +172,7 @@ class Door:
             name = NAMES[error.reason]
             operation = _UNKNOWN if route is None else route.operation.value
             self._shed_last = time.monotonic()
-            self.crowd.refused()
+            self.crowd.refused(by_room=by_room)
             self.meter.finished(operation, "", name.wire, self._shed_last - arrived)
             return Reply(name.status, errors.body_of(error), rest=rest)
         return None

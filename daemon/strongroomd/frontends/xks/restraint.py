@@ -34,29 +34,26 @@ class Restraint:
         self._began = self._lasted = 0.0
         self._next = FIRST_SECONDS
 
-    def begin(self, now: float, most: float, least: float = 0.0) -> float:
+    def begin(self, now: float, most: float, least: float = 0.0, *, at_once: bool = True) -> float:
         """Begin a rest; gives how many seconds it lasts.
 
         Args:
             now: monotonic seconds.
             most: seconds that it may last; it does not last far less where that is long.
             least: seconds that it lasts for the sake of others, which is not held against this connection.
+            at_once: whether that is so at the first refusal, too; otherwise from the second one in a row on.
         """
         if now - self._began > FORGIVEN_SECONDS + self._lasted:
             self._next = FIRST_SECONDS
         if self.since and self._lasted > _HOPELESS_SECONDS:
             rest = FIRST_SECONDS
         else:
+            others = least if at_once or self._next > FIRST_SECONDS else 0.0
             rest = min(max(self._next, most / _STEEPEST), most)
             self._next = rest * GROWTH
-            rest = min(max(rest, least), most)
+            rest = min(max(rest, others), most)
         self._began, self._lasted, self.since = now, rest, 0.0
         return rest
-
-    @property
-    def is_again(self) -> bool:
-        """Whether another refusal would be one more of those in a row, or nearly so."""
-        return self._next > FIRST_SECONDS
 
     def shorten(self, now: float) -> None:
         """Hear that the rest ends earlier than it was meant to: what waited may still be in time."""

@@ -1,11 +1,11 @@
 """Connections at a long rest: how long it has to be, and who comes back before its end.
 
 Where the processor is short and a thousand connections flood, each comes back from its rest only to be
-refused again, and that alone can be a quarter of what a worker does. So as many as rest already make the next
-one's rest longer: all that call one store come back at about `A_SECOND` together, unless there is room for
-more. Those that brought the store's good signatures are counted by themselves, for strangers shall not make a
-store's own callers rest for long; and who has brought none rests for others only if he is refused a second
-time, for he may be a caller of the store on a new connection.
+refused again, and that alone can be a tenth of what a worker does and more. So as many as rest already make
+the next one's rest longer: all that call one store come back at about `A_SECOND` together, unless there is
+room for more. Those that brought the store's good signatures are counted by themselves, for strangers shall
+not make a store's own callers rest for long; and who has brought none rests for others only if he is refused
+a second time, for he may be a caller of the store on a new connection.
 
 A rest that was too long would leave the worker idle, and a flood that has ended would be remembered by nobody
 but those who wait. So while there is room, who rests longest is read again before its time.
