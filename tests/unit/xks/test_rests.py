@@ -281,8 +281,9 @@ async def test_stranger_who_is_not_read_is_not_silent_and_has_his_time_afterward
 
 
 @on_uvloop
-async def test_refusal_for_a_limit_is_no_reason_for_a_long_rest_nor_for_an_early_end_of_one() -> None:
+async def test_refusal_for_a_limit_is_no_reason_for_a_long_rest_even_where_the_processor_is_short() -> None:
     async with served() as door:
+        door.door.crowd.limit = float(BUSY)
         door.proxy.sheds = True
         peer = await door.connect()
         for _ in range(2):

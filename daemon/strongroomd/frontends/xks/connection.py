@@ -135,7 +135,6 @@ class Connection(HttpToolsProtocol):
             self._route = route
             self._restraint.lift()
             return False
-        self._unset_keepalive_if_required()
         self.transport.write(_head(reply.status, len(reply.body)) + reply.body)
         self.rest(reply.rest, route.prefix)
         return True
