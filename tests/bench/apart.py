@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+GIVES_WAY = "--gives-way"
+"""The argument of a generator that makes trouble, beside one that measures: `give_way`."""
 _APART: ContextVar[bool] = ContextVar("apart", default=False)
 
 
@@ -41,6 +43,15 @@ def callers() -> Iterator[None]:
     """Processes that are started within run where callers do: on the last processor."""
     with _on(slice(-1, None)):
         yield
+
+
+def give_way() -> None:
+    """Let every other process go first at once (SCHED_IDLE, sched(7)).
+
+    For those who make trouble beside somebody whose times are taken: what it costs to make it is no part of them. A
+    nice value is not enough: whoever runs may go on for some ms before one who matters more.
+    """
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @contextmanager

@@ -60,11 +60,12 @@ class Generator:
 
 
 @contextmanager
-def generator() -> Iterator[Generator]:
-    """Run one, where callers do."""
+def generator(*, gives_way: bool = False) -> Iterator[Generator]:
+    """Run one, where callers do; one that gives way costs another nothing but what it costs the daemon."""
     with ExitStack() as stack:
+        arguments = [apart.GIVES_WAY] if gives_way else []
         with apart.callers():
-            helper = stack.enter_context(rig.helper("xksload", wait=False))
+            helper = stack.enter_context(rig.helper("xksload", *arguments, wait=False))
         yield Generator(helper.process)
 
 
@@ -133,7 +134,7 @@ def noisy(
     """
     rates = {"alone": 0.0, "within quota": 0.95 * quota, "flood": times * quota}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in rates}
-    with generator() as load, generator() as noise:
+    with generator() as load, generator(gives_way=True) as noise:
         for target, made in ((quiet, load), (loud, noise)):
             made.ask(target, 1.0, rate=20.0)
         for _ in range(rounds):

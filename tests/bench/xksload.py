@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvloop
+from tests.bench import apart
 from tests.bench.xkscalls import Calls, Sent, Target
 
 LATE = 0.250  # seconds after which KMS has given up
@@ -282,4 +283,6 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
+    if apart.GIVES_WAY in sys.argv:
+        apart.give_way()
     uvloop.run(serve())

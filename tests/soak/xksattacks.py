@@ -8,7 +8,6 @@ import asyncio
 import base64
 import itertools
 import json
-import os
 import random
 import socket
 import ssl
@@ -19,13 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import uvloop
+from tests.bench import apart
 from tests.bench.xkscalls import Calls, Target
 
 BODY = 64 << 20  # bytes, of the largest
 DRIP = 0.2  # seconds between a slow peer's bytes
 PATIENCE = 30.0  # seconds in which all attackers should have begun
 SHAKING = 50  # TLS handshakes at once
-NICE = 10  # the machine is the daemon's first
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ def _say(line: str) -> None:
 
 async def serve() -> None:
     """Carry out orders until standard input ends."""
-    os.nice(NICE)
+    apart.give_way()
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     while line := await lines.get():
