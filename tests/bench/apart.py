@@ -31,6 +31,11 @@ def keep(*, apart: bool) -> Iterator[None]:
         _APART.reset(token)
 
 
+def workers() -> int:
+    """Give how many workers a daemon has where it would be: one for each processor that it may use."""
+    return len(os.sched_getaffinity(0)) - 1 if _APART.get() else 2
+
+
 @contextmanager
 def daemons() -> Iterator[None]:
     """Processes that are started within run where daemons do: on all processors but the last."""

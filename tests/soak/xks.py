@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     import subprocess
 
 KEYS = 4
-MOST = (
-    1_500  # connections of each of the two workers: for 2,000 strangers there is room, for 3,500 there is not
-)
+MOST = 3_000  # connections of all workers: for 2,000 strangers there is room, for 3,500 there is not
 _BUGS = re.compile(r'strongroom_xks_errors_total\{error="InternalException".*\} ([1-9]\S*)')
 _BREAKER = re.compile(r"strongroom_hsm_breaker_state\S* ([1-9]\S*)")
 _FLUSH = 0.7  # seconds in which workers hand their counts over
@@ -86,20 +84,29 @@ def run(
     Raises:
         WrongResult: a worker died, a bug showed, the breaker tripped, connections stayed, or a change had no effect.
     """
-    config = xksrig.found(folder, 2)
-    config.write_text(config.read_text().replace("max_connections = 4000", f"max_connections = {MOST}"))
-    figures, authority = Figures(), reissue(folder)
-    with apart.keep(apart=separate), xksrig.serving(config) as stores, xks.generator() as load:
+    with ExitStack() as stack:
+        stack.enter_context(apart.keep(apart=separate))
+        config = _configured(folder, apart.workers())
+        figures, authority = Figures(), reissue(folder)
+        stores = stack.enter_context(xksrig.serving(config))
+        load = stack.enter_context(xks.generator())
         healthy, loud = stores.make("blue", KEYS), stores.make("loud", 1)
         store = next(s.key_store_id for s in stores.client.list_key_stores().items if s.uri_prefix == "/blue")
         stage = Stage(stores, Workers(stores.daemon), load, healthy, store, rate, figures, authority)
         stage.ask(1.0)  # everything is warm
-        with ExitStack() as stack:
-            with apart.callers():
-                helper = stack.enter_context(rig.helper("xksattacks", wait=False, package="tests.soak"))
-            _attacks(stage, Attackers(helper.process), loud, (attacks, seconds, rounds, share))
+        with apart.callers():
+            helper = stack.enter_context(rig.helper("xksattacks", wait=False, package="tests.soak"))
+        _attacks(stage, Attackers(helper.process), loud, (attacks, seconds, rounds, share))
         xkslive.run(stage, changes)
     return figures
+
+
+def _configured(folder: Path, workers: int) -> Path:
+    """Found a daemon for this; gives its configuration."""
+    config = xksrig.found(folder, workers)
+    most = f"max_connections = {MOST // workers}"
+    config.write_text(config.read_text().replace("max_connections = 4000", most))
+    return config
 
 
 def _attacks(

@@ -15,7 +15,7 @@ import pytest
 from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, tls_of, trusting, uri
 
 from strongroomd.frontends.grpc.pki import Authority
-from strongroomd.frontends.xks.connection import MAX_BODY
+from strongroomd.frontends.xks.connection import MAX_BODY, MAX_WIRE
 
 PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
 PATH = uri("health")
@@ -74,6 +74,11 @@ async def test_request_that_can_be_read_in_two_ways_is_refused_and_ends_its_conn
         assert (door.proxy.calls, door.notes.drops) == ([], ["malformed"])
 
 
+def _hold_little(peer: Peer) -> None:
+    """What the peer's own kernel keeps shall not count."""
+    peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+
+
 async def _pour(peer: Peer, piece: bytes) -> int:
     """Send a piece again and again until the door hangs up; gives how much it took."""
     taken = 0
@@ -90,9 +95,24 @@ async def test_body_over_the_limit_is_not_even_taken() -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {64 << 20}\r\n\r\n".encode()
     async with served(linger_seconds=1.0) as door:
         peer = await door.connect()
+        _hold_little(peer)
 
         assert (await peer.ask(head)).status == 501
-        assert await _pour(peer, bytes(65_536)) < 32 << 20
+        taken = await _pour(peer, bytes(16_384))
+        assert taken < MAX_WIRE  # by the kernel, on both sides, to where it has to stop
+
+
+@on_uvloop
+async def test_body_somewhat_over_the_limit_is_taken_so_that_its_sender_may_read_the_answer() -> None:
+    body = bytes(MAX_WIRE - MAX_BODY)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with served(linger_seconds=5.0) as door:
+        peer = await door.connect()
+        peer.writer.write(head + body)
+
+        await peer.writer.drain()
+
+        assert (await peer.answer()).status == 501
 
 
 @pytest.mark.parametrize("start", [b"0\r\nX: ", b"1;x="], ids=["trailer", "chunk extension"])
@@ -101,6 +121,7 @@ async def test_what_stands_around_a_body_is_bounded_too(start: bytes) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     async with served(linger_seconds=0.1) as door:
         peer = await door.connect()
+        _hold_little(peer)
         peer.writer.write(head + start)
         pouring = asyncio.create_task(_pour(peer, b"a" * 16_384))
 
@@ -108,7 +129,8 @@ async def test_what_stands_around_a_body_is_bounded_too(start: bytes) -> None:
 
         assert answer.status == 400
         assert door.notes.drops == ["malformed"]
-        await asyncio.wait_for(pouring, 10)
+        taken = await asyncio.wait_for(pouring, 10)
+        assert taken < 2 * MAX_WIRE  # half of it by the kernel
 
 
 @on_uvloop

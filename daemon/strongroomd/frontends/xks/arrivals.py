@@ -35,7 +35,9 @@ _HANDSHAKE_SECONDS: Final = 5.0  # to say something, then to wait for a turn, th
 _SPEAKS_SECONDS: Final = 0.25  # in which an honest newcomer has said something
 _ESTABLISHED: Final = 1  # the state of a connection that neither side has closed (Linux, TCP_INFO)
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
-_SEND_BUFFER: Final = 65_536  # bytes; the kernel would let a peer that takes nothing have megabytes
+_BUFFER: Final = 65_536
+"""Bytes of a peer that the kernel keeps, sent and received (it takes twice as many for itself). Left alone it
+keeps megabytes of who takes nothing, or sends without end."""
 _TLS_HANDSHAKE: Final = b"\x16"  # the type of the first record (RFC 8446, 5.1)
 _PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
@@ -238,7 +240,8 @@ class Arrivals:
     async def _shake_hands(self, peer: socket.socket, connection: Connection) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         tls = self._server.tls
         bounds = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": _SHUTDOWN_SECONDS}
         await asyncio.get_running_loop().connect_accepted_socket(

@@ -351,7 +351,10 @@ class Connection(HttpToolsProtocol):
 
     def _bound_body(self) -> None:
         """Look at the length that a body announces."""
-        if any(name == b"content-length" and int(value) > MAX_BODY for name, value in self.headers):
+        length = max((int(value) for name, value in self.headers if name == b"content-length"), default=0)
+        if length > MAX_BODY:
+            if length > MAX_WIRE:  # he would not come to an end: it is as if all that is taken were here
+                self._wire_bytes = MAX_WIRE
             self._too_much()
 
     def _too_much(self) -> None:
