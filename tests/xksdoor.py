@@ -287,6 +287,13 @@ class Served:
         return peer
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 @asynccontextmanager
 async def served(
     tls: Tls | None = None,

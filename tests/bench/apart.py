@@ -32,8 +32,13 @@ def keep(*, apart: bool) -> Iterator[None]:
 
 
 def workers() -> int:
-    """Give how many workers a daemon has where it would be: one for each processor that it may use."""
+    """Give how many workers a daemon shall have: apart, one for each of its processors, and else two."""
     return len(os.sched_getaffinity(0)) - 1 if _APART.get() else 2
+
+
+def trouble() -> list[str]:
+    """Give the arguments of a helper that makes trouble: it gives way, if the daemon has a place of its own."""
+    return [GIVES_WAY] if _APART.get() else []
 
 
 @contextmanager
@@ -53,8 +58,8 @@ def callers() -> Iterator[None]:
 def give_way() -> None:
     """Let every other process go first at once (SCHED_IDLE, sched(7)).
 
-    For those who make trouble beside somebody whose times are taken: what it costs to make it is no part of them. A
-    nice value is not enough: whoever runs may go on for some ms before one who matters more.
+    For those who make trouble beside somebody whose times are taken, on a processor of both: what it costs to make it
+    is no part of them. A nice value is not enough: whoever runs may go on for some ms before one who matters more.
     """
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

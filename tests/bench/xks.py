@@ -60,10 +60,14 @@ class Generator:
 
 
 @contextmanager
-def generator(*, gives_way: bool = False) -> Iterator[Generator]:
-    """Run one, where callers do; one that gives way costs another nothing but what it costs the daemon."""
+def generator(*, troubles: bool = False) -> Iterator[Generator]:
+    """Run one, where callers do.
+
+    Args:
+        troubles: whether it makes trouble for another one, whose times are taken.
+    """
     with ExitStack() as stack:
-        arguments = [apart.GIVES_WAY] if gives_way else []
+        arguments = apart.trouble() if troubles else []
         with apart.callers():
             helper = stack.enter_context(rig.helper("xksload", *arguments, wait=False))
         yield Generator(helper.process)
@@ -134,7 +138,8 @@ def noisy(
     """
     rates = {"alone": 0.0, "within quota": 0.95 * quota, "flood": times * quota}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in rates}
-    with generator() as load, generator(gives_way=True) as noise:
+    others = []
+    with generator() as load, generator(troubles=True) as noise:
         for target, made in ((quiet, load), (loud, noise)):
             made.ask(target, 1.0, rate=20.0)
         for _ in range(rounds):
@@ -143,10 +148,13 @@ def noisy(
                     noise.start(loud, LEAD + seconds + 0.5, rate=rate, connections=64, patience=HASTE)
                 load.ask(quiet, LEAD, rate=quiet_rate)
                 found[name].append(load.ask(quiet, seconds, rate=quiet_rate))
-                other = noise.finish() if rate else {}
+                if rate:
+                    others.append(noise.finish())
     for name, turns in found.items():
         tell(f"beside: {name}", turns[-1])
-    tell("the flood", other)
+    tell("the last flood", others[-1])
+    lateness = max(other["lateness"] for other in others)
+    print(f"the other store's generator was late by {lateness:.1f} ms at p99 in its worst turn")
     for name in ("p50", "p99"):
         alone, within, flood = ([turn[name] for turn in turns] for turns in found.values())
         for title, base in (("alone", alone), ("within quota", within)):

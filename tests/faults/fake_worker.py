@@ -71,8 +71,8 @@ class Fake:
             os._exit(0)
 
     def act_beat(self, value: str) -> None:
+        self.tell("beat", value=value)  # first: the supervisor may kill for it
         self.value = value.encode()
-        self.tell("beat", value=value)
 
     def act_silent(self, _value: object) -> None:
         self.silent = True

@@ -71,7 +71,7 @@ class Daemon:
         return self.process.pid
 
     def events(self, *names: str) -> list[dict[str, Any]]:
-        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        *lines, _ = (self.folder / "events.jsonl").read_text().split("\n")  # the last one may be half written
         found = [json.loads(line) for line in lines]
         return [event for event in found if not names or event["event"] in names]
 

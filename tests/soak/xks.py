@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import subprocess
 
 KEYS = 4
-MOST = 3_000  # connections of all workers: for 2,000 strangers there is room, for 3,500 there is not
+MOST = 2_600  # connections of all workers: for 2,000 strangers there is room, for 3,500 there is not
 _BUGS = re.compile(r'strongroom_xks_errors_total\{error="InternalException".*\} ([1-9]\S*)')
 _BREAKER = re.compile(r"strongroom_hsm_breaker_state\S* ([1-9]\S*)")
 _FLUSH = 0.7  # seconds in which workers hand their counts over
@@ -39,8 +39,9 @@ class Attackers:
     process: "subprocess.Popen[str]"
 
     def begin(self, name: str, target: Target, share: float) -> None:
-        """Begin an attack; returns once all attackers are there."""
-        self._ask(json.dumps(asdict(Order(name, asdict(target), share))))
+        """Begin an attack; returns once all attackers are there, and raises WrongResult if they do not come."""
+        if self._ask(json.dumps(asdict(Order(name, asdict(target), share)))).strip() != "ready":
+            raise WrongResult(f"{name}: not all attackers came")
 
     def end(self) -> int:
         """End it; says how often they did what they do."""
@@ -95,7 +96,9 @@ def run(
         stage = Stage(stores, Workers(stores.daemon), load, healthy, store, rate, figures, authority)
         stage.ask(1.0)  # everything is warm
         with apart.callers():
-            helper = stack.enter_context(rig.helper("xksattacks", wait=False, package="tests.soak"))
+            helper = stack.enter_context(
+                rig.helper("xksattacks", *apart.trouble(), wait=False, package="tests.soak")
+            )
         _attacks(stage, Attackers(helper.process), loud, (attacks, seconds, rounds, share))
         xkslive.run(stage, changes)
     return figures

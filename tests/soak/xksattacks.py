@@ -1,13 +1,14 @@
 """What strangers do to the XKS door, in a process of its own, as `tests.soak.xks` orders.
 
 Each line on standard input is an `Order` as JSON, or empty for its end. Each is answered by one line: `ready` once
-all attackers have begun, and how often they did what they do.
+all attackers have begun (`late` if they have not in time), and how often they did what they do.
 """
 
 import asyncio
 import base64
 import itertools
 import json
+import os
 import random
 import socket
 import ssl
@@ -25,6 +26,7 @@ BODY = 64 << 20  # bytes, of the largest
 DRIP = 0.2  # seconds between a slow peer's bytes
 PATIENCE = 30.0  # seconds in which all attackers should have begun
 SHAKING = 50  # TLS handshakes at once
+NICE = 10  # where the daemon has no processor of its own, the machine is the daemon's first
 
 
 @dataclass(frozen=True)
@@ -243,11 +245,14 @@ async def _carry_out(order: Order, lines: "asyncio.Queue[str]") -> None:
     site, attack, begun = Site(target), ATTACKS[order.attack], asyncio.Queue[None]()
     crowd = max(1, int(attack.crowd * order.share))
     tasks = [asyncio.create_task(_attack(site, attack, begun)) for _ in range(crowd)]
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(PATIENCE):
             for _ in range(crowd):
                 await begun.get()
-    _say("ready")
+    except TimeoutError:
+        _say("late")
+    else:
+        _say("ready")
     await lines.get()
     pending = set(tasks)
     while pending:  # a cancellation that comes with a result may be lost on the way
@@ -264,7 +269,10 @@ def _say(line: str) -> None:
 
 async def serve() -> None:
     """Carry out orders until standard input ends."""
-    apart.give_way()
+    if apart.GIVES_WAY in sys.argv:
+        apart.give_way()
+    else:
+        os.nice(NICE)
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     while line := await lines.get():

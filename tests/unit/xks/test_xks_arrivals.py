@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests import leftovers
-from tests.xksdoor import HEALTH, Served, call, on_uvloop, served, tls_of, trusting
+from tests.xksdoor import HEALTH, Served, call, on_uvloop, served, tls_of, trusting, until
 
 from strongroomd.frontends.grpc.pki import Authority
 from strongroomd.frontends.xks import arrivals
@@ -37,12 +37,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
 
     monkeypatch.setattr(arrivals, "Connection", make)
     return made
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0.005)
 
 
 def is_over(peer: socket.socket) -> bool:

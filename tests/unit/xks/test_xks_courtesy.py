@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -17,6 +16,7 @@ from tests.xksdoor import (
     on_uvloop,
     raw,
     served,
+    until,
     uri,
 )
 
@@ -227,12 +227,6 @@ async def beyond(door: Served) -> None:
     """Have the store be refused for its limit."""
     door.proxy.left = 0
     assert (await (await door.connect()).ask(WHOLE)).status == 429
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
 
 
 @on_uvloop

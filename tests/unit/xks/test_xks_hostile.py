@@ -12,7 +12,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.xksdoor import ENCRYPT, HEALTH, Peer, call, on_uvloop, raw, served, signed, tls_of, trusting, uri
+from tests.xksdoor import (
+    ENCRYPT,
+    HEALTH,
+    Peer,
+    call,
+    on_uvloop,
+    raw,
+    served,
+    signed,
+    tls_of,
+    trusting,
+    until,
+    uri,
+)
 
 from strongroomd.frontends.grpc.pki import Authority
 from strongroomd.frontends.xks.connection import MAX_BODY, MAX_WIRE
@@ -108,11 +121,37 @@ async def test_body_somewhat_over_the_limit_is_taken_so_that_its_sender_may_read
     head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with served(linger_seconds=5.0) as door:
         peer = await door.connect()
+        _hold_little(peer)
         peer.writer.write(head + body)
 
-        await peer.writer.drain()
+        await peer.writer.drain()  # an honest client reads when all is sent
 
         assert (await peer.answer()).status == 501
+
+
+@on_uvloop
+async def test_probe_that_announces_a_body_without_end_is_the_last_on_its_connection() -> None:
+    head = b"GET /ping HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (64 << 20)
+    async with served(linger_seconds=0.1) as door:
+        peer = await door.connect()
+
+        answer = await peer.ask(head)
+
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await peer.closed()
+        assert door.notes.drops == []
+
+
+@on_uvloop
+async def test_who_announces_too_much_and_hangs_up_is_gone_at_once() -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {64 << 20}\r\n\r\n".encode()
+    async with served(linger_seconds=60.0) as door:
+        peer = await door.connect()
+        assert (await peer.ask(head)).status == 501
+
+        peer.close()
+
+        await until(lambda: not door.server.connections)
 
 
 @pytest.mark.parametrize("start", [b"0\r\nX: ", b"1;x="], ids=["trailer", "chunk extension"])

@@ -45,7 +45,7 @@ class Application:
         probe = self._server.probes.get(scope["path"])
         if probe is not None and scope["method"] in {"GET", "HEAD"}:
             status, text = probe()
-            await self._write(send, status, text, [_TEXT])
+            await self._write(send, status, text, [_TEXT], last=told(scope, "too_large"))
             return
         body = await _body(scope, receive)
         if body is None:

@@ -37,7 +37,7 @@ _ESTABLISHED: Final = 1  # the state of a connection that neither side has close
 _SHUTDOWN_SECONDS: Final = 1.0  # for the peer's part of closing TLS
 _BUFFER: Final = 65_536
 """Bytes of a peer that the kernel keeps, sent and received (it takes twice as many for itself). Left alone it
-keeps megabytes of who takes nothing, or sends without end."""
+keeps megabytes of who takes nothing, and of who goes on sending while he is read."""
 _TLS_HANDSHAKE: Final = b"\x16"  # the type of the first record (RFC 8446, 5.1)
 _PAUSE_SECONDS: Final = 0.1  # when there are no descriptors left
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})

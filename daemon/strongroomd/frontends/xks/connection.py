@@ -353,8 +353,8 @@ class Connection(HttpToolsProtocol):
         """Look at the length that a body announces."""
         length = max((int(value) for name, value in self.headers if name == b"content-length"), default=0)
         if length > MAX_BODY:
-            if length > MAX_WIRE:  # he would not come to an end: it is as if all that is taken were here
-                self._wire_bytes = MAX_WIRE
+            if length > MAX_WIRE:  # it would not come to its end: little more is taken, to see who hangs up
+                self._wire_bytes = MAX_WIRE - MAX_BODY
             self._too_much()
 
     def _too_much(self) -> None:
