@@ -80,7 +80,8 @@ class Worker:
         return found
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+        *lines, _ = (self.folder / "events.jsonl").read_text().split("\n")  # the last one may be half written
+        return [json.loads(line) for line in lines]
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
