@@ -39,7 +39,7 @@ class Attackers:
     process: "subprocess.Popen[str]"
 
     def begin(self, name: str, target: Target, share: float) -> None:
-        """Begin an attack; returns once all attackers are there, and raises WrongResult if they do not come."""
+        """Begin an attack; returns once all attackers have tried to connect; WrongResult if they are too slow."""
         if self._ask(json.dumps(asdict(Order(name, asdict(target), share)))).strip() != "ready":
             raise WrongResult(f"{name}: not all attackers came")
 

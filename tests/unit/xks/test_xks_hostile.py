@@ -145,7 +145,7 @@ async def test_probe_that_announces_a_body_without_end_is_the_last_on_its_connec
 @on_uvloop
 async def test_who_announces_too_much_and_hangs_up_is_gone_at_once() -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: h\r\nContent-Length: {64 << 20}\r\n\r\n".encode()
-    async with served(linger_seconds=60.0) as door:
+    async with served(linger_seconds=60.0, first_seconds=60) as door:
         peer = await door.connect()
         assert (await peer.ask(head)).status == 501
 
